@@ -1,0 +1,147 @@
+// Element types, and the two 16-bit storage formats as plain structs.
+// Conversions round to nearest even (IEEE 754); NaN stays NaN.
+#pragma once
+#include <cstdint>
+#include <cstring>
+
+namespace surprisal {
+
+enum class DType : int32_t { f32, f64, f16, bf16, i32, i64, u8, boolean };
+
+struct BFloat16 {
+  uint16_t bits;
+};
+struct Float16 {
+  uint16_t bits;
+};
+
+constexpr int64_t size_of(DType t) {
+  switch (t) {
+    case DType::f64:
+    case DType::i64:
+      return 8;
+    case DType::f32:
+    case DType::i32:
+      return 4;
+    case DType::f16:
+    case DType::bf16:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+constexpr const char* name_of(DType t) {
+  constexpr const char* kNames[] = {"float32", "float64", "float16", "bfloat16",
+                                    "int32",   "int64",   "uint8",   "bool"};
+  return kNames[static_cast<int32_t>(t)];
+}
+
+template <class T>
+struct DTypeOf;
+template <>
+struct DTypeOf<float> {
+  static constexpr DType value = DType::f32;
+};
+template <>
+struct DTypeOf<double> {
+  static constexpr DType value = DType::f64;
+};
+template <>
+struct DTypeOf<Float16> {
+  static constexpr DType value = DType::f16;
+};
+template <>
+struct DTypeOf<BFloat16> {
+  static constexpr DType value = DType::bf16;
+};
+template <>
+struct DTypeOf<int32_t> {
+  static constexpr DType value = DType::i32;
+};
+template <>
+struct DTypeOf<int64_t> {
+  static constexpr DType value = DType::i64;
+};
+template <>
+struct DTypeOf<uint8_t> {
+  static constexpr DType value = DType::u8;
+};
+template <>
+struct DTypeOf<int8_t> {
+  static constexpr DType value = DType::boolean;
+};
+
+inline uint32_t bits_of(float x) {
+  uint32_t u;
+  std::memcpy(&u, &x, 4);
+  return u;
+}
+inline float float_of(uint32_t u) {
+  float x;
+  std::memcpy(&x, &u, 4);
+  return x;
+}
+
+inline float to_float(float x) { return x; }
+inline float to_float(BFloat16 x) { return float_of(uint32_t(x.bits) << 16); }
+inline float to_float(Float16 h) {
+  const uint32_t sign = uint32_t(h.bits & 0x8000) << 16;
+  const uint32_t magnitude = h.bits & 0x7fff;
+  if (magnitude >= 0x7c00) return float_of(sign | 0x7f800000 | (magnitude & 0x3ff) << 13);
+  // Scaling by 2^112 moves the exponent bias from 15 to 127 and normalises subnormals exactly.
+  return float_of(sign | bits_of(float_of(magnitude << 13) * 0x1p112f));
+}
+
+inline BFloat16 to_bfloat16(float x) {
+  const uint32_t u = bits_of(x);
+  if ((u & 0x7fffffff) > 0x7f800000) return {uint16_t((u >> 16) | 0x40)};
+  return {uint16_t((u + 0x7fff + ((u >> 16) & 1)) >> 16)};
+}
+inline Float16 to_float16(float x) {
+  const uint32_t u = bits_of(x);
+  const uint32_t sign = (u >> 16) & 0x8000;
+  const uint32_t a = u & 0x7fffffff;
+  if (a > 0x7f800000) return {uint16_t(sign | 0x7e00 | ((a >> 13) & 0x3ff))};
+  if (a >= 0x477ff000) return {uint16_t(sign | 0x7c00)};
+  if (a < 0x38800000) {
+    // Adding 0.5 lines the subnormal's last bit up with the last bit of a float; the FPU rounds.
+    return {uint16_t(sign | (bits_of(float_of(a) + 0.5f) - 0x3f000000))};
+  }
+  const uint32_t odd = (a >> 13) & 1;
+  return {uint16_t(sign | ((a + 0xc8000fff + odd) >> 13))};
+}
+
+template <class T>
+inline T from_float(float x);
+template <>
+inline float from_float<float>(float x) {
+  return x;
+}
+template <>
+inline BFloat16 from_float<BFloat16>(float x) {
+  return to_bfloat16(x);
+}
+template <>
+inline Float16 from_float<Float16>(float x) {
+  return to_float16(x);
+}
+
+// The type in which a dtype is computed and accumulated.
+template <class T>
+struct Accumulator {
+  using type = float;
+};
+template <>
+struct Accumulator<double> {
+  using type = double;
+};
+template <class T>
+using accumulator_t = typename Accumulator<T>::type;
+
+template <class T>
+struct TypeTag {
+  using type = T;
+};
+
+}  // namespace surprisal

@@ -1,0 +1,195 @@
+// The vectors of one instruction set. Included by cpu/foreach_target.h inside a target's namespace,
+// once per target, so it has no include guard. F32 and F64 are compiler vectors: + - * / and
+// comparisons work on them; a comparison gives an integer vector of all ones or zeros.
+// Arithmetic order is fixed, so a result depends only on the target.
+
+typedef float F32 __attribute__((vector_size(SURPRISAL_TARGET_BYTES)));
+typedef double F64 __attribute__((vector_size(SURPRISAL_TARGET_BYTES)));
+typedef int32_t I32 __attribute__((vector_size(SURPRISAL_TARGET_BYTES)));
+typedef int64_t I64 __attribute__((vector_size(SURPRISAL_TARGET_BYTES)));
+typedef float F32Unaligned __attribute__((vector_size(SURPRISAL_TARGET_BYTES), aligned(4)));
+typedef double F64Unaligned __attribute__((vector_size(SURPRISAL_TARGET_BYTES), aligned(8)));
+typedef int32_t I32Unaligned __attribute__((vector_size(SURPRISAL_TARGET_BYTES), aligned(4)));
+
+template <class Scalar>
+struct VectorOf;
+template <>
+struct VectorOf<float> {
+  using type = F32;
+  using mask = I32;
+  static constexpr int lanes = SURPRISAL_TARGET_BYTES / 4;
+};
+template <>
+struct VectorOf<double> {
+  using type = F64;
+  using mask = I64;
+  static constexpr int lanes = SURPRISAL_TARGET_BYTES / 8;
+};
+template <class Scalar>
+using vector_t = typename VectorOf<Scalar>::type;
+template <class Scalar>
+constexpr int kLanes = VectorOf<Scalar>::lanes;
+
+inline F32 splat(float x) { return x - F32{}; }
+inline F64 splat(double x) { return x - F64{}; }
+inline I32 splat(int32_t x) { return x - I32{}; }
+
+inline F32 load(const float* p) { return *reinterpret_cast<const F32Unaligned*>(p); }
+inline F64 load(const double* p) { return *reinterpret_cast<const F64Unaligned*>(p); }
+inline I32 load(const int32_t* p) { return *reinterpret_cast<const I32Unaligned*>(p); }
+inline void store(float* p, F32 v) { *reinterpret_cast<F32Unaligned*>(p) = v; }
+inline void store(double* p, F64 v) { *reinterpret_cast<F64Unaligned*>(p) = v; }
+inline void store(int32_t* p, I32 v) { *reinterpret_cast<I32Unaligned*>(p) = v; }
+
+inline F32 select(I32 mask, F32 a, F32 b) { return mask ? a : b; }
+inline F64 select(I64 mask, F64 a, F64 b) { return mask ? a : b; }
+
+// a*b + c; one rounding where the target has FMA.
+inline F32 fma(F32 a, F32 b, F32 c) {
+#ifdef SURPRISAL_TARGET_AVX2
+  return _mm256_fmadd_ps(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+inline F64 fma(F64 a, F64 b, F64 c) {
+#ifdef SURPRISAL_TARGET_AVX2
+  return _mm256_fmadd_pd(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+// Where either operand is NaN the result is b.
+inline F32 max(F32 a, F32 b) { return a > b ? a : b; }
+inline F64 max(F64 a, F64 b) { return a > b ? a : b; }
+inline F32 min(F32 a, F32 b) { return a < b ? a : b; }
+inline F64 min(F64 a, F64 b) { return a < b ? a : b; }
+
+inline F32 abs(F32 a) {
+  return reinterpret_cast<F32>(reinterpret_cast<I32>(a) & splat(int32_t{0x7fffffff}));
+}
+
+// Lane sums by halving: the order never changes.
+inline float reduce_add(F32 v) {
+  float lane[kLanes<float>];
+  store(lane, v);
+  for (int width = kLanes<float> / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
+  return lane[0];
+}
+inline double reduce_add(F64 v) {
+  double lane[kLanes<double>];
+  store(lane, v);
+  for (int width = kLanes<double> / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
+  return lane[0];
+}
+inline float reduce_max(F32 v) {
+  float m = v[0];
+  for (int i = 1; i < kLanes<float>; ++i) m = v[i] > m ? v[i] : m;
+  return m;
+}
+inline double reduce_max(F64 v) {
+  double m = v[0];
+  for (int i = 1; i < kLanes<double>; ++i) m = v[i] > m ? v[i] : m;
+  return m;
+}
+
+// Loads kLanes<accumulator> elements of any float storage type into the accumulator's vector.
+inline F32 load_wide(const float* p) { return load(p); }
+inline F64 load_wide(const double* p) { return load(p); }
+inline F32 load_wide(const BFloat16* p) {
+#ifdef SURPRISAL_TARGET_AVX2
+  const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+#else
+  return F32{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])};
+#endif
+}
+inline F32 load_wide(const Float16* p) {
+#ifdef SURPRISAL_TARGET_AVX2
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#else
+  return F32{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])};
+#endif
+}
+
+#ifdef SURPRISAL_TARGET_AVX2
+inline __m128i narrow_bfloat16(F32 v) {
+  const __m256i u = _mm256_castps_si256(v);
+  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+  const __m256i rounded =
+      _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  const __m256i nan = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+  const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+  const __m256i top = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, nan, is_nan), 16);
+  const __m256i packed = _mm256_packus_epi32(top, top);
+  return _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
+}
+#endif
+inline void store_narrow(float* p, F32 v) { store(p, v); }
+inline void store_narrow(double* p, F64 v) { store(p, v); }
+inline void store_narrow(BFloat16* p, F32 v) {
+#ifdef SURPRISAL_TARGET_AVX2
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow_bfloat16(v));
+#else
+  for (int i = 0; i < kLanes<float>; ++i) p[i] = to_bfloat16(v[i]);
+#endif
+}
+inline void store_narrow(Float16* p, F32 v) {
+#ifdef SURPRISAL_TARGET_AVX2
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#else
+  for (int i = 0; i < kLanes<float>; ++i) p[i] = to_float16(v[i]);
+#endif
+}
+
+// The first `count` < kLanes elements; the other lanes are `fill`.
+template <class T>
+inline vector_t<accumulator_t<T>> load_wide_part(const T* p, int64_t count, accumulator_t<T> fill) {
+  accumulator_t<T> lane[kLanes<accumulator_t<T>>];
+  for (int i = 0; i < kLanes<accumulator_t<T>>; ++i) {
+    if constexpr (std::is_same_v<T, double>) {
+      lane[i] = i < count ? p[i] : fill;
+    } else {
+      lane[i] = i < count ? to_float(p[i]) : fill;
+    }
+  }
+  return load(lane);
+}
+template <class T, class V>
+inline void store_narrow_part(T* p, V v, int64_t count) {
+  T lane[kLanes<accumulator_t<T>>];
+  store_narrow(lane, v);
+  for (int64_t i = 0; i < count; ++i) p[i] = lane[i];
+}
+
+// e^x to about 1 ulp: x = n ln2 + r, |r| <= ln2/2, degree-6 Taylor-minimax in r, scaled by 2^n in
+// two exact steps. Overflows to inf, underflows gradually to 0; NaN and the infinities pass.
+inline F32 exp(F32 x) {
+  const F32 clamped = min(max(x, splat(-104.0f)), splat(89.0f));
+  const F32 magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const F32 shifted = fma(clamped, splat(1.44269504088896341f), magic);
+  const F32 n = shifted - magic;
+  const F32 r = fma(n, splat(-1.42860682030941723212e-6f), fma(n, splat(-0.693145751953125f), clamped));
+  F32 p = splat(1.9875691500e-4f);
+  p = fma(p, r, splat(1.3981999507e-3f));
+  p = fma(p, r, splat(8.3334519073e-3f));
+  p = fma(p, r, splat(4.1665795894e-2f));
+  p = fma(p, r, splat(1.6666665459e-1f));
+  p = fma(p, r, splat(5.0000001201e-1f));
+  p = fma(p * r, r, r) + 1.0f;
+  const I32 k = reinterpret_cast<I32>(shifted) - reinterpret_cast<I32>(magic);
+  const I32 half = k >> 1;
+  const F32 scale_low = reinterpret_cast<F32>((half + 127) << 23);
+  const F32 scale_high = reinterpret_cast<F32>((k - half + 127) << 23);
+  const F32 y = p * scale_low * scale_high;
+  return select(x != x, x, y);
+}
+inline F64 exp(F64 x) {
+  F64 y;
+  for (int i = 0; i < kLanes<double>; ++i) y[i] = std::exp(x[i]);
+  return y;
+}

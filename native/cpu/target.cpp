@@ -1,0 +1,40 @@
+#include "cpu/target.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "core/check.h"
+
+namespace surprisal {
+namespace {
+
+bool has_avx2() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+         __builtin_cpu_supports("f16c") && __builtin_cpu_supports("bmi2");
+#else
+  return false;
+#endif
+}
+
+CpuTarget chosen() {
+  const CpuTarget best = has_avx2() ? CpuTarget::avx2 : CpuTarget::base;
+  const char* forced = std::getenv("SURPRISAL_CPU");
+  if (!forced || !*forced) return best;
+  if (!std::strcmp(forced, "base")) return CpuTarget::base;
+  if (!std::strcmp(forced, "avx2") && has_avx2()) return CpuTarget::avx2;
+  throw Error(Code::invalid_value, std::string("SURPRISAL_CPU: expected one of '") +
+                                       cpu_targets_available() + "', got '" + forced + "'");
+}
+
+}  // namespace
+
+CpuTarget cpu_target() {
+  static const CpuTarget target = chosen();
+  return target;
+}
+const char* cpu_target_name() { return cpu_target() == CpuTarget::avx2 ? "avx2" : "base"; }
+const char* cpu_targets_available() { return has_avx2() ? "base avx2" : "base"; }
+
+}  // namespace surprisal

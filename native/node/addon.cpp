@@ -1,0 +1,27 @@
+// The addon's list of operations: one line each.
+#include "node/bind.h"
+#include "node/system.h"
+
+#define SURPRISAL_OPERATIONS(X)
+
+#define DECLARE(op)                     \
+  namespace surprisal::op {             \
+  void bind(surprisal::node::Module&);  \
+  }
+SURPRISAL_OPERATIONS(DECLARE)
+#undef DECLARE
+
+static Napi::Object init(Napi::Env env, Napi::Object exports) {
+  surprisal::node::Module module(env, exports);
+  try {
+    surprisal::node::bind_system(module, env, exports);
+#define BIND(op) surprisal::op::bind(module);
+    SURPRISAL_OPERATIONS(BIND)
+#undef BIND
+  } catch (...) {
+    surprisal::node::throw_current(env);
+  }
+  return exports;
+}
+
+NODE_API_MODULE(surprisal, init)
