@@ -1,0 +1,162 @@
+// Builds the addon and the TypeScript: node scripts/build.mjs [native] [ts] [--cmake | --gyp]
+// The addon goes by cmake-js where there is CMake (with CUDA where there are .cu files and nvcc),
+// else by node-gyp, CPU only. Neither downloads headers. Nothing is done twice: what is newer than
+// its sources stays.
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
+import { bin, fail, found, run } from './run.mjs';
+
+export const addons = {
+  cmake: 'build/cmake/Release/surprisal.node',
+  gyp: 'build/Release/surprisal.node',
+};
+
+/** Newest modification time below the given files and folders, 0 for those that are absent. */
+function newest(paths) {
+  let latest = 0;
+  for (const path of paths.filter((path) => existsSync(path))) {
+    const stat = statSync(path);
+    const inside = stat.isDirectory() ? readdirSync(path).map((name) => join(path, name)) : [];
+    latest = Math.max(latest, stat.mtimeMs, newest(inside));
+  }
+  return latest;
+}
+
+const nativeSources = ['native', 'CMakeLists.txt', 'binding.gyp', 'package-lock.json'];
+
+// The stamp is dated when the build began: what was saved while it ran is newer.
+const stampOf = (system) => `build/${system}.stamp`;
+
+export function upToDate(system) {
+  if (!existsSync(addons[system]) || !existsSync(stampOf(system))) return false;
+  return statSync(stampOf(system)).mtimeMs > newest(nativeSources);
+}
+
+/** One build at a time in this folder: two at once would write the same files. */
+async function lock() {
+  mkdirSync('build', { recursive: true });
+  const path = 'build/lock';
+  for (let told = false; ; told = true) {
+    try {
+      writeFileSync(path, String(process.pid), { flag: 'wx' });
+      process.on('exit', () => rmSync(path, { force: true }));
+      return;
+    } catch (error) {
+      if (error.code !== 'EEXIST') throw error;
+    }
+    const owner = Number(readFileSync(path, { encoding: 'utf8', flag: 'a+' }));
+    if (owner && !alive(owner)) rmSync(path, { force: true });
+    else if (!told) console.log(`build: waiting for process ${owner}, which is building here`);
+    await setTimeout(300);
+  }
+}
+
+function alive(pid) {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The build system this machine can use, and why. */
+export function pick() {
+  if (!found('cmake')) return { system: 'gyp', why: 'no CMake: node-gyp, CPU only' };
+  const cu = readdirSync('native', { recursive: true }).some((name) => name.endsWith('.cu'));
+  if (!cu) return { system: 'cmake', why: 'CMake found: cmake-js, CPU' };
+  const nvcc = process.env.CUDACXX ?? (found('nvcc') || found('/usr/local/cuda/bin/nvcc'));
+  if (!nvcc) return { system: 'cmake', why: 'CMake found, no nvcc: cmake-js, CPU only' };
+  return { system: 'cmake', why: 'CMake and nvcc found: cmake-js, CPU and CUDA' };
+}
+
+/** Node's own headers where they are installed, else the few files node-gyp asks for. */
+function nodeHeaders() {
+  const prefix = dirname(dirname(process.execPath));
+  if (existsSync(join(prefix, 'include/node/common.gypi'))) return prefix;
+  const include = resolve('build/headers/include');
+  if (!existsSync(join(include, 'node/common.gypi'))) {
+    rmSync(join(include, 'node'), { recursive: true, force: true });
+    mkdirSync(join(include, 'node'), { recursive: true });
+    const headers = resolve('node_modules/node-api-headers/include');
+    for (const name of readdirSync(headers))
+      symlinkSync(join(headers, name), join(include, 'node', name));
+    writeFileSync(join(include, 'node/common.gypi'), minimalCommonGypi);
+  }
+  return dirname(include);
+}
+
+const minimalCommonGypi = `{
+  'variables': { 'enable_lto%': 'false', 'python%': 'python3' },
+  'target_defaults': {
+    'default_configuration': 'Release',
+    'configurations': { 'Release': {} },
+    'cflags': ['-fPIC'],
+    'conditions': [['OS=="mac"', { 'xcode_settings': { 'ALWAYS_SEARCH_USER_PATHS': 'NO' } }]],
+  },
+}
+`;
+
+function compile(system) {
+  const jobs = String(availableParallelism());
+  if (system === 'cmake') {
+    const options = ['-l', 'error', '-O', 'build/cmake', '-p', jobs, '--CDSURPRISAL_WERROR=ON'];
+    run(bin('cmake-js'), ['build', ...options]);
+  } else {
+    const options = ['--nodedir', nodeHeaders(), '--loglevel', 'error'];
+    run(bin('node-gyp'), ['configure', ...options, '--', '-Dwerror=1']);
+    run(bin('node-gyp'), ['build', '--jobs', jobs, ...options]);
+  }
+}
+
+/** Builds by the given system, when anything changed since; says what it does. */
+export function buildNative({ system, why } = pick()) {
+  if (upToDate(system)) return console.log(`native: ${addons[system]} is up to date`);
+  console.log(`native: ${why}`);
+  const start = new Date();
+  compile(system);
+  if (!existsSync(addons[system])) fail(`native: the build left no ${addons[system]}`);
+  writeFileSync(stampOf(system), '');
+  utimesSync(stampOf(system), start, start);
+  console.log(`native: ${addons[system]} ${since(start)}`);
+}
+
+const since = (start) => `in ${((Date.now() - start) / 1000).toFixed(1)} s`;
+
+export function buildTypeScript() {
+  const start = new Date();
+  mkdirSync('build/ts', { recursive: true });
+  run(bin('typescript', 'tsc'), ['--build', 'tsconfig.programs.json']);
+  if (!existsSync('build/ts/src')) symlinkSync(resolve('dist'), 'build/ts/src', 'junction');
+  console.log(`TypeScript: dist/ ${since(start)}`);
+}
+
+async function main(args) {
+  await lock();
+  const asked = ['cmake', 'gyp'].find((system) => args.includes(`--${system}`));
+  const choice = asked ? { system: asked, why: `${asked}, as asked` } : pick();
+  const all = !args.includes('native') && !args.includes('ts');
+  if (all || args.includes('native')) {
+    // The loader would not know which of two development builds is the newer one.
+    for (const [system, file] of Object.entries(addons)) {
+      if (system !== choice.system) rmSync(file, { force: true });
+    }
+    buildNative(choice);
+  }
+  if (all || args.includes('ts')) buildTypeScript();
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) await main(process.argv.slice(2));

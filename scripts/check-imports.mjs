@@ -1,0 +1,84 @@
+// Who may include or import whom (docs/architecture.md). Prints each breach as file:line.
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize, sep } from 'node:path';
+import './run.mjs';
+
+function filesIn(folder, pattern) {
+  try {
+    return readdirSync(folder, { recursive: true })
+      .filter((name) => pattern.test(name))
+      .map((name) => join(folder, name).split(sep).join('/'));
+  } catch {
+    return [];
+  }
+}
+
+/** [line number, what it names] for each match of the pattern's first group. */
+function mentions(file, pattern) {
+  const lines = readFileSync(file, 'utf8').split('\n');
+  return lines.flatMap((line, i) => [...line.matchAll(pattern)].map((match) => [i + 1, match[1]]));
+}
+
+const problems = [];
+const breach = (file, line, text) => problems.push(`${file}:${line}: ${text}`);
+
+// Folder of native/ -> the folders it may include from; ops and node have rules of their own.
+const nativeMay = {
+  core: ['core'],
+  cpu: ['core', 'cpu'],
+  cuda: ['core', 'cuda'],
+  node: ['core', 'cpu', 'node'],
+};
+
+function checkNative(file) {
+  const [, area, op] = file.split('/');
+  for (const [line, path] of mentions(
+    file,
+    /^\s*#\s*(?:include|define SURPRISAL_BODY)\s*"([^"]+)"/g,
+  )) {
+    const [target, targetOp] = path.split('/');
+    if (!path.includes('/')) {
+      breach(file, line, `"${path}" is not rooted at native/`);
+    } else if (area === 'ops') {
+      const own = target === 'ops' && targetOp === op;
+      const glue = target === 'node' && file.endsWith('/bind.cpp');
+      if (!own && !glue && !['core', 'cpu', 'cuda'].includes(target)) {
+        breach(
+          file,
+          line,
+          `an operation includes its own folder, core, cpu and cuda, not "${path}"`,
+        );
+      }
+    } else if (!nativeMay[area]?.includes(target)) {
+      breach(file, line, `${area}/ may include from ${nativeMay[area]?.join(', ')}, not "${path}"`);
+    }
+  }
+  if (area === 'node' || file.endsWith('/bind.cpp')) return;
+  for (const [line, header] of mentions(
+    file,
+    /^\s*#\s*include\s*<((?:node_api|js_native_api|napi)[^>]*)>/g,
+  )) {
+    breach(file, line, `only node/ and bind.cpp may know Node, not <${header}>`);
+  }
+}
+
+function checkTypeScript(file) {
+  for (const [line, specifier] of mentions(file, /\b(?:from|import)\s*\(?\s*'([^']+)'/g)) {
+    if (!specifier.startsWith('.')) {
+      if (!specifier.startsWith('node:'))
+        breach(file, line, `no run-time dependencies: '${specifier}'`);
+      continue;
+    }
+    const target = normalize(join(dirname(file), specifier))
+      .split(sep)
+      .join('/');
+    if (!target.startsWith('src/'))
+      breach(file, line, `src imports nothing outside it: '${specifier}'`);
+    if (!specifier.endsWith('.js')) breach(file, line, `'${specifier}' should end in .js`);
+  }
+}
+
+for (const file of filesIn('native', /\.(h|cuh|cpp|cu)$/)) checkNative(file);
+for (const file of filesIn('src', /\.ts$/)) checkTypeScript(file);
+for (const problem of problems) console.error(problem);
+process.exitCode = problems.length > 0 ? 1 : 0;
