@@ -1,9 +1,11 @@
 // npm test                        build, check, every test; the op tests on each CPU path
 // npm test -- <words> [device]    build and the tests whose file names begin with one of the words
 // The last line counts the tests: "12 passed, 0 failed".
-import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { basename } from 'node:path';
-import { bin, run, status } from './run.mjs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { basename, join } from 'node:path';
+import { addons } from './build.mjs';
+import { bin, root, run, status } from './run.mjs';
 
 const isDevice = (word) => /^(cpu|cuda(:\d+)?)$/.test(word);
 const args = process.argv.slice(2);
@@ -22,6 +24,12 @@ function filters() {
   const names = readdirSync('test', { recursive: true }).map((name) => basename(name));
   const begins = (word) => names.some((name) => name.startsWith(word) && name.endsWith('.test.ts'));
   return words.map((word) => (begins(word) ? `/${word}` : word));
+}
+
+/** The CPU paths this machine can take, the best one last. */
+function cpuPaths() {
+  const addon = Object.values(addons).find((file) => existsSync(file));
+  return createRequire(import.meta.url)(join(root, addon)).cpuTargets.split(' ');
 }
 
 const total = { passed: 0, failed: 0, skipped: 0 };
@@ -52,11 +60,13 @@ function tests(name, filter, env = {}) {
 }
 
 mkdirSync('build/test', { recursive: true });
-run('scripts/build.mjs', []);
-if (words.length === 0) {
+const all = words.length === 0;
+run('scripts/build.mjs', all ? ['native', 'ts', 'second'] : []);
+if (all) {
   if (status('scripts/check.mjs', []) !== 0) broken.push('check');
   tests('all', []);
-  tests('base', ['test/ops/'], { SURPRISAL_CPU: 'base' });
+  // The run above took the best path of this machine.
+  for (const path of cpuPaths().slice(0, -1)) tests(path, ['test/ops/'], { SURPRISAL_CPU: path });
 } else {
   tests('subset', filters());
 }
