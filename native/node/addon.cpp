@@ -2,7 +2,8 @@
 #include "node/bind.h"
 #include "node/system.h"
 
-#define SURPRISAL_OPERATIONS(X)
+#define SURPRISAL_OPERATIONS(X) \
+  X(cast)
 
 #define DECLARE(op)                     \
   namespace surprisal::op {             \

@@ -1,0 +1,10 @@
+#include "node/bind.h"
+#include "ops/cast/op.h"
+
+namespace surprisal::cast {
+
+void bind(node::Module& m) {
+  m.def<Cast, cast_cpu>("cast", {SP_FIELD(Cast, a), SP_FIELD(Cast, out)});
+}
+
+}  // namespace surprisal::cast
