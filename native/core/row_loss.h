@@ -1,0 +1,149 @@
+// The loss of one row of logits and its derivative, from a few sums over the row: one definition
+// for every operation that ends in a softmax. With z the logits after bias, temperature and
+// softcap, p = softmax(z), y the target, w the class weights and W their sum,
+//   L = -log p_y = log(1 + others e^-target),  lse = max + log(others + e^target)
+//   row = (1-s) w_y f(L) + s/V sum_c w_c (lse - z_c) + z_loss lse^2
+//   d row/dz_c = A p_c - B w_c  for c != y,  A = (1-s) w_y f'(L) + s/V W + 2 z_loss lse,  B = s/V
+// `others` leaves the target out, so that L and d row/dz_y keep their digits as p_y nears 1.
+// f: focal loss (Lin et al. 2017), generalized (Zhang & Sabuncu 2018), comp-sum (Mao et al. 2023).
+// A row's few scalars are double whatever the dtype: they cost nothing beside its V exponentials.
+#pragma once
+#include <cmath>
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#define SP_HOST_DEVICE __host__ __device__
+#else
+#define SP_HOST_DEVICE
+#endif
+
+namespace surprisal {
+
+enum class Reduction : int32_t { none, mean, sum };
+
+enum class Epilogue : int32_t {
+  identity,  // L
+  focal,     // (1-e^-L)^k L
+  power,     // (1-e^(-kL))/k: generalized with k = q, comp-sum with k = tau-1; k = 0 is L
+};
+
+struct RowOptions {
+  double label_smoothing = 0;
+  double z_loss = 0;
+  Epilogue epilogue = Epilogue::identity;
+  double epilogue_k = 0;
+};
+
+// z as a function of the raw logit x: in x, or with a softcap out tanh(in x).
+struct LogitMap {
+  double in = 1, out = 1;
+  bool capped = false;
+
+  SP_HOST_DEVICE bool identity() const { return !capped && in == 1; }
+};
+
+// softcap <= 0 stands for none.
+inline SP_HOST_DEVICE LogitMap logit_map(double temperature, double softcap, bool cap_first) {
+  if (!(softcap > 0)) return {1 / temperature, 1, false};
+  return cap_first ? LogitMap{1 / softcap, softcap / temperature, true}
+                   : LogitMap{1 / (temperature * softcap), softcap, true};
+}
+
+inline SP_HOST_DEVICE double map_logit(const LogitMap& map, double x) {
+  return map.capped ? map.out * std::tanh(map.in * x) : map.in * x;
+}
+
+// dz/dx. 4E/(1+E)^2 keeps the digits that 1 - tanh^2 loses where the cap saturates.
+inline SP_HOST_DEVICE double map_slope(const LogitMap& map, double x) {
+  if (!map.capped) return map.in;
+  const double e = std::exp(-2 * std::fabs(map.in * x));
+  return map.in * map.out * 4 * e / ((1 + e) * (1 + e));
+}
+
+struct RowSums {
+  double max;        // largest z of the row, the target's included
+  double others;     // sum over c != y of e^(z_c - max)
+  double target;     // z_y - max
+  double below = 0;  // sum_c w_c (max - z_c), read with label smoothing only; w_c = 1 if none
+};
+
+struct RowWeights {
+  double target = 1;   // w_y
+  double sum = 1;      // W: V without class weights; read with label smoothing only
+  double classes = 1;  // V
+};
+
+struct RowLoss {
+  double loss;
+  double lse;
+  double surprisal;  // L
+};
+
+// What every class needs: dz_c = p e^(z_c - max) - w w_c, and dz_y = target.
+struct RowSlope {
+  double p;
+  double w;
+  double target;
+};
+
+inline SP_HOST_DEVICE double row_surprisal(const RowSums& row) {
+  const double own = std::exp(row.target);
+  return row.others < own ? std::log1p(row.others / own)
+                          : std::log(row.others + own) - row.target;
+}
+
+inline SP_HOST_DEVICE double row_lse(const RowSums& row) {
+  const double own = std::exp(row.target);
+  return row.max + (own == 1 ? std::log1p(row.others) : std::log(row.others + own));
+}
+
+inline SP_HOST_DEVICE double epilogue_value(const RowOptions& o, double L) {
+  const double k = o.epilogue_k;
+  if (o.epilogue == Epilogue::identity || k == 0) return L;
+  if (o.epilogue == Epilogue::power) return -std::expm1(-k * L) / k;
+  return L == 0 ? 0 : std::pow(-std::expm1(-L), k) * L;
+}
+
+inline SP_HOST_DEVICE double epilogue_slope(const RowOptions& o, double L) {
+  const double k = o.epilogue_k;
+  if (o.epilogue == Epilogue::identity || k == 0) return 1;
+  const double p = std::exp(-L);
+  if (o.epilogue == Epilogue::power) return std::exp(-k * L);
+  if (L == 0) return 0;
+  const double wrong = -std::expm1(-L);
+  return std::pow(wrong, k) + (p == 0 ? 0 : k * std::pow(wrong, k - 1) * p * L);
+}
+
+inline SP_HOST_DEVICE RowLoss row_loss(const RowOptions& o, const RowSums& row,
+                                       const RowWeights& w) {
+  RowLoss out{0, row_lse(row), row_surprisal(row)};
+  // A weight of 0 takes the class out, also where its probability is 0 and L infinite.
+  const double share = (1 - o.label_smoothing) * w.target;
+  if (share != 0 || std::isnan(out.surprisal))
+    out.loss = share * epilogue_value(o, out.surprisal);
+  if (o.label_smoothing != 0)
+    out.loss += o.label_smoothing / w.classes * (w.sum * (out.lse - row.max) + row.below);
+  if (o.z_loss != 0) out.loss += o.z_loss * out.lse * out.lse;
+  return out;
+}
+
+// The derivative of scale * row, scale being upstream gradient x token weight / denominator.
+inline SP_HOST_DEVICE RowSlope row_slope(const RowOptions& o, const RowSums& row,
+                                         const RowWeights& w, double scale) {
+  const double own = std::exp(row.target);
+  const double inverse = 1 / (row.others + own);
+  const double smooth = o.label_smoothing / w.classes;
+  double share = (1 - o.label_smoothing) * w.target;
+  if (o.epilogue != Epilogue::identity) share *= epilogue_slope(o, row_surprisal(row));
+  double rest = smooth == 0 ? 0 : smooth * w.sum;
+  if (o.z_loss != 0) rest += 2 * o.z_loss * row_lse(row);
+  RowSlope out;
+  out.p = scale * (share + rest) * inverse;
+  out.w = scale * smooth;
+  out.target = scale * ((rest * own - share * row.others) * inverse - smooth * w.target);
+  // A logit of -inf moves nothing, unless its row is poisoned.
+  if (row.target == -INFINITY && !std::isnan(inverse)) out.target = 0;
+  return out;
+}
+
+}  // namespace surprisal
