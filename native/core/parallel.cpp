@@ -25,6 +25,7 @@ namespace {
 thread_local bool inside_job = false;
 
 struct Job {
+  std::atomic<uint64_t> processors{0};  // those its threads began on
   int64_t n, piece;
   detail::Body body;
   void* context;
@@ -52,6 +53,28 @@ struct Job {
   bool open() const { return next.load(std::memory_order_relaxed) < n; }
 };
 
+// Linux guests that pack their processors wake a worker on its submitter's and leave both there
+// for tens of milliseconds: most kernels are shorter. A worker that comes second moves away.
+void spread(Job& job) {
+#if defined(__linux__)
+  const int here = sched_getcpu();
+  if (here < 0 || here >= 64) return;
+  const uint64_t taken = job.processors.fetch_or(uint64_t{1} << here);
+  if (!(taken >> here & 1)) return;
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  cpu_set_t others = allowed;
+  for (int i = 0; i < 64; ++i)
+    if (taken >> i & 1) CPU_CLR(i, &others);
+  if (CPU_COUNT(&others) == 0) return;
+  sched_setaffinity(0, sizeof others, &others);
+  sched_setaffinity(0, sizeof allowed, &allowed);
+  job.processors.fetch_or(uint64_t{1} << (sched_getcpu() & 63));
+#else
+  (void)job;
+#endif
+}
+
 int hardware_threads() {
 #if defined(__linux__)
   // Respects taskset and cpusets, which hardware_concurrency does not always do.
@@ -74,6 +97,7 @@ class Pool {
     }
     open_jobs_.fetch_add(1, std::memory_order_release);
     if (sleepers_.load() > 0) wake_.notify_all();
+    spread(job);
     job.work();
     std::unique_lock<std::mutex> lock(mutex_);
     // From here no worker can enter the job; those inside still run pieces of it.
@@ -133,6 +157,7 @@ class Pool {
   void loop() {
     for (;;) {
       if (Job* job = find()) {
+        spread(*job);
         job->work();
         leave(job);
       }
