@@ -4,6 +4,7 @@
 // its sources stays.
 import {
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -156,7 +157,9 @@ export function buildTypeScript() {
   const start = new Date();
   mkdirSync('build/ts', { recursive: true });
   run(bin('typescript', 'tsc'), ['--build', 'tsconfig.programs.json']);
-  if (!existsSync('build/ts/src')) symlinkSync(resolve('dist'), 'build/ts/src', 'junction');
+  if (!lstatSync('build/ts/src', { throwIfNoEntry: false })) {
+    symlinkSync(resolve('dist'), 'build/ts/src', 'junction');
+  }
   console.log(`TypeScript: dist/ ${since(start)}`);
 }
 
