@@ -142,7 +142,7 @@ inline SP_HOST_DEVICE RowSlope row_slope(const RowOptions& o, const RowSums& row
   out.w = scale * smooth;
   out.target = scale * ((rest * own - share * row.others) * inverse - smooth * w.target);
   // A logit of -inf moves nothing, unless its row is poisoned.
-  if (row.target == -INFINITY && !std::isnan(inverse)) out.target = 0;
+  if (row.target == -INFINITY && row.others > 0) out.target = 0;
   return out;
 }
 
