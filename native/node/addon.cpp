@@ -3,11 +3,12 @@
 #include "node/system.h"
 
 #define SURPRISAL_OPERATIONS(X) \
-  X(cast)
+  X(cast)                       \
+  X(random)
 
-#define DECLARE(op)                     \
-  namespace surprisal::op {             \
-  void bind(surprisal::node::Module&);  \
+#define DECLARE(op)                    \
+  namespace surprisal::op {            \
+  void bind(surprisal::node::Module&); \
   }
 SURPRISAL_OPERATIONS(DECLARE)
 #undef DECLARE
