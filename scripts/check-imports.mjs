@@ -78,7 +78,30 @@ function checkTypeScript(file) {
   }
 }
 
+const index = filesIn('src', /^index\.ts$/).map((file) => readFileSync(file, 'utf8'));
+const exportsOf = /export\s+(?:type\s+)?(\*|\{[^}]*\}).*?from\s+'\.\/([^']+)\.js'/g;
+const published = index.flatMap((text) => [...text.matchAll(exportsOf)]);
+
+/** Whether src/index.ts exports a name of an operation's file. */
+function isPublic(name, op) {
+  const named = new RegExp(`\\*|\\b${name}\\b`);
+  return published.some(([, names, from]) => from === `ops/${op}` && named.test(names));
+}
+
+/** An operation may use what others publish, and no more of them. */
+function checkOperation(file) {
+  const text = readFileSync(file, 'utf8');
+  const siblings = /import\s+(?:type\s+)?\{([^}]*)\}\s+from\s+'\.\/([^']+)\.js'/g;
+  for (const { 1: list, 2: op, index } of text.matchAll(siblings)) {
+    const line = text.slice(0, index).split('\n').length;
+    for (const [, name] of list.matchAll(/(?:^|,)\s*(?:type\s+)?(\w+)/g)) {
+      if (!isPublic(name, op)) breach(file, line, `'${name}' is internal to ops/${op}.ts`);
+    }
+  }
+}
+
 for (const file of filesIn('native', /\.(h|cuh|cpp|cu)$/)) checkNative(file);
 for (const file of filesIn('src', /\.ts$/)) checkTypeScript(file);
+for (const file of filesIn('src/ops', /\.ts$/)) checkOperation(file);
 for (const problem of problems) console.error(problem);
 process.exitCode = problems.length > 0 ? 1 : 0;
