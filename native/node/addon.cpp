@@ -3,7 +3,8 @@
 #include "node/system.h"
 
 #define SURPRISAL_OPERATIONS(X) \
-  X(cast)                       \
+  X(cast) \
+  X(matmul) \
   X(random)
 
 #define DECLARE(op)                    \
