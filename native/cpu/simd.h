@@ -60,11 +60,19 @@ inline F64 fma(F64 a, F64 b, F64 c) {
 #endif
 }
 
-// Where either operand is NaN the result is b.
+// Where either operand is NaN the result is b. Written out for AVX2, since compilers make two
+// instructions of the comparison.
+#ifdef SURPRISAL_TARGET_AVX2
+inline F32 max(F32 a, F32 b) { return _mm256_max_ps(a, b); }
+inline F64 max(F64 a, F64 b) { return _mm256_max_pd(a, b); }
+inline F32 min(F32 a, F32 b) { return _mm256_min_ps(a, b); }
+inline F64 min(F64 a, F64 b) { return _mm256_min_pd(a, b); }
+#else
 inline F32 max(F32 a, F32 b) { return a > b ? a : b; }
 inline F64 max(F64 a, F64 b) { return a > b ? a : b; }
 inline F32 min(F32 a, F32 b) { return a < b ? a : b; }
 inline F64 min(F64 a, F64 b) { return a < b ? a : b; }
+#endif
 
 inline F32 abs(F32 a) {
   return reinterpret_cast<F32>(reinterpret_cast<I32>(a) & splat(int32_t{0x7fffffff}));
