@@ -78,9 +78,9 @@ function checkTypeScript(file) {
   }
 }
 
-const index = filesIn('src', /^index\.ts$/).map((file) => readFileSync(file, 'utf8'));
+const indexFile = filesIn('src', /^index\.ts$/).map((file) => readFileSync(file, 'utf8'));
 const exportsOf = /export\s+(?:type\s+)?(\*|\{[^}]*\}).*?from\s+'\.\/([^']+)\.js'/g;
-const published = index.flatMap((text) => [...text.matchAll(exportsOf)]);
+const published = indexFile.flatMap((text) => [...text.matchAll(exportsOf)]);
 
 /** Whether src/index.ts exports a name of an operation's file. */
 function isPublic(name, op) {
