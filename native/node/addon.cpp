@@ -3,8 +3,9 @@
 #include "node/system.h"
 
 #define SURPRISAL_OPERATIONS(X) \
-  X(cast) \
-  X(matmul) \
+  X(cast)                       \
+  X(matmul)                     \
+  X(movement)                   \
   X(random)
 
 #define DECLARE(op)                    \
