@@ -1,0 +1,16 @@
+// Prints the resident bytes that one training step adds at its peak, gradients included:
+// node memory-probe.js <N> <D> <V> <dtype> <threads>. A process of its own, because memory that an
+// earlier step left for reuse would hide what a step needs.
+import * as sp from '../../src/index.js';
+import { type Float, lossAndGradients, makeHead } from './head.js';
+import { peakExtraBytes } from './machine.js';
+
+const [n, d, v, dtype, threads] = process.argv.slice(2);
+sp.setThreads(Number(threads));
+const float = dtype as Float;
+// A small step first: the pool's threads and the loaded code are not the step's.
+lossAndGradients(makeHead([32, 32, 64], float, 1)).dispose();
+const head = makeHead([Number(n), Number(d), Number(v)], float, 1);
+globalThis.gc?.();
+const bytes = peakExtraBytes(() => lossAndGradients(head).dispose());
+console.log(bytes ?? Number.NaN);

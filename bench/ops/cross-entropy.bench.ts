@@ -1,0 +1,132 @@
+// crossEntropy on logits. Floor: forward reads the logits once; forward + gradient reads them once
+// and writes the gradient once, at the bandwidth measured in the same rounds. The last rows are one
+// core's: cycles an element by the clock that a chain of dependent additions shows.
+import * as sp from '../../src/index.js';
+import { classes, normal } from '../harness/data.js';
+import { dropGradients, type Run, runBench } from '../harness/program.js';
+import type { Row } from '../harness/results.js';
+import { coreClock, limit, probes } from '../harness/roofline.js';
+import { type Contender, interleave, setsBeyond } from '../harness/timing.js';
+
+type Float = 'float32' | 'bfloat16';
+const shapes = [
+  [4096, 32000],
+  [8192, 1000],
+  [1024, 50257],
+] as const;
+const dtypes: Float[] = ['float32', 'bfloat16'];
+const bytesOf = { float32: 4, bfloat16: 2 };
+const spreadOfLogits = 2;
+const seed = 1;
+
+interface Inputs {
+  logits: sp.Tensor;
+  target: sp.Tensor;
+}
+
+function inputs(n: number, v: number, dtype: Float, set: number): Inputs {
+  const data = normal(seed + 2 * set, n * v, spreadOfLogits);
+  return {
+    logits: sp.tensor(data, { dtype, shape: [n, v] }),
+    target: sp.tensor(classes(seed + 2 * set + 1, n, v)),
+  };
+}
+
+function forward(sets: Inputs[]): Contender {
+  return {
+    name: 'forward',
+    run(set) {
+      const { logits, target } = sets[set];
+      sp.noGrad(() => sp.crossEntropy(logits, target)).dispose();
+    },
+  };
+}
+
+function forwardGradient(sets: Inputs[]): Contender {
+  return {
+    name: 'forward + gradient',
+    run(set) {
+      const { logits, target } = sets[set];
+      const loss = sp.crossEntropy(logits.requiresGrad_(), target);
+      loss.backward();
+      loss.dispose();
+    },
+    tidy: (set) => dropGradients(sets[set].logits),
+  };
+}
+
+async function* measure(run: Run): AsyncGenerator<Row> {
+  const limits = probes(['read', 'copy']);
+  for (const [n, v] of shapes)
+    for (const dtype of dtypes) {
+      const name = `${n} × ${v}`;
+      if (!`${name} ${dtype}`.includes(run.only)) continue;
+      const bytes = n * v * bytesOf[dtype];
+      const count = setsBeyond(bytes, run.machine.lastLevelCacheBytes);
+      const sets = Array.from({ length: count }, (_, set) => inputs(n, v, dtype, set));
+      const torch = await run.peer?.setup('crossEntropy', { n, v, dtype, sets: count, seed });
+      const ways = [
+        { ours: forward(sets), theirs: torch?.contender('forward', 'torch'), moved: bytes },
+        {
+          ours: forwardGradient(sets),
+          theirs: torch?.contender('forwardGrad', 'torch'),
+          moved: 2 * bytes,
+        },
+      ];
+      for (const { ours, theirs, moved } of ways) {
+        const probe = moved === bytes ? 'read' : 'copy';
+        const samples = await interleave([ours, ...(theirs ? [theirs] : []), ...limits], {
+          sets: count,
+          seconds: run.seconds,
+        });
+        const sample = samples.get(ours.name)!;
+        const peer = samples.get('torch');
+        yield {
+          case: name,
+          dtype,
+          way: ours.name,
+          ours: sample,
+          rate: moved / sample.median / 1e6,
+          unit: 'GB/s',
+          limit: limit(samples, probe),
+          peers: peer ? { torch: peer } : {},
+          extra: {},
+        };
+      }
+      await torch?.drop();
+      yield await oneCore(sets, n, v, dtype, run);
+      for (const { logits, target } of sets) {
+        logits.dispose();
+        target.dispose();
+      }
+    }
+}
+
+/** Forward on one core: the arithmetic's own speed, where memory allows. */
+async function oneCore(sets: Inputs[], n: number, v: number, dtype: Float, run: Run): Promise<Row> {
+  sp.setThreads(1);
+  const clocks: number[] = [];
+  const samples = await interleave(
+    [forward(sets), { name: 'clock', run: () => void clocks.push(coreClock()) }],
+    { sets: sets.length, seconds: run.seconds / 2 },
+  );
+  sp.setThreads(run.machine.threads);
+  const ours = samples.get('forward')!;
+  const clock = Math.max(...clocks);
+  return {
+    case: `${n} × ${v}`,
+    dtype,
+    way: 'forward, 1 core',
+    ours,
+    rate: (n * v * bytesOf[dtype]) / ours.median / 1e6,
+    unit: 'GB/s',
+    peers: {},
+    extra: { clockGHz: clock, cyclesPerElement: (ours.median * 1e6 * clock) / (n * v) },
+  };
+}
+
+await runBench({
+  op: 'cross-entropy',
+  sources: ['native/ops/cross_entropy', 'native/cpu', 'native/core'],
+  run: measure,
+});
