@@ -1,5 +1,4 @@
-// Names what a figure was measured on and with: machine, versions, commit, kernel sources.
-import { execFileSync } from 'node:child_process';
+// Names the machine that a figure was measured on, and says what memory this process takes of it.
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
