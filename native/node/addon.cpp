@@ -6,7 +6,8 @@
   X(cast)                       \
   X(matmul)                     \
   X(movement)                   \
-  X(random)
+  X(random)                     \
+  X(roofline)
 
 #define DECLARE(op)                    \
   namespace surprisal::op {            \
