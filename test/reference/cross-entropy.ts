@@ -138,8 +138,9 @@ function rowLoss(
   if (!probabilities) {
     const [value, slope] = epilogue(surprise(z, row, y), options.epilogue);
     const share = (1 - s) * weight;
-    loss += share * value;
-    size += Math.abs(share) * (1 + Math.abs(value));
+    // A class of weight 0 is out, also where its probability is 0 and L infinite.
+    if (share !== 0) loss += share * value;
+    if (share !== 0) size += Math.abs(share) * (1 + Math.abs(value));
     for (let c = 0; c < V; c++) {
       gradZ[c] += share * slope * (c === y ? minusRest(z, row, c) : p(c));
     }

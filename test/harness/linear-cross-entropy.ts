@@ -1,0 +1,97 @@
+// Runs a case of logit-free cross-entropy through the library and compares it with the reference.
+import { expect } from 'vitest';
+import * as sp from '../../src/index.js';
+import type { Case, Data, Input } from '../cases/linear-cross-entropy.js';
+import type { Result } from '../reference/linear-cross-entropy.js';
+import { distance, expectFrobenius, expectWithin, norm } from './compare.js';
+import type { FloatDType } from './rounding.js';
+import type { AnyTensor } from './tensors.js';
+import { floats, gradOf, indices, read } from './tensors.js';
+import { linearGradientTolerance, linearLossTolerance, lossTolerance } from './tolerance.js';
+
+export interface Run {
+  inputs: Partial<Record<Input, AnyTensor>>;
+  mainGrad?: AnyTensor;
+  loss: AnyTensor;
+  backward: () => void;
+}
+
+/** The smallest workspace of a call, as the error about a smaller one names it. */
+export function leastWorkspace(call: (workspaceBytes: number) => unknown): number {
+  try {
+    call(1);
+  } catch (error) {
+    const numbers = (error as Error).message.match(/\d+/g) ?? [];
+    const least = Math.max(...numbers.map(Number));
+    if ((error as { code?: string }).code === 'ERR_INVALID_VALUE' && least > 1) return least;
+    throw error;
+  }
+  return 1;
+}
+
+const mainGradStart = 0.25;
+
+/** The library's run of a case, its gradients not yet asked for. */
+export function run(c: Case, data: Data, dtype: FloatDType, extra: object = {}): Run {
+  const { problem, options } = data;
+  const wants = (name: Input) => c.needs.includes(name);
+  const { classWeight, tokenWeight: tokens, ...scalars } = options;
+  const bias = problem.bias && floats(problem.bias, dtype, [c.classes], wants('bias'));
+  const tokenWeight = tokens && floats(tokens, 'float32', c.shape, wants('tokenWeight'));
+  const mainGrad = c.mainGrad ? sp.full([c.classes, c.width], mainGradStart) : undefined;
+  const x = floats(problem.x, dtype, [...c.shape, c.width], wants('x'));
+  const weight = floats(problem.weight, dtype, [c.classes, c.width], wants('weight'));
+  const target = indices(problem.target, c.shape, c.width % 2 ? 'int32' : 'int64');
+  const call = (workspaceBytes: number | undefined) =>
+    sp.linearCrossEntropy(x, weight, target, {
+      ...scalars,
+      bias,
+      tokenWeight,
+      mainGrad,
+      workspaceBytes,
+      classWeight: classWeight && floats(classWeight, 'float32', [c.classes]),
+      ...extra,
+    });
+  const loss = call(c.leastWorkspace ? leastWorkspace(call) : undefined);
+  const upstream = floats(data.upstream, loss.dtype as FloatDType, loss.shape);
+  const backward = () => loss.backward(c.upstream === 'one' && !loss.rank ? undefined : upstream);
+  return { inputs: { x, weight, bias, tokenWeight }, mainGrad, loss, backward };
+}
+
+/** Value and gradients within the tolerances; frozen inputs without a gradient. */
+export function check(c: Case, data: Data, dtype: FloatDType, expected: Result): void {
+  const { inputs, mainGrad, loss, backward } = run(c, data, dtype);
+  const lossLimit = linearLossTolerance[dtype];
+  const lead = c.shape.slice(0, -1);
+  const last = c.shape[c.shape.length - 1];
+  expect(loss.shape).toEqual(c.reduction === 'none' ? [...lead, last - c.shift] : []);
+  expect(loss.dtype).toBe(dtype === 'float64' ? 'float64' : 'float32');
+  expectWithin(read(loss), expected.loss, (i) => lossLimit * expected.magnitude[i], 'loss');
+  if (!loss.requiresGrad) {
+    expect(Object.values(inputs).some((t) => t?.requiresGrad)).toBe(false);
+    return;
+  }
+  backward();
+  const limit = linearGradientTolerance[dtype];
+  const gradient = (name: Input, want: Float64Array) => {
+    const t = inputs[name];
+    if (!t) return;
+    if (!t.requiresGrad) expect(t.grad ?? null, name).toBeNull();
+    else expectFrobenius(read(gradOf(t)), want, limit, `${name}.grad`);
+  };
+  gradient('x', expected.gradX);
+  gradient('bias', expected.gradBias);
+  if (mainGrad) {
+    expect(inputs.weight?.grad ?? null).toBeNull();
+    const added = read(mainGrad).map((v) => v - mainGradStart);
+    // The sum is float32: each element is rounded once near 0.25, whatever the gradient's size.
+    const rounding = mainGradStart * 2 ** -24 * Math.sqrt(added.length);
+    const allowed = Math.max(limit, 1e-6) * norm(expected.gradWeight) + rounding;
+    expect(distance(added, expected.gradWeight), 'mainGrad').toBeLessThanOrEqual(allowed);
+  } else gradient('weight', expected.gradWeight);
+  const { tokenWeight } = inputs;
+  if (!tokenWeight?.requiresGrad) return;
+  const tokenLimit = Math.max(lossLimit, lossTolerance('float32'));
+  const allowed = (i: number) => tokenLimit * expected.magnitudeTokenWeight[i];
+  expectWithin(read(gradOf(tokenWeight)), expected.gradTokenWeight, allowed, 'tokenWeight.grad');
+}

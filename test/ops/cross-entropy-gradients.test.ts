@@ -1,0 +1,117 @@
+// The gradients of crossEntropy by the library's own central differences, for every option, and
+// the ways a gradient may be asked for.
+import { describe, expect, test } from 'vitest';
+import * as sp from '../../src/index.js';
+import { draw, optionCases } from '../cases/cross-entropy.js';
+import { expectWithin } from '../harness/compare.js';
+import { Random } from '../harness/random.js';
+import type { AnyTensor } from '../harness/tensors.js';
+import { floats, gradOf, indices, read } from '../harness/tensors.js';
+import { crossEntropy as reference } from '../reference/cross-entropy.js';
+
+describe('gradcheck', () => {
+  const tiny = optionCases.map((c) => ({ ...c, classes: Math.min(c.classes, 7) }));
+  test.each(tiny)('$name', (c) => {
+    const data = draw(c, 'float64');
+    const { classWeight, tokenWeight: tokens, ...scalars } = data.options;
+    const weights = classWeight && floats(classWeight, 'float64', [c.classes]);
+    const inputs = [floats(data.logits, 'float64', [...c.shape, c.classes], true)];
+    const soft = 'probabilities' in data.target;
+    const labels = 'indices' in data.target && indices(data.target.indices, c.shape);
+    if ('probabilities' in data.target) {
+      inputs.push(floats(data.target.probabilities, 'float64', [...c.shape, c.classes], true));
+    }
+    if (tokens) inputs.push(floats(tokens, 'float64', c.shape, true));
+    const loss = (...list: AnyTensor[]) =>
+      sp.crossEntropy(list[0], labels || list[1], {
+        ...scalars,
+        classWeight: weights,
+        tokenWeight: tokens && list[soft ? 2 : 1],
+      });
+    expect(sp.gradcheck(loss, inputs)).toBe(true);
+  });
+});
+
+describe('upstream gradients', () => {
+  const random = new Random(8);
+  const values = random.normals(5 * 30, 2);
+  const labels = [3, 29, -100, 0, 12];
+  const target = indices(labels, [5]);
+
+  test('flow through what follows the loss', () => {
+    const z = floats(values, 'float64', [5, 30], true);
+    const scale = random.normals(5);
+    sp.crossEntropy(z, target, { reduction: 'none' })
+      .mul(floats(scale, 'float64', [5]))
+      .sum()
+      .backward();
+    const want = reference(values, 5, 30, { indices: labels }, { reduction: 'none' }, scale);
+    expectWithin(read(gradOf(z)), want.gradLogits, () => 1e-14, 'gradient');
+  });
+
+  test('an upstream gradient that one value expands to all rows', () => {
+    const z = floats(values, 'float64', [5, 30], true);
+    sp.crossEntropy(z, target, { reduction: 'none' }).sum().mul(-2.5).backward();
+    const upstream = new Float64Array(5).fill(-2.5);
+    const want = reference(values, 5, 30, { indices: labels }, { reduction: 'none' }, upstream);
+    expectWithin(read(gradOf(z)), want.gradLogits, () => 1e-14, 'gradient');
+  });
+
+  test('an upstream of 0 gives 0, also through NaN of the ignored', () => {
+    const z = floats(values, 'float32', [5, 30], true);
+    sp.crossEntropy(z, target).mul(0).backward();
+    expectWithin(read(gradOf(z)), new Float64Array(150), () => 0, 'gradient');
+  });
+
+  test('two losses on the same logits add up', () => {
+    const z = floats(values, 'float64', [5, 30], true);
+    const other = [1, 2, 3, 4, 5];
+    sp.crossEntropy(z, target)
+      .add(sp.crossEntropy(z, indices(other, [5]), { zLoss: 0.1 }))
+      .backward();
+    const a = reference(values, 5, 30, { indices: labels }).gradLogits;
+    const b = reference(values, 5, 30, { indices: other }, { zLoss: 0.1 }).gradLogits;
+    expectWithin(
+      read(gradOf(z)),
+      a.map((g, i) => g + b[i]),
+      () => 1e-14,
+      'gradient',
+    );
+  });
+
+  test('logits that are computed, not leaves', () => {
+    const x = floats(values, 'float64', [5, 30], true);
+    sp.crossEntropy(x.mul(x), target).backward();
+    const squares = values.map((v) => v * v);
+    const { gradLogits } = reference(squares, 5, 30, { indices: labels });
+    const want = gradLogits.map((g, i) => 2 * values[i] * g);
+    expectWithin(read(gradOf(x)), want, () => 1e-13, 'gradient');
+  });
+
+  test('only the token weights need a gradient', () => {
+    const tokens = random.uniforms(5, 0.5, 2);
+    const tokenWeight = floats(tokens, 'float64', [5], true);
+    const z = floats(values, 'float64', [5, 30]);
+    sp.crossEntropy(z, target, { tokenWeight }).backward();
+    const want = reference(values, 5, 30, { indices: labels }, { tokenWeight: tokens });
+    expectWithin(read(gradOf(tokenWeight)), want.gradTokenWeight, () => 1e-13, 'gradient');
+    expect(z.grad ?? null).toBeNull();
+  });
+
+  test('only the probabilities need a gradient', () => {
+    const probabilities = random.uniforms(150);
+    const t = floats(probabilities, 'float64', [5, 30], true);
+    const z = floats(values, 'float64', [5, 30]);
+    sp.crossEntropy(z, t, { labelSmoothing: 0.1 }).backward();
+    const options = { labelSmoothing: 0.1 };
+    const want = reference(values, 5, 30, { probabilities }, options);
+    expectWithin(read(gradOf(t)), want.gradTarget, () => 1e-13, 'gradient');
+  });
+
+  test('class weights are constants', () => {
+    const classWeight = floats(random.uniforms(30), 'float64', [30], true);
+    const z = floats(values, 'float64', [5, 30], true);
+    sp.crossEntropy(z, target, { classWeight }).backward();
+    expect(classWeight.grad ?? null).toBeNull();
+  });
+});

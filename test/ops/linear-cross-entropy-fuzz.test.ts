@@ -1,0 +1,50 @@
+// Random shapes × options × dtypes of linearCrossEntropy against the reference, a few seconds.
+import fc from 'fast-check';
+import { test } from 'vitest';
+import { epilogues, floatDTypes, isAllowed, optionMatrix } from '../cases/cross-entropy.js';
+import type { Case, Input } from '../cases/linear-cross-entropy.js';
+import { draw } from '../cases/linear-cross-entropy.js';
+import { fuzz } from '../harness/fuzz.js';
+import { check } from '../harness/linear-cross-entropy.js';
+import { linearCrossEntropy as reference } from '../reference/linear-cross-entropy.js';
+
+const pick = <T>(values: readonly T[]) => fc.constantFrom(...values);
+const inputs: Input[] = ['x', 'weight', 'bias', 'tokenWeight'];
+
+const anyCase: fc.Arbitrary<Case> = fc
+  .record({
+    name: fc.constant('fuzz'),
+    shape: fc
+      .tuple(
+        fc.array(fc.integer({ min: 0, max: 3 }), { maxLength: 2 }),
+        fc.integer({ min: 3, max: 90 }),
+      )
+      .map(([lead, last]) => [...lead, last]),
+    width: fc.integer({ min: 1, max: 40 }),
+    classes: fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 41, max: 900 })),
+    reduction: pick(optionMatrix.reduction),
+    labelSmoothing: fc.oneof(fc.constant(0), fc.double({ min: 0, max: 1, noNaN: true })),
+    weighted: fc.boolean(),
+    tokens: pick(optionMatrix.tokens),
+    zLoss: fc.oneof(fc.constant(0), fc.double({ min: 0, max: 0.5, noNaN: true })),
+    temperature: fc.oneof(fc.constant(1), fc.double({ min: 0.3, max: 3, noNaN: true })),
+    softcap: fc.option(fc.double({ min: 1, max: 50, noNaN: true }), { nil: undefined }),
+    capFirst: fc.boolean(),
+    epilogue: pick(epilogues),
+    ignored: pick([0, 0.2, 0.7, 1]),
+    upstream: pick(['one', 'random'] as const),
+    bias: fc.boolean(),
+    shift: fc.integer({ min: 0, max: 2 }),
+    needs: fc.subarray(inputs),
+    leastWorkspace: fc.boolean(),
+    mainGrad: fc.boolean(),
+  })
+  .filter((c) => isAllowed(c) && !(c.mainGrad && !c.needs.includes('weight')));
+
+test('linearCrossEntropy equals the reference', () => {
+  const property = fc.property(anyCase, pick(floatDTypes), fc.nat(), (c, dtype, seed) => {
+    const data = draw(c, dtype, seed);
+    check(c, data, dtype, reference(data.problem, data.options, data.upstream));
+  });
+  fuzz(property);
+});
