@@ -82,4 +82,19 @@ void visit_any(DType dtype, F&& f) {
   }
 }
 
+// Calls f with an unsigned type of the dtype's width: zero bits are 0 in every dtype.
+template <class F>
+void visit_width(DType dtype, F&& f) {
+  switch (size_of(dtype)) {
+    case 8:
+      return f(TypeTag<uint64_t>{});
+    case 4:
+      return f(TypeTag<uint32_t>{});
+    case 2:
+      return f(TypeTag<uint16_t>{});
+    default:
+      return f(TypeTag<uint8_t>{});
+  }
+}
+
 }  // namespace surprisal

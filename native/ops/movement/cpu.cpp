@@ -1,12 +1,12 @@
-// Axes of size 1 are dropped and neighbours that run on in both arrays are merged, which leaves few
-// and long axes: [B, T, H, d] <-> [B, H, T, d] becomes rows of d elements. What moves where follows
-// from the last axis: rows that are contiguous in both, repeated elements, tiles of a transposition
-// (both arrays then use whole cache lines), or single elements. Elements go by size, not by dtype.
+// What moves how follows from the last axis after merging: rows that are contiguous in both arrays
+// ([B, T, H, d] <-> [B, H, T, d] is rows of d), tiles of a transposition (both arrays then use
+// whole cache lines), or single elements. Elements go by their size, not by their dtype.
 #include "ops/movement/op.h"
 
 #include <algorithm>
 #include <cstring>
 
+#include "core/axes.h"
 #include "core/parallel.h"
 
 namespace surprisal::movement {
@@ -15,13 +15,7 @@ namespace {
 constexpr int64_t kGrain = 1 << 14;  // elements a thread should get at least
 constexpr int64_t kTile = 32;
 
-struct Axis {
-  int64_t n, a, out;  // size and strides
-};
-struct Plan {
-  Axis axis[kMaxRank];
-  int rank = 0;
-};
+using Plan = Axes<2>;  // strides of a, strides of out
 
 void check_reach(const View& view, const Dims& shape, const Dims& strides, int64_t offset) {
   require(strides.rank == shape.rank && offset >= 0, "stridedCopy: bad strides");
@@ -39,53 +33,15 @@ void check_reach(const View& view, const Dims& shape, const Dims& strides, int64
 
 Plan plan_of(const StridedCopy& op) {
   Plan plan;
-  for (int i = 0; i < op.shape.rank; ++i) {
-    const Axis next = {op.shape[i], op.a_strides[i], op.out_strides[i]};
-    if (next.n == 1) continue;
-    Axis* last = plan.rank ? &plan.axis[plan.rank - 1] : nullptr;
-    if (last && last->a == next.n * next.a && last->out == next.n * next.out) {
-      *last = {last->n * next.n, next.a, next.out};
-    } else {
-      plan.axis[plan.rank++] = next;
-    }
-  }
-  if (plan.rank == 0) plan.axis[plan.rank++] = {1, 1, 1};
+  for (int i = 0; i < op.shape.rank; ++i)
+    plan.add({op.shape[i], {op.a_strides[i], op.out_strides[i]}});
+  if (plan.rank == 0) plan.axis[plan.rank++] = {1, {1, 1}};
   return plan;
-}
-
-// Calls f(a offset, out offset) for items [begin, end) of the row-major product of the axes.
-template <class F>
-void walk(const Axis* axes, int rank, int64_t begin, int64_t end, F&& f) {
-  int64_t index[kMaxRank] = {}, a = 0, out = 0;
-  int64_t left = begin;
-  for (int i = rank - 1; i >= 0; --i) {
-    index[i] = left % axes[i].n;
-    left /= axes[i].n;
-    a += index[i] * axes[i].a;
-    out += index[i] * axes[i].out;
-  }
-  for (int64_t item = begin; item < end; ++item) {
-    f(a, out);
-    for (int i = rank - 1; i >= 0; --i) {
-      a += axes[i].a;
-      out += axes[i].out;
-      if (++index[i] < axes[i].n) break;
-      a -= axes[i].n * axes[i].a;
-      out -= axes[i].n * axes[i].out;
-      index[i] = 0;
-    }
-  }
-}
-
-int64_t count(const Axis* axes, int rank) {
-  int64_t n = 1;
-  for (int i = 0; i < rank; ++i) n *= axes[i].n;
-  return n;
 }
 
 template <class T>
 void copy_rows(const T* a, T* out, const Plan& plan) {
-  const Axis row = plan.axis[plan.rank - 1];
+  const Axis<2> row = plan.axis[plan.rank - 1];
   const int outer = plan.rank - 1;
   if (outer == 0) {
     parallel_for(row.n, kGrain, [&](int64_t begin, int64_t end) {
@@ -93,12 +49,12 @@ void copy_rows(const T* a, T* out, const Plan& plan) {
     });
     return;
   }
-  parallel_for(count(plan.axis, outer), kGrain / row.n, [&](int64_t begin, int64_t end) {
-    walk(plan.axis, outer, begin, end, [&](int64_t from, int64_t to) {
+  parallel_for(plan.count(outer), kGrain / row.n, [&](int64_t begin, int64_t end) {
+    plan.walk(outer, begin, end, [&](const int64_t(&at)[2]) {
       if (row.n * sizeof(T) >= 32) {
-        std::memcpy(out + to, a + from, row.n * sizeof(T));
+        std::memcpy(out + at[1], a + at[0], row.n * sizeof(T));
       } else {
-        for (int64_t i = 0; i < row.n; ++i) out[to + i] = a[from + i];
+        for (int64_t i = 0; i < row.n; ++i) out[at[1] + i] = a[at[0] + i];
       }
     });
   });
@@ -106,18 +62,19 @@ void copy_rows(const T* a, T* out, const Plan& plan) {
 
 template <class T>
 void copy_elements(const T* a, T* out, const Plan& plan) {
-  const Axis row = plan.axis[plan.rank - 1];
+  const Axis<2> row = plan.axis[plan.rank - 1];
   const int outer = plan.rank - 1;
   // A single long axis is cut into pieces, many axes go row by row.
   if (outer == 0) {
     parallel_for(row.n, kGrain, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) out[i * row.out] = a[i * row.a];
+      for (int64_t i = begin; i < end; ++i) out[i * row.stride[1]] = a[i * row.stride[0]];
     });
     return;
   }
-  parallel_for(count(plan.axis, outer), kGrain / row.n, [&](int64_t begin, int64_t end) {
-    walk(plan.axis, outer, begin, end, [&](int64_t from, int64_t to) {
-      for (int64_t i = 0; i < row.n; ++i) out[to + i * row.out] = a[from + i * row.a];
+  parallel_for(plan.count(outer), kGrain / row.n, [&](int64_t begin, int64_t end) {
+    plan.walk(outer, begin, end, [&](const int64_t(&at)[2]) {
+      for (int64_t i = 0; i < row.n; ++i)
+        out[at[1] + i * row.stride[1]] = a[at[0] + i * row.stride[0]];
     });
   });
 }
@@ -125,25 +82,24 @@ void copy_elements(const T* a, T* out, const Plan& plan) {
 // Axis `plan.axis[across]` is contiguous in a, the last axis in out.
 template <class T>
 void transpose_tiles(const T* a, T* out, const Plan& plan, int across) {
-  const Axis column = plan.axis[across], row = plan.axis[plan.rank - 1];
-  Axis outer[kMaxRank];
-  int rank = 0;
+  const Axis<2> column = plan.axis[across], row = plan.axis[plan.rank - 1];
+  Plan outer;
   for (int i = 0; i < plan.rank - 1; ++i)
-    if (i != across) outer[rank++] = plan.axis[i];
+    if (i != across) outer.axis[outer.rank++] = plan.axis[i];
   const int64_t strips = (column.n + kTile - 1) / kTile;
-  outer[rank++] = {strips, kTile, kTile * column.out};
+  outer.axis[outer.rank++] = {strips, {kTile, kTile * column.stride[1]}};
   const int64_t grain = kGrain / (kTile * row.n);
-  parallel_for(count(outer, rank), grain, [&](int64_t begin, int64_t end) {
+  parallel_for(outer.count(outer.rank), grain, [&](int64_t begin, int64_t end) {
     int64_t strip = begin % strips;
-    walk(outer, rank, begin, end, [&](int64_t from, int64_t to) {
+    outer.walk(outer.rank, begin, end, [&](const int64_t(&at)[2]) {
       const int64_t high = std::min(kTile, column.n - strip * kTile);
       strip = strip + 1 == strips ? 0 : strip + 1;
       for (int64_t j = 0; j < row.n; j += kTile) {
         const int64_t wide = std::min(kTile, row.n - j);
-        const T* source = a + from + j * row.a;
+        const T* source = a + at[0] + j * row.stride[0];
         for (int64_t c = 0; c < high; ++c) {
-          T* target = out + to + c * column.out + j;
-          for (int64_t r = 0; r < wide; ++r) target[r] = source[r * row.a + c];
+          T* target = out + at[1] + c * column.stride[1] + j;
+          for (int64_t r = 0; r < wide; ++r) target[r] = source[r * row.stride[0] + c];
         }
       }
     });
@@ -155,11 +111,12 @@ void copy_as(const StridedCopy& op) {
   const T* a = static_cast<const T*>(op.a.data) + op.a_offset;
   T* out = static_cast<T*>(op.out.data) + op.out_offset;
   const Plan plan = plan_of(op);
-  const Axis row = plan.axis[plan.rank - 1];
-  if (row.a == 1 && row.out == 1) return copy_rows(a, out, plan);
-  if (row.out == 1 && row.n >= 4) {
+  const Axis<2> row = plan.axis[plan.rank - 1];
+  if (row.stride[0] == 1 && row.stride[1] == 1) return copy_rows(a, out, plan);
+  if (row.stride[1] == 1 && row.n >= 4) {
     for (int i = plan.rank - 2; i >= 0; --i)
-      if (plan.axis[i].a == 1 && plan.axis[i].n >= 4) return transpose_tiles(a, out, plan, i);
+      if (plan.axis[i].stride[0] == 1 && plan.axis[i].n >= 4)
+        return transpose_tiles(a, out, plan, i);
   }
   copy_elements(a, out, plan);
 }
@@ -179,21 +136,6 @@ void triangle_as(const Triangle& op) {
       std::memset(out + r * cols + clear, 0, (cols - kept) * sizeof(T));
     }
   });
-}
-
-// Calls f with an unsigned type of the dtype's width: zero bits are 0 in every dtype.
-template <class F>
-void visit_width(DType dtype, F&& f) {
-  switch (size_of(dtype)) {
-    case 8:
-      return f(TypeTag<uint64_t>{});
-    case 4:
-      return f(TypeTag<uint32_t>{});
-    case 2:
-      return f(TypeTag<uint16_t>{});
-    default:
-      return f(TypeTag<uint8_t>{});
-  }
 }
 
 }  // namespace
