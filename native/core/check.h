@@ -7,8 +7,8 @@
 namespace surprisal {
 
 enum class Code {
-  internal,      // Error       ERR_INTERNAL
-  out_of_range,  // RangeError  ERR_OUT_OF_RANGE
+  internal,       // Error       ERR_INTERNAL
+  out_of_range,   // RangeError  ERR_OUT_OF_RANGE
   invalid_value,  // RangeError  ERR_INVALID_VALUE
   invalid_type,   // TypeError   ERR_INVALID_TYPE
   out_of_memory,  // OutOfMemoryError ERR_OUT_OF_MEMORY
