@@ -1,0 +1,394 @@
+// Tensors from values: numbers, nested arrays, typed arrays, patterns.
+import { checkedDevice, type Device } from './device.js';
+import { type DType, dtypeInfo, dtypes, isFloat } from './dtype.js';
+import {
+  expectBoolean,
+  expectNumber,
+  expectOneOf,
+  expectOptions,
+  fail,
+  show,
+  showShape,
+} from './expect.js';
+import { launch, native, type RawArray } from './native.js';
+import { checkedSize, type Shape } from './shape.js';
+import { empty, type Tensor } from './tensor.js';
+
+export interface CreateOptions<D extends DType = DType> {
+  /** Element type (default float32). */
+  dtype?: D;
+  /** Where it lives (default 'cpu', or what setDefaultDevice said). */
+  device?: Device;
+  /** Record operations on it (default false; float dtypes only). */
+  requiresGrad?: boolean;
+}
+
+export interface TensorOptions<D extends DType = DType, S extends Shape = Shape>
+  extends CreateOptions<D> {
+  /** Sizes; default: those of the nested arrays, or the length of a typed array. */
+  shape?: S;
+}
+
+type Value = number | bigint | boolean;
+export type NestedValues = Value | readonly NestedValues[];
+type TypedArray =
+  | Float32Array
+  | Float64Array
+  | Int8Array
+  | Uint8Array
+  | Uint8ClampedArray
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | Uint32Array
+  | BigInt64Array
+  | BigUint64Array;
+
+/** What a tensor of these values has as dtype when none is asked for. */
+export type DTypeOf<A> = A extends Float64Array
+  ? 'float64'
+  : A extends Int32Array
+    ? 'int32'
+    : A extends BigInt64Array
+      ? 'int64'
+      : A extends Uint8Array
+        ? 'uint8'
+        : A extends bigint
+          ? 'int64'
+          : A extends boolean
+            ? 'bool'
+            : 'float32';
+
+const optionNames = ['dtype', 'device', 'requiresGrad', 'shape'];
+
+/** Checks the options that every creation function has and gives the dtype. */
+export function checkedOptions(op: string, options: CreateOptions, standard: DType): DType {
+  expectOptions(op, options, op === 'tensor' ? optionNames : optionNames.slice(0, 3));
+  const dtype = options.dtype ?? standard;
+  expectOneOf(op, 'dtype', dtype, dtypes);
+  checkedDevice(op, options.device);
+  if (options.requiresGrad !== undefined) expectBoolean(op, 'requiresGrad', options.requiresGrad);
+  if (options.requiresGrad && !isFloat(dtype)) {
+    fail(op, 'ERR_DTYPE', `expected a float dtype with requiresGrad, got ${dtype}`);
+  }
+  return dtype;
+}
+
+/** Sets `requiresGrad` as asked. */
+export function finished<T extends Tensor>(t: T, options: CreateOptions): T {
+  t.wantsGrad = options.requiresGrad === true;
+  return t;
+}
+
+/**
+ * A tensor that holds a copy of `data`: a number, nested arrays, or a typed array (Float32Array ->
+ * float32, Float64Array -> float64, Int32Array -> int32, BigInt64Array -> int64, Uint8Array ->
+ * uint8; Uint16Array with dtype 'bfloat16' or 'float16' holds raw bits). Another `dtype` converts
+ * the values. Plain numbers default to float32, bigints to int64, booleans to bool.
+ *
+ * @throws RangeError ERR_SHAPE when `shape` and the number of values differ or arrays are ragged;
+ *   ERR_INVALID_VALUE when a value does not fit an integer dtype.
+ * @example tensor([[1, 2], [3, 4]], { requiresGrad: true })
+ */
+export function tensor<
+  A extends NestedValues | TypedArray,
+  D extends DType = DTypeOf<A>,
+  const S extends Shape = Shape,
+>(data: A, options: TensorOptions<D, S> = {}): Tensor<D, S> {
+  const made = ArrayBuffer.isView(data)
+    ? fromTyped(data as TypedArray, options)
+    : fromNested(data, options);
+  return finished(made, options) as unknown as Tensor<D, S>;
+}
+
+function withShape(size: number, given: Shape | undefined, natural: Shape): Shape {
+  if (given === undefined) return natural;
+  const wanted = checkedSize('tensor', given);
+  if (wanted !== size) {
+    fail(
+      'tensor',
+      'ERR_SHAPE',
+      `expected data to hold ${wanted} values (shape ${showShape(given)}), got ${size}`,
+    );
+  }
+  return [...given];
+}
+
+const ownDTypes = new Map<string, DType>([
+  ['Float32Array', 'float32'],
+  ['Float64Array', 'float64'],
+  ['Float16Array', 'float16'],
+  ['Int32Array', 'int32'],
+  ['BigInt64Array', 'int64'],
+  ['Uint8Array', 'uint8'],
+  ['Buffer', 'uint8'],
+  ['Uint8ClampedArray', 'uint8'],
+]);
+
+function refuseDetached(data: TypedArray): void {
+  if (data.length > 0 || data.byteLength > 0) return;
+  try {
+    new Uint8Array(data.buffer as ArrayBuffer);
+  } catch {
+    fail(
+      'tensor',
+      'ERR_INVALID_VALUE',
+      `expected data to have its memory, got a ${data.constructor.name} whose buffer was transferred away`,
+    );
+  }
+}
+
+function fromTyped(data: TypedArray, options: TensorOptions): Tensor {
+  if (data instanceof DataView)
+    fail('tensor', 'ERR_INVALID_TYPE', 'expected data to be a typed array, got a DataView');
+  refuseDetached(data);
+  const kind = data.constructor.name;
+  const own = ownDTypes.get(kind);
+  if (!own && options.dtype === undefined) {
+    const hint = kind === 'Uint16Array' ? " ('bfloat16' or 'float16' for raw bits)" : '';
+    fail('tensor', 'ERR_DTYPE', `expected dtype with a ${kind}${hint}, got none`);
+  }
+  const dtype = checkedOptions('tensor', options, own ?? 'float32');
+  const shape = withShape(data.length, options.shape, [data.length]);
+  const t = empty(shape, dtype);
+  const bits =
+    kind === 'Float16Array'
+      ? own === dtype
+      : kind === 'Uint16Array' && (dtype === 'bfloat16' || dtype === 'float16');
+  if (bits) {
+    new Uint16Array(t.raw.buffer as ArrayBuffer, t.raw.byteOffset, t.size).set(
+      new Uint16Array(data.buffer as ArrayBuffer, data.byteOffset, data.length),
+    );
+  } else if (own === dtype) {
+    // biome-ignore lint/suspicious/noExplicitAny: both sides hold numbers, or both hold bigints
+    t.raw.set(data as any);
+  } else {
+    write(t.raw, dtype, data as ArrayLike<Value>);
+  }
+  return t;
+}
+
+function measure(data: NestedValues): Shape {
+  const shape: number[] = [];
+  for (let level: NestedValues = data; Array.isArray(level); level = level[0]) {
+    shape.push(level.length);
+    if (level.length === 0) break;
+  }
+  return shape;
+}
+
+function flatten(data: NestedValues, shape: Shape, axis: number, out: Value[]): void {
+  if (axis === shape.length) {
+    if (typeof data !== 'number' && typeof data !== 'bigint' && typeof data !== 'boolean') {
+      fail(
+        'tensor',
+        Array.isArray(data) ? 'ERR_SHAPE' : 'ERR_INVALID_TYPE',
+        `expected ${Array.isArray(data) ? 'arrays of equal depth' : 'numbers, nested arrays of numbers or a typed array'}, got ${show(data)}`,
+      );
+    }
+    out.push(data);
+    return;
+  }
+  if (!Array.isArray(data) || data.length !== shape[axis]) {
+    fail(
+      'tensor',
+      'ERR_SHAPE',
+      `expected arrays of equal length ${shape[axis]} along axis ${axis}, got ${Array.isArray(data) ? data.length : show(data)}`,
+    );
+  }
+  for (const item of data) flatten(item, shape, axis + 1, out);
+}
+
+function fromNested(data: NestedValues, options: TensorOptions): Tensor {
+  const natural = measure(data);
+  const values: Value[] = [];
+  flatten(data, natural, 0, values);
+  const first = typeof values[0];
+  const standard = first === 'bigint' ? 'int64' : first === 'boolean' ? 'bool' : 'float32';
+  const dtype = checkedOptions('tensor', options, standard);
+  checkedSize('tensor', natural);
+  const t = empty(withShape(values.length, options.shape, natural), dtype);
+  write(t.raw, dtype, values);
+  return t;
+}
+
+const integerBounds = {
+  int32: [-(2 ** 31), 2 ** 31 - 1],
+  uint8: [0, 255],
+} as const;
+
+function write(raw: RawArray, dtype: DType, values: ArrayLike<Value>): void {
+  if (dtype === 'bool') {
+    for (let i = 0; i < values.length; i++) (raw as Int8Array)[i] = Number(values[i]) !== 0 ? 1 : 0;
+  } else if (dtype === 'int64') {
+    for (let i = 0; i < values.length; i++) (raw as BigInt64Array)[i] = asBigInt(values[i]);
+  } else if (dtype === 'int32' || dtype === 'uint8') {
+    const [low, high] = integerBounds[dtype];
+    for (let i = 0; i < values.length; i++) {
+      const v = Number(values[i]);
+      if (!Number.isInteger(v) || v < low || v > high) {
+        fail(
+          'tensor',
+          'ERR_INVALID_VALUE',
+          `expected ${dtype} values to be integers in [${low}, ${high}], got ${v}`,
+        );
+      }
+      (raw as Int32Array)[i] = v;
+    }
+  } else if (dtype === 'float32' || dtype === 'float64') {
+    for (let i = 0; i < values.length; i++) (raw as Float32Array)[i] = Number(values[i]);
+  } else {
+    const wide = Float32Array.from(values, Number);
+    launch(native.cast, { a: wide, out: raw });
+  }
+}
+
+function asBigInt(value: Value): bigint {
+  if (typeof value === 'number' && !Number.isSafeInteger(value)) {
+    fail(
+      'tensor',
+      'ERR_INVALID_VALUE',
+      `expected int64 values to be integers (bigint beyond 2^53), got ${value}`,
+    );
+  }
+  const wide = BigInt(value);
+  if (wide !== BigInt.asIntN(64, wide)) {
+    fail('tensor', 'ERR_INVALID_VALUE', `expected int64 values to fit 64 bits, got ${wide}`);
+  }
+  return wide;
+}
+
+function constant<D extends DType, S extends Shape>(
+  op: string,
+  shape: S,
+  value: number,
+  options: CreateOptions<D>,
+): Tensor<D, S> {
+  const dtype = checkedOptions(op, options, 'float32') as D;
+  checkedSize(op, shape);
+  const t = empty([...shape] as unknown as S, dtype, value === 0);
+  if (value !== 0 && t.size > 0) launch(native.fill, { out: t.raw, value });
+  return finished(t, options);
+}
+
+/** Zeros. */
+export function zeros<const S extends Shape, D extends DType = 'float32'>(
+  shape: S,
+  options: CreateOptions<D> = {},
+): Tensor<D, S> {
+  return constant('zeros', shape, 0, options);
+}
+
+/** Ones. */
+export function ones<const S extends Shape, D extends DType = 'float32'>(
+  shape: S,
+  options: CreateOptions<D> = {},
+): Tensor<D, S> {
+  return constant('ones', shape, 1, options);
+}
+
+/** `value` everywhere. */
+export function full<const S extends Shape, D extends DType = 'float32'>(
+  shape: S,
+  value: number,
+  options: CreateOptions<D> = {},
+): Tensor<D, S> {
+  if (typeof value !== 'number')
+    fail('full', 'ERR_INVALID_TYPE', `expected value to be a number, got ${show(value)}`);
+  return constant('full', shape, value, options);
+}
+
+function fromValues<D extends DType>(
+  op: string,
+  size: number,
+  options: CreateOptions<D>,
+  value: (i: number) => number,
+  standard: DType = 'float32',
+): Tensor<D> {
+  const dtype = checkedOptions(op, options, standard) as D;
+  const t = empty<D, Shape>([size], dtype);
+  write(
+    t.raw,
+    dtype,
+    Float64Array.from({ length: size }, (_, i) => value(i)),
+  );
+  return finished(t, options);
+}
+
+/** The identity matrix `[n, n]`, or ones on the diagonal of `[n, m]`. */
+export function eye<D extends DType = 'float32'>(n: number, options?: CreateOptions<D>): Tensor<D>;
+export function eye<D extends DType = 'float32'>(
+  n: number,
+  m: number,
+  options?: CreateOptions<D>,
+): Tensor<D>;
+export function eye(n: number, m?: number | CreateOptions, options?: CreateOptions): Tensor {
+  const columns = typeof m === 'number' ? m : n;
+  const chosen = (typeof m === 'object' ? m : options) ?? {};
+  expectNumber('eye', 'n', n, { min: 0, integer: true });
+  expectNumber('eye', 'm', columns, { min: 0, integer: true });
+  const dtype = checkedOptions('eye', chosen, 'float32');
+  checkedSize('eye', [n, columns]);
+  const t = empty([n, columns], dtype);
+  const values = new Float32Array(n * columns);
+  for (let i = 0; i < Math.min(n, columns); i++) values[i * columns + i] = 1;
+  write(t.raw, dtype, values);
+  return finished(t, chosen);
+}
+
+/** `start`, `start + step`, ... below `end` (`arange(end)` starts at 0); float32 unless asked otherwise. */
+export function arange<D extends DType = 'float32'>(
+  end: number,
+  options?: CreateOptions<D>,
+): Tensor<D>;
+export function arange<D extends DType = 'float32'>(
+  start: number,
+  end: number,
+  options?: CreateOptions<D>,
+): Tensor<D>;
+export function arange<D extends DType = 'float32'>(
+  start: number,
+  end: number,
+  step: number,
+  options?: CreateOptions<D>,
+): Tensor<D>;
+export function arange(...args: (number | CreateOptions | undefined)[]): Tensor {
+  const options = (typeof args.at(-1) === 'object' ? args.pop() : {}) as CreateOptions;
+  const numbers = args.filter((v) => v !== undefined);
+  for (const [i, v] of numbers.entries())
+    expectNumber('arange', ['start', 'end', 'step'][i] ?? 'argument', v);
+  const [start, end, step = 1] = (numbers.length < 2 ? [0, ...numbers] : numbers) as number[];
+  if (end === undefined)
+    fail('arange', 'ERR_INVALID_TYPE', 'expected end to be a number, got undefined');
+  if (step === 0)
+    fail('arange', 'ERR_INVALID_VALUE', 'expected step to be a number other than 0, got 0');
+  const size = checkedSize('arange', [Math.max(0, Math.ceil((end - start) / step))]);
+  return fromValues('arange', size, options, (i) => start + i * step);
+}
+
+/** `count` evenly spaced values from `start` to `end`, both included. */
+export function linspace<D extends DType = 'float32'>(
+  start: number,
+  end: number,
+  count: number,
+  options: CreateOptions<D> = {},
+): Tensor<D> {
+  expectNumber('linspace', 'start', start);
+  expectNumber('linspace', 'end', end);
+  expectNumber('linspace', 'count', count, { min: 0, integer: true });
+  const step = count > 1 ? (end - start) / (count - 1) : 0;
+  // From both ends inwards, so that the last value is exactly `end`.
+  return fromValues('linspace', checkedSize('linspace', [count]), options, (i) =>
+    i < count / 2 ? start + i * step : end - (count - 1 - i) * step,
+  );
+}
+
+/** @internal A tensor over values already in the carrier of `dtype`. */
+export function fromCarrier<D extends DType>(raw: RawArray, shape: Shape, dtype: D): Tensor<D> {
+  const t = empty(shape, dtype);
+  if (!(raw instanceof dtypeInfo[dtype].carrier))
+    fail('tensor', 'ERR_DTYPE', `expected the carrier of ${dtype}`);
+  // biome-ignore lint/suspicious/noExplicitAny: one carrier on both sides, checked above
+  t.raw.set(raw as any);
+  return t;
+}

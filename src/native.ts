@@ -1,0 +1,198 @@
+// Finds the addon and types its functions. Every native function takes its fields by name, returns
+// nothing and writes into arrays that the caller allocated. `launch` is how operations call one:
+// while an asynchronous form is being prepared, launches are recorded instead of run.
+
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export type RawArray =
+  | Float32Array
+  | Float64Array
+  | Int16Array
+  | Uint16Array
+  | Int32Array
+  | BigInt64Array
+  | Uint8Array
+  | Int8Array;
+
+export type Field = RawArray | readonly number[] | number | boolean | null | undefined;
+
+interface Entry {
+  call(...fields: Field[]): void;
+  callAsync(...fields: Field[]): Promise<void>;
+  fields: readonly string[];
+}
+
+/** A native function: `run` by field names, `call` by position in the order of `fields`. */
+export interface Kernel {
+  readonly name: string;
+  readonly fields: readonly string[];
+  readonly call: (...fields: Field[]) => void;
+  readonly callAsync: (...fields: Field[]) => Promise<void>;
+}
+
+interface Addon {
+  [name: string]: Entry | string | (() => void);
+}
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+function candidates(): string[] {
+  const forced = process.env.SURPRISAL_NATIVE;
+  if (forced) return [forced];
+  return [
+    join(root, 'build', 'cmake', 'Release', 'surprisal.node'),
+    join(root, 'build', 'Release', 'surprisal.node'),
+    join(root, 'prebuilds', `${process.platform}-${process.arch}`, 'surprisal.node'),
+  ];
+}
+
+function load(): Addon {
+  const require = createRequire(import.meta.url);
+  const attempts: string[] = [];
+  for (const path of candidates()) {
+    if (!existsSync(path)) {
+      attempts.push(`  ${path}: not there`);
+      continue;
+    }
+    try {
+      return require(path) as Addon;
+    } catch (error) {
+      attempts.push(`  ${path}: ${(error as Error).message}`);
+    }
+  }
+  const message = [
+    `surprisal: no native addon could be loaded on ${process.platform}-${process.arch}, ` +
+      `Node ${process.versions.node}. Tried:`,
+    ...attempts,
+    'In a clone of the repository run `npm ci && npm run build` (needs g++, make and Python).',
+    'SURPRISAL_NATIVE names another file to load.',
+  ].join('\n');
+  throw Object.assign(new Error(message), { code: 'ERR_NATIVE_MISSING' });
+}
+
+const addon = load();
+
+function kernel(name: string): Kernel {
+  const entry = addon[name] as Entry | undefined;
+  if (!entry?.fields) {
+    throw Object.assign(
+      new Error(
+        `surprisal: the native addon has no function '${name}'; it is older than the TypeScript: run \`npm run build\``,
+      ),
+      { code: 'ERR_NATIVE_MISSING' },
+    );
+  }
+  return { name, fields: entry.fields, call: entry.call, callAsync: entry.callAsync };
+}
+
+const kernels = new Map<string, Kernel>();
+
+/** The native functions by name, looked up on first use: `native.accumulate`. */
+export const native: Readonly<Record<string, Kernel>> = new Proxy(
+  {},
+  {
+    get(_, name: string) {
+      const known = kernels.get(name);
+      if (known) return known;
+      const found = kernel(name);
+      kernels.set(name, found);
+      return found;
+    },
+  },
+);
+
+/** A recorded call, its fields in the kernel's order. */
+export interface Launch {
+  kernel: Kernel;
+  fields: Field[];
+}
+
+let recorded: Launch[] | null = null;
+
+/** Thrown when memory runs out; the process goes on. Sizes in bytes, -1 where not known. */
+export class OutOfMemoryError extends Error {
+  readonly code = 'ERR_OUT_OF_MEMORY';
+  constructor(
+    message: string,
+    readonly requested = -1,
+    readonly free = -1,
+    readonly total = -1,
+  ) {
+    super(message);
+    this.name = 'OutOfMemoryError';
+  }
+}
+
+function translated(error: unknown): unknown {
+  const { code, message } = error as { code?: string; message: string };
+  return code === 'ERR_OUT_OF_MEMORY' && !(error instanceof OutOfMemoryError)
+    ? new OutOfMemoryError(message)
+    : error;
+}
+
+/** Calls a kernel with fields by name, or records the call when an asynchronous form asks for it. */
+export function launch(kernel: Kernel, fields: Readonly<Record<string, Field>>): void {
+  const names = kernel.fields;
+  const values: Field[] = new Array(names.length);
+  for (let i = 0; i < names.length; i++) values[i] = fields[names[i]];
+  launchAt(kernel, values);
+}
+
+/** As `launch`, with the fields already in the kernel's order: for small operations. */
+export function launchAt(kernel: Kernel, values: Field[]): void {
+  if (recorded) {
+    recorded.push({ kernel, fields: values });
+    return;
+  }
+  try {
+    kernel.call(...values);
+  } catch (error) {
+    throw translated(error);
+  }
+}
+
+/** Runs `prepare` and returns its result with the launches it would have made. */
+export function record<T>(prepare: () => T): { result: T; launches: Launch[] } {
+  const outer = recorded;
+  const launches: Launch[] = [];
+  recorded = launches;
+  try {
+    return { result: prepare(), launches };
+  } finally {
+    recorded = outer;
+  }
+}
+
+/** Runs what has been recorded so far, because somebody is about to read a value. */
+export function flushRecorded(): void {
+  if (!recorded || recorded.length === 0) return;
+  const launches = recorded.splice(0);
+  const outer = recorded;
+  recorded = null;
+  try {
+    for (const { kernel, fields } of launches) launchAt(kernel, fields);
+  } finally {
+    recorded = outer;
+  }
+}
+
+/** Runs recorded launches in order on a background thread. */
+export async function submit(launches: readonly Launch[]): Promise<void> {
+  for (const { kernel, fields } of launches) {
+    try {
+      await kernel.callAsync(...fields);
+    } catch (error) {
+      throw translated(error);
+    }
+  }
+}
+
+/** Makes V8 collect garbage now, on this thread. */
+export const collectGarbage = addon.collectGarbage as () => void;
+/** The instruction set of the CPU kernels: 'base' or 'avx2'. */
+export const cpuTarget = addon.cpuTarget as string;
+/** Every instruction set this machine can run. */
+export const cpuTargets: readonly string[] = (addon.cpuTargets as string).split(' ');

@@ -1,0 +1,203 @@
+// Memory of CPU tensors: arrays over V8-owned ArrayBuffers, so that garbage collection frees them
+// even in a loop that never yields. Large buffers that were disposed, ended by a scope or never
+// left the library are kept for the next tensor, and ask for huge pages when new: on a virtual
+// machine the first touch of fresh small pages costs more than most kernels.
+import { totalmem } from 'node:os';
+import { type DType, dtypeInfo } from './dtype.js';
+import {
+  collectGarbage,
+  launch,
+  launchAt,
+  native,
+  OutOfMemoryError,
+  type RawArray,
+} from './native.js';
+
+/** Buffers from this size on are recycled. */
+const recycleFrom = 32 * 1024;
+const hugeFrom = 4 * 1024 * 1024;
+/** Recycled bytes are at most this. */
+const recycleLimit = Math.min(1024 ** 3, totalmem() / 8);
+
+/** What a graph node leaves on the storages it saved, so that `copy_` can refuse. */
+export interface Saver {
+  isPending(): boolean;
+}
+
+// Bytes that die together. The finalizer of a token gives its count back; small tensors share one
+// token, because registering costs about 0.6 us.
+class Token {
+  constructor(readonly count: { bytes: number }) {
+    finalizer.register(this, count);
+  }
+  add(bytes: number): void {
+    this.count.bytes += bytes;
+    live += bytes;
+    if (live > peak) peak = live;
+  }
+}
+
+const finalizer = new FinalizationRegistry<{ bytes: number }>((count) => {
+  live -= count.bytes;
+});
+
+const ownTokenFrom = 16 * 1024;
+const sharedTokenUses = 256;
+let sharedToken: Token | null = null;
+let sharedTokenLeft = 0;
+let live = 0;
+let peak = 0;
+let recycledBytes = 0;
+const free = new Map<number, ArrayBuffer[]>();
+
+function tokenFor(bytes: number): Token {
+  if (bytes >= ownTokenFrom) return new Token({ bytes: 0 });
+  if (!sharedToken || sharedTokenLeft === 0) {
+    sharedToken = new Token({ bytes: 0 });
+    sharedTokenLeft = sharedTokenUses;
+  }
+  sharedTokenLeft--;
+  return sharedToken;
+}
+
+/** Eight classes an octave: at most an eighth of a buffer is slack. */
+function sizeClass(bytes: number): number {
+  const step = 2 ** Math.max(12, Math.floor(Math.log2(bytes)) - 3);
+  return Math.ceil(bytes / step) * step;
+}
+
+function newBuffer(bytes: number): ArrayBuffer {
+  try {
+    return new ArrayBuffer(bytes);
+  } catch {
+    releaseRecycled();
+    collectGarbage();
+    try {
+      return new ArrayBuffer(bytes);
+    } catch {
+      const { rss } = process.memoryUsage();
+      const total = totalmem();
+      throw new OutOfMemoryError(
+        `out of memory: requested ${bytes} bytes on cpu, about ${Math.max(0, total - rss)} of ${total} free`,
+        bytes,
+        Math.max(0, total - rss),
+        total,
+      );
+    }
+  }
+}
+
+/** The memory of one or more tensors that share elements. */
+export class Storage {
+  raw: RawArray | null;
+  /** Live tensors on this storage. */
+  refs = 1;
+  /** Raised by each write in place. */
+  version = 0;
+  /** Asynchronous kernels that read or write it now. */
+  pins = 0;
+  savers: Saver[] | null = null;
+  private released = false;
+
+  constructor(
+    raw: RawArray,
+    private readonly token: Token,
+  ) {
+    this.raw = raw;
+  }
+
+  /** One tensor fewer; the last one gives the memory back. */
+  drop(): void {
+    if (--this.refs > 0 || this.released) return;
+    this.released = true;
+    this.token.add(-this.raw!.byteLength);
+    if (this.pins === 0) this.recycle();
+  }
+
+  pin(): void {
+    this.pins++;
+  }
+
+  unpin(): void {
+    if (--this.pins === 0 && this.released) this.recycle();
+  }
+
+  savedBy(saver: Saver): void {
+    if (!this.savers) this.savers = [];
+    else if (this.savers.length >= 16) this.savers = this.savers.filter((s) => s.isPending());
+    this.savers.push(saver);
+  }
+
+  isSaved(): boolean {
+    return this.savers?.some((s) => s.isPending()) ?? false;
+  }
+
+  private recycle(): void {
+    const buffer = this.raw!.buffer as ArrayBuffer;
+    this.raw = null;
+    const bytes = buffer.byteLength;
+    if (bytes < recycleFrom || recycledBytes + bytes > recycleLimit) return;
+    const list = free.get(bytes);
+    if (list) list.push(buffer);
+    else free.set(bytes, [buffer]);
+    recycledBytes += bytes;
+  }
+}
+
+/** Memory for `size` elements: zeros if asked for, else whatever is there. */
+export function allocate(dtype: DType, size: number, zeroed = false): Storage {
+  const { bytes: width, carrier } = dtypeInfo[dtype];
+  const bytes = width * size;
+  const token = tokenFor(bytes);
+  let raw: RawArray;
+  if (bytes < recycleFrom) {
+    raw = new carrier(size);
+  } else {
+    const wanted = sizeClass(bytes);
+    const kept = free.get(wanted)?.pop();
+    if (kept) {
+      recycledBytes -= wanted;
+      raw = new carrier(kept, 0, size);
+      if (zeroed) launch(native.fill, { out: raw, value: 0 });
+    } else {
+      raw = new carrier(newBuffer(wanted), 0, size);
+      if (bytes >= hugeFrom) native.systemHugePages.call(raw);
+    }
+  }
+  token.add(bytes);
+  return new Storage(raw, token);
+}
+
+/** Gives recycled buffers back to the system. */
+export function releaseRecycled(): void {
+  free.clear();
+  recycledBytes = 0;
+  native.systemTrim.call();
+}
+
+export interface DeviceMemory {
+  /** Bytes of tensors that are alive, as far as garbage collection has got. */
+  live: number;
+  /** The most `live` has been. */
+  peak: number;
+  /** Bytes kept for the next tensors and kernels. */
+  recycled: number;
+  /** Bytes of scratch memory that kernels are using now, and the most they have used. */
+  scratch: number;
+  scratchPeak: number;
+}
+
+/** Bytes in use per device. `resetPeak` starts the peaks anew after reading them. */
+export function memory(options: { resetPeak?: boolean } = {}): { cpu: DeviceMemory } {
+  const out = new Float64Array(5);
+  launchAt(native.systemQuery, [out, options.resetPeak === true]);
+  const cpu = {
+    live,
+    peak,
+    recycled: recycledBytes + out[2],
+    scratch: out[1],
+    scratchPeak: out[3],
+  };
+  if (options.resetPeak) peak = live;
+  return { cpu };
+}

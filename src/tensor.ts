@@ -1,0 +1,404 @@
+// The tensor: contiguous, row-major, of one dtype, on one device. This file holds its making,
+// reading and lifetime; operations are attached by src/methods.ts, gradients by src/autograd.ts.
+
+import type { Device } from './device.js';
+import { type DataOf, type DType, type ItemOf, isFloat } from './dtype.js';
+import { errorOf, expectSameDType, expectShape, fail, show, showShape } from './expect.js';
+import { flushRecorded, launch, native, type RawArray } from './native.js';
+import { type Shape, sizeOf } from './shape.js';
+import { allocate, type Storage } from './storage.js';
+import { inspectTensor, nestedArray } from './text.js';
+
+/** The place of a tensor in a graph: what made it, and which of the outputs it is. */
+export interface GradNode {
+  readonly name: string;
+  released: boolean;
+  addHook(output: number, hook: Hook): () => void;
+}
+
+export type Hook = (grad: Tensor) => Tensor | undefined | void;
+export type PostHook = (tensor: Tensor) => void;
+
+/** Stops a hook. */
+export interface HookHandle {
+  remove(): void;
+}
+
+export interface LeafHooks {
+  grad: Hook[];
+  post: PostHook[];
+}
+
+const brand = Symbol.for('surprisal.tensor');
+
+type Scope = Set<Tensor>;
+const scopes: Scope[] = [];
+let scope: Scope | null = null;
+
+/**
+ * An n-dimensional array of one element type. Sizes that are known as literals are part of the type.
+ *
+ * Memory is freed by garbage collection; `dispose()`, `using` and `scope()` free it at once and let
+ * it be reused. Using a disposed tensor is an error.
+ */
+export class Tensor<out D extends DType = DType, out S extends Shape = Shape>
+  implements Disposable
+{
+  /** @internal */ storage: Storage | null;
+  /** @internal */ node: GradNode | null = null;
+  /** @internal */ outputIndex = 0;
+  /** @internal */ hooks: LeafHooks | null = null;
+  /** @internal the gradient, read without marking it as seen */ gradient: Tensor<D, S> | null =
+    null;
+  /** @internal holders of this tensor inside a running backward */ claims = 0;
+  /** @internal a user has or may have a reference to this gradient */ seen = false;
+  /** @internal */ wantsGrad = false;
+  readonly shape: S;
+  readonly dtype: D;
+  readonly size: number;
+
+  /** @internal Use `tensor`, `zeros` and the other creation functions. */
+  constructor(storage: Storage, shape: S, dtype: D, size: number = sizeOf(shape)) {
+    this.storage = storage;
+    this.shape = shape;
+    this.dtype = dtype;
+    this.size = size;
+    if (scope) scope.add(this);
+  }
+
+  get device(): Device {
+    return 'cpu';
+  }
+
+  /** Number of axes. */
+  get rank(): number {
+    return this.shape.length;
+  }
+
+  /** Whether operations on this tensor are recorded for `backward`. */
+  get requiresGrad(): boolean {
+    return this.wantsGrad;
+  }
+
+  /** True for tensors that no recorded operation made; only these get a `grad`. */
+  get isLeaf(): boolean {
+    return this.node === null;
+  }
+
+  get isDisposed(): boolean {
+    return this.storage === null;
+  }
+
+  /** The accumulated gradient of a leaf, or null. */
+  get grad(): Tensor<D, S> | null {
+    if (this.gradient) this.gradient.seen = true;
+    return this.gradient;
+  }
+
+  set grad(value: Tensor<D, S> | null) {
+    if (value !== null) {
+      expectTensor('grad', 'grad', value);
+      expectSameDType('grad', 'grad', value, 'the tensor', this);
+      expectShape('grad', 'grad', value, this.shape);
+      value.seen = true;
+    }
+    this.gradient = value;
+  }
+
+  /** @internal The elements as native code takes them. */
+  get raw(): RawArray {
+    const raw = this.storage?.raw;
+    if (!raw) throw disposedError(this);
+    return raw;
+  }
+
+  /** @internal A gradient of a single output answers to `output`, so that backward may destructure it. */
+  get output(): this {
+    return this;
+  }
+
+  /**
+   * The elements as a typed array that the caller owns. float16 and bfloat16 come as Float32Array,
+   * or as their bits (Uint16Array) with `{ raw: true }`; bool comes as 0 and 1 in a Uint8Array.
+   */
+  data(): Promise<DataOf<D>>;
+  data(options: { raw?: false }): Promise<DataOf<D>>;
+  data(options: { raw: true }): Promise<D extends 'float16' | 'bfloat16' ? Uint16Array : DataOf<D>>;
+  async data(options: { raw?: boolean } = {}): Promise<unknown> {
+    return readData(this, options.raw === true);
+  }
+
+  /** As `data()`, at once; on a device it blocks the event loop until the value is there. */
+  dataSync(): DataOf<D>;
+  dataSync(options: { raw?: false }): DataOf<D>;
+  dataSync(options: { raw: true }): D extends 'float16' | 'bfloat16' ? Uint16Array : DataOf<D>;
+  dataSync(options: { raw?: boolean } = {}): unknown {
+    return readData(this, options.raw === true);
+  }
+
+  /** The only element: a bigint for int64, a boolean for bool, else a number. */
+  item(): ItemOf<D> {
+    if (this.size !== 1) {
+      fail(
+        'item',
+        'ERR_SHAPE',
+        `expected a tensor of 1 element, got shape ${showShape(this.shape)}`,
+      );
+    }
+    const value = readData(this, false)[0];
+    return (this.dtype === 'bool' ? value !== 0 : value) as ItemOf<D>;
+  }
+
+  /** The elements as nested arrays (a plain value for a scalar). */
+  // biome-ignore lint/suspicious/noExplicitAny: the depth is the rank, which is a run-time number
+  toArray(): any {
+    return nestedArray(readData(this, false), this.shape, this.dtype);
+  }
+
+  /** The same elements without their history: not differentiable, memory shared. */
+  detach(): Tensor<D, S> {
+    return viewOf(this, this.shape);
+  }
+
+  /**
+   * Copies `src` (same shape and dtype) into this tensor: the one write in place. Refused on a
+   * tensor that a pending backward needs (`ERR_IN_USE`).
+   */
+  copy_(src: Tensor): this {
+    expectTensor('copy_', 'src', src);
+    expectSameDType('copy_', 'src', src, 'the tensor', this);
+    expectShape('copy_', 'src', src, this.shape);
+    const from = src.raw;
+    const to = this.raw;
+    if (this.node && !this.node.released) {
+      fail(
+        'copy_',
+        'ERR_IN_USE',
+        `the tensor is the result of ${this.node.name} in a pending graph; detach() or clone() it first`,
+      );
+    }
+    if (this.storage!.isSaved()) {
+      fail(
+        'copy_',
+        'ERR_IN_USE',
+        'a pending backward needs this tensor; call backward() first, or drop or dispose the loss',
+      );
+    }
+    if (this.storage!.pins > 0) {
+      fail('copy_', 'ERR_IN_USE', 'an asynchronous operation is using this tensor; await it first');
+    }
+    this.storage!.version++;
+    launch(native.cast, { a: from, out: to });
+    return this;
+  }
+
+  /** Records operations on this tensor from now on (or no longer). Leaves of a float dtype only. */
+  requiresGrad_(value = true): this {
+    if (value && !isFloat(this.dtype)) {
+      fail('requiresGrad_', 'ERR_DTYPE', `expected a float tensor, got ${this.dtype}`);
+    }
+    if (this.node) {
+      fail(
+        'requiresGrad_',
+        'ERR_GRAPH',
+        `expected a leaf, got the result of ${this.node.name}; use detach()`,
+      );
+    }
+    this.wantsGrad = value;
+    return this;
+  }
+
+  /** Drops the gradient: `grad` is null afterwards. */
+  zeroGrad(): void {
+    const gradient = this.gradient;
+    this.gradient = null;
+    if (gradient && !gradient.seen) gradient.dispose();
+  }
+
+  /**
+   * Calls `hook` with the complete gradient of this tensor during each backward; a tensor that it
+   * returns replaces the gradient.
+   */
+  registerHook(hook: (grad: Tensor<D, S>) => Tensor | undefined | void): HookHandle {
+    if (typeof hook !== 'function') {
+      fail('registerHook', 'ERR_INVALID_TYPE', `expected hook to be a function, got ${show(hook)}`);
+    }
+    if (!this.wantsGrad) {
+      fail('registerHook', 'ERR_GRAPH', 'expected a tensor that requires a gradient');
+    }
+    if (this.node) return { remove: this.node.addHook(this.outputIndex, hook as Hook) };
+    return addTo(leafHooks(this).grad, hook as Hook);
+  }
+
+  /** Calls `hook` with this leaf after its `grad` has been updated. */
+  registerPostAccumulateGradHook(hook: (tensor: this) => void): HookHandle {
+    if (typeof hook !== 'function') {
+      fail(
+        'registerPostAccumulateGradHook',
+        'ERR_INVALID_TYPE',
+        `expected hook to be a function, got ${show(hook)}`,
+      );
+    }
+    if (!this.wantsGrad || this.node) {
+      fail(
+        'registerPostAccumulateGradHook',
+        'ERR_GRAPH',
+        'expected a leaf that requires a gradient',
+      );
+    }
+    return addTo(leafHooks(this).post, hook as PostHook);
+  }
+
+  /** Frees the memory now (shared memory when its last tensor goes). Harmless when repeated. */
+  dispose(): void {
+    const storage = this.storage;
+    if (!storage) return;
+    this.storage = null;
+    scope?.delete(this);
+    storage.drop();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  get [brand](): true {
+    return true;
+  }
+
+  get [Symbol.toStringTag](): string {
+    return 'Tensor';
+  }
+
+  toString(): string {
+    return inspectTensor(this);
+  }
+
+  [Symbol.for('nodejs.util.inspect.custom')](): string {
+    return inspectTensor(this);
+  }
+}
+
+function leafHooks(t: Tensor): LeafHooks {
+  t.hooks ??= { grad: [], post: [] };
+  return t.hooks;
+}
+
+function addTo<T>(list: T[], item: T): HookHandle {
+  list.push(item);
+  return {
+    remove() {
+      const at = list.indexOf(item);
+      if (at >= 0) list.splice(at, 1);
+    },
+  };
+}
+
+function disposedError(t: Tensor): Error {
+  return errorOf(
+    'ERR_DISPOSED',
+    `the ${t.dtype} tensor of shape ${showShape(t.shape)} has been disposed and cannot be used`,
+  );
+}
+
+type Values = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Uint16Array;
+
+function readData(t: Tensor, bits: boolean): Values {
+  const raw = t.raw;
+  flushRecorded();
+  if (raw instanceof Int16Array || raw instanceof Uint16Array) {
+    if (bits) return new Uint16Array(raw.slice().buffer);
+    const wide = new Float32Array(t.size);
+    launch(native.cast, { a: raw, out: wide });
+    return wide;
+  }
+  return raw instanceof Int8Array ? new Uint8Array(raw.slice().buffer) : raw.slice();
+}
+
+/** @internal A tensor over the same memory, of another shape with as many elements. */
+export function viewOf<D extends DType, S extends Shape>(t: Tensor<D>, shape: S): Tensor<D, S> {
+  const storage = t.storage;
+  if (!storage) throw disposedError(t);
+  storage.refs++;
+  return new Tensor(storage, shape, t.dtype, t.size);
+}
+
+/** @internal A tensor whose elements are yet to be written (or zeros). */
+export function empty<D extends DType, S extends Shape>(
+  shape: S,
+  dtype: D,
+  zeroed = false,
+): Tensor<D, S> {
+  const size = sizeOf(shape);
+  return new Tensor(allocate(dtype, size, zeroed), shape, dtype, size);
+}
+
+/** Refuses what is not a tensor, with a word about tensors of another copy of the library. */
+export function expectTensor(op: string, name: string, value: unknown): asserts value is Tensor {
+  if (value instanceof Tensor) return;
+  const foreign = value !== null && typeof value === 'object' && brand in value;
+  const got = foreign ? 'a Tensor of another copy of surprisal' : show(value);
+  fail(op, 'ERR_INVALID_TYPE', `expected ${name} to be a Tensor, got ${got}`);
+}
+
+/** @internal Takes a tensor out of the scopes that would dispose it. */
+export function keep<T>(value: T): T {
+  if (value instanceof Tensor) for (const s of scopes) s.delete(value);
+  return value;
+}
+
+/** @internal Set by autograd: every tensor that a pending graph of `t` needs. */
+export const graphTensors: { of: (t: Tensor, found: Set<Tensor>) => void } = { of: () => {} };
+
+function collect(value: unknown, kept: Set<Tensor>, seen: Set<unknown>): void {
+  if (value instanceof Tensor) {
+    if (kept.has(value)) return;
+    kept.add(value);
+    if (value.gradient) kept.add(value.gradient);
+    graphTensors.of(value, kept);
+  } else if (value !== null && typeof value === 'object' && !ArrayBuffer.isView(value)) {
+    if (seen.has(value)) return;
+    seen.add(value);
+    for (const item of value instanceof Map ? value.values() : Object.values(value)) {
+      collect(item, kept, seen);
+    }
+  }
+}
+
+/**
+ * Runs `fn` and disposes every tensor made in it, except those in its result (with the graph they
+ * need), those given to `keep`, and gradients of tensors from outside. Synchronous: a function that
+ * returns a promise is an error.
+ */
+function withScope<R>(fn: (keep: <T>(value: T) => T) => R): R {
+  const own: Scope = new Set();
+  scopes.push(own);
+  const outer = scope;
+  scope = own;
+  const kept = new Set<Tensor>();
+  try {
+    const result = fn((value) => {
+      collect(value, kept, new Set());
+      return value;
+    });
+    if (result instanceof Promise) {
+      result.catch(() => {});
+      fail(
+        'scope',
+        'ERR_INVALID_TYPE',
+        'expected a synchronous function, got one that returns a promise',
+      );
+    }
+    collect(result, kept, new Set());
+    return result;
+  } finally {
+    scopes.pop();
+    scope = outer;
+    for (const t of own) {
+      if (kept.has(t)) outer?.add(t);
+      else t.dispose();
+    }
+  }
+}
+
+export { withScope as scope };
