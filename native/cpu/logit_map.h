@@ -1,7 +1,7 @@
 // LogitMap (core/row_loss.h) on vectors. Included inside a target's namespace, so without a guard.
 
-// tanh u = m/(m+2) with m = e^(2|u|) - 1 built without cancellation; the sign comes from u.
-inline F32 tanh(F32 u) {
+// tanh u = m/(m+2), good to 3 ulp, with m = e^(2|u|) - 1 built without cancellation; the sign is u's.
+inline F32 tanh_of_cap(F32 u) {
   // Beyond 9.02 tanh rounds to 1. In this order a NaN passes.
   const F32 x = min(splat(18.2f), abs(u) * 2.0f);
   const F32 magic = splat(12582912.0f);
@@ -22,12 +22,11 @@ inline F32 tanh(F32 u) {
   const F32 y = m / (m + 2.0f);
   return reinterpret_cast<F32>(reinterpret_cast<I32>(select(u != u, u, y)) | sign);
 }
-inline F64 tanh(F64 u) {
+inline F64 tanh_of_cap(F64 u) {
   F64 y;
   for (int i = 0; i < kLanes<double>; ++i) y[i] = std::tanh(u[i]);
   return y;
 }
-inline F64 abs(F64 a) { return select(a < splat(0.0), -a, a); }
 
 template <class Real>
 struct VectorMap {
@@ -41,11 +40,12 @@ struct VectorMap {
         out(splat(Real(map.out))),
         slope_max(splat(Real(map.in * map.out))) {}
 
-  V value(V x) const { return capped ? out * tanh(in * x) : in * x; }
+  V value(V x) const { return capped ? out * tanh_of_cap(in * x) : in * x; }
   // dz/dx, in the form that keeps its digits where the cap saturates.
   V slope(V x) const {
     if (!capped) return in;
-    const V e = exp(abs(in * x) * Real(-2));
+    const V u = in * x;
+    const V e = exp_nonpositive(max(u, -u) * Real(-2));
     const V one = splat(Real(1));
     return slope_max * (e * Real(4)) / ((one + e) * (one + e));
   }
