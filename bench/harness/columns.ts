@@ -43,6 +43,8 @@ const crossEntropy = [
   extra('cyclesPerElement', 'cycles/element'),
   peerMs('torch', 'torch ms'),
   versus('torch', 'vs torch'),
+  peerMs('torch huge', 'torch, huge pages, ms'),
+  versus('torch huge', 'vs that'),
 ];
 const linearTimes = [
   floor('of FMA peak'),
@@ -50,6 +52,8 @@ const linearTimes = [
   versus('linear+crossEntropy', 'vs linear + CE'),
   versus('linearCrossEntropy', 'vs torch LCE'),
   versus('linearCrossEntropy auto', 'vs torch LCE auto'),
+  versus('huge linear+crossEntropy', 'vs linear + CE, huge pages'),
+  versus('huge linearCrossEntropy', 'vs torch LCE, huge pages'),
   extra('ofFloat32', 'of float32 time', times),
 ];
 const linearMemory = [

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { cpuInfo } from './roofline.js';
+import * as sp from '../../src/index.js';
 
 export interface Machine {
   cpu: string;
@@ -36,12 +36,11 @@ function cpuName(): string {
 }
 
 export function machine(): Machine {
-  const { threads, isa } = cpuInfo();
   return {
     cpu: cpuName(),
     cores: cpus().length,
-    threads,
-    isa,
+    threads: sp.getThreads(),
+    isa: sp.instructionSet(),
     lastLevelCacheBytes: lastLevelCacheBytes(),
     memoryBytes: totalmem(),
     node: process.version,

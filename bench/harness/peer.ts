@@ -20,10 +20,12 @@ export class Peer {
     readonly isa: string,
   ) {}
 
-  /** The peer, or the reason why there is none. */
-  static async start(threads: number): Promise<Peer | string> {
+  /** The peer, with environment variables of its own, or the reason why there is none. */
+  static async start(threads: number, env: NodeJS.ProcessEnv = {}): Promise<Peer | string> {
     const python = process.env.SURPRISAL_BENCH_PYTHON || 'python3';
-    const child = spawn(python, [join(root, 'bench/peers/torch_peer.py')]);
+    const child = spawn(python, [join(root, 'bench/peers/torch_peer.py')], {
+      env: { ...process.env, ...env },
+    });
     let complaint = '';
     child.stderr.on('data', (chunk) => {
       complaint += chunk;

@@ -11,7 +11,10 @@ import { aligned } from './table.js';
 
 export interface Run {
   machine: Machine;
+  /** PyTorch as it comes. */
   peer?: Peer;
+  /** PyTorch asking for huge pages (THP_MEM_ALLOC_ENABLE), several times faster where it allocates. */
+  hugePeer?: Peer;
   /** Includes what takes minutes: PyTorch's bfloat16 paths. */
   slow: boolean;
   /** Seconds a case. */
@@ -74,6 +77,8 @@ export async function runBench(bench: Bench): Promise<void> {
   const found = machine();
   const started = await Peer.start(found.threads);
   const peer = typeof started === 'string' ? undefined : started;
+  const huge = peer && (await Peer.start(found.threads, { THP_MEM_ALLOC_ENABLE: '1' }));
+  const hugePeer = typeof huge === 'string' ? undefined : huge;
   const revision = commit();
   console.log(
     `${bench.op} on ${found.cpu}, ${found.threads} of ${found.cores} threads, ${found.isa}, ` +
@@ -86,6 +91,7 @@ export async function runBench(bench: Bench): Promise<void> {
     const run: Run = {
       machine: found,
       peer,
+      hugePeer,
       slow: values.slow,
       seconds: values.quick ? 1 : 8,
       weights: values.weights,
@@ -97,6 +103,7 @@ export async function runBench(bench: Bench): Promise<void> {
     }
   } finally {
     peer?.stop();
+    hugePeer?.stop();
   }
   const columns = printed(bench.op, rows);
   console.log(

@@ -39,6 +39,12 @@ export function ofLimit(row: Row): number | undefined {
   return row.rate && row.limit ? row.rate / row.limit : undefined;
 }
 
+/** The samples of those peers that ran. */
+export function peersOf(samples: Map<string, Sample>, names: string[]): Record<string, Sample> {
+  const ran = names.filter((name) => samples.has(name));
+  return Object.fromEntries(ran.map((name) => [name, samples.get(name)!]));
+}
+
 /** How many times ours is faster than a peer, from medians of interleaved rounds. */
 export function ratio(row: Row, peer: string): number | undefined {
   const theirs = row.peers[peer];

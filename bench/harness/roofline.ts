@@ -2,17 +2,11 @@
 // bandwidth of reading and of copying with streaming stores, float32 multiply-adds, core clock.
 import { performance } from 'node:perf_hooks';
 import * as sp from '../../src/index.js';
-import { cpuTarget, launch, native } from '../../src/native.js';
+import { launch, native } from '../../src/native.js';
 import type { Contender, Sample } from './timing.js';
 
 const floats = 64 << 20; // 256 MiB a buffer: beyond every cache
 const fmaRounds = 500_000;
-
-export function cpuInfo(): { threads: number; isa: string } {
-  const out = new Float64Array(5);
-  launch(native.systemQuery, { out, resetPeak: false });
-  return { threads: out[0], isa: cpuTarget };
-}
 
 export type Probe = 'read' | 'copy' | 'fma';
 

@@ -4,7 +4,7 @@
 import * as sp from '../../src/index.js';
 import { classes, normal } from '../harness/data.js';
 import { dropGradients, type Run, runBench } from '../harness/program.js';
-import type { Row } from '../harness/results.js';
+import { peersOf, type Row } from '../harness/results.js';
 import { coreClock, limit, probes } from '../harness/roofline.js';
 import { type Contender, interleave, setsBeyond } from '../harness/timing.js';
 
@@ -64,23 +64,20 @@ async function* measure(run: Run): AsyncGenerator<Row> {
       const bytes = n * v * bytesOf[dtype];
       const count = setsBeyond(bytes, run.machine.lastLevelCacheBytes);
       const sets = Array.from({ length: count }, (_, set) => inputs(n, v, dtype, set));
-      const torch = await run.peer?.setup('crossEntropy', { n, v, dtype, sets: count, seed });
-      const ways = [
-        { ours: forward(sets), theirs: torch?.contender('forward', 'torch'), moved: bytes },
-        {
-          ours: forwardGradient(sets),
-          theirs: torch?.contender('forwardGrad', 'torch'),
-          moved: 2 * bytes,
-        },
-      ];
-      for (const { ours, theirs, moved } of ways) {
-        const probe = moved === bytes ? 'read' : 'copy';
-        const samples = await interleave([ours, ...(theirs ? [theirs] : []), ...limits], {
-          sets: count,
-          seconds: run.seconds,
-        });
+      const args = { n, v, dtype, sets: count, seed };
+      const torch = await run.peer?.setup('crossEntropy', args);
+      const huge = await run.hugePeer?.setup('crossEntropy', args);
+      for (const [ours, way] of [
+        [forward(sets), 'forward'],
+        [forwardGradient(sets), 'forwardGrad'],
+      ] as const) {
+        const theirs = [torch?.contender(way, 'torch'), huge?.contender(way, 'torch huge')];
+        const samples = await interleave(
+          [ours, ...theirs.filter((one) => one !== undefined), ...limits],
+          { sets: count, seconds: run.seconds },
+        );
         const sample = samples.get(ours.name)!;
-        const peer = samples.get('torch');
+        const moved = way === 'forward' ? bytes : 2 * bytes;
         yield {
           case: name,
           dtype,
@@ -88,12 +85,13 @@ async function* measure(run: Run): AsyncGenerator<Row> {
           ours: sample,
           rate: moved / sample.median / 1e6,
           unit: 'GB/s',
-          limit: limit(samples, probe),
-          peers: peer ? { torch: peer } : {},
+          limit: limit(samples, way === 'forward' ? 'read' : 'copy'),
+          peers: peersOf(samples, ['torch', 'torch huge']),
           extra: {},
         };
       }
       await torch?.drop();
+      await huge?.drop();
       yield await oneCore(sets, n, v, dtype, run);
       for (const { logits, target } of sets) {
         logits.dispose();

@@ -48,13 +48,14 @@ async function* measure(run: Run): AsyncGenerator<Row> {
     const args = { n, d, v, sets: count, seed };
     const float32 = await run.peer?.setup('linearCrossEntropy', { ...args, dtype: 'float32' });
     const bfloat16 = await run.peer?.setup('linearCrossEntropy', { ...args, dtype: 'bfloat16' });
+    const huge = await run.hugePeer?.setup('linearCrossEntropy', { ...args, dtype: 'float32' });
+    await huge?.tune();
     const tuned = { float32: await float32?.tune(), bfloat16: await bfloat16?.tune() };
     const samples = await interleave(
       [
         contender('float32', ours.float32),
         contender('bfloat16', ours.bfloat16),
-        ...(float32 ? peerWays('float32', float32) : []),
-        ...(bfloat16 ? peerWays('bfloat16', bfloat16, run.slow) : []),
+        ...peerWays(run, float32, huge, bfloat16),
         ...probes(['fma']),
       ],
       { sets: count, seconds: 2 * run.seconds },
@@ -70,19 +71,28 @@ async function* measure(run: Run): AsyncGenerator<Row> {
     }
     await float32?.drop();
     await bfloat16?.drop();
+    await huge?.drop();
     for (const { x, weight, target } of [...ours.float32, ...ours.bfloat16])
       for (const tensor of [x, weight, target]) tensor.dispose();
   }
   if (run.weights) yield* filtered(run, run.weights);
 }
 
+const fused = 'linearCrossEntropy';
+const unfused = 'linear+crossEntropy';
+
 /** PyTorch's ways; in bfloat16 those through emulated products take 7 to 30 s and run once. */
-function peerWays(dtype: Float, peer: PeerCase, slow = false): Contender[] {
-  const fused = peer.contender('linearCrossEntropy', `${dtype} linearCrossEntropy`);
-  const plain = ['linear+crossEntropy', 'linearCrossEntropy auto'];
-  if (dtype === 'float32')
-    return [fused, ...['products', plain[0]].map((way) => peer.contender(way, `${dtype} ${way}`))];
-  return [fused, ...(slow ? plain.map((way) => peer.contender(way, `${dtype} ${way}`, true)) : [])];
+function peerWays(run: Run, float32?: PeerCase, huge?: PeerCase, bfloat16?: PeerCase): Contender[] {
+  const ways: Contender[] = [];
+  for (const way of [fused, unfused, 'products'])
+    if (float32) ways.push(float32.contender(way, `float32 ${way}`));
+  for (const way of [fused, unfused])
+    if (huge) ways.push(huge.contender(way, `float32 huge ${way}`));
+  if (bfloat16) ways.push(bfloat16.contender(fused, `bfloat16 ${fused}`));
+  if (bfloat16 && run.slow)
+    for (const way of [unfused, `${fused} auto`])
+      ways.push(bfloat16.contender(way, `bfloat16 ${way}`, true));
+  return ways;
 }
 
 function rowOf(shape: Shape, dtype: Float, samples: Map<string, Sample>): Row {
