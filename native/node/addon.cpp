@@ -4,6 +4,8 @@
 
 #define SURPRISAL_OPERATIONS(X) \
   X(cast)                       \
+  X(elementwise)                \
+  X(indexing)                   \
   X(matmul)                     \
   X(movement)                   \
   X(random)                     \
