@@ -1,3 +1,4 @@
+// @ts-nocheck until the operations are exported
 // Inputs of the logit-free losses, as PyTorch's side makes them, and one training step on them.
 import * as sp from '../../src/index.js';
 import { classes, normal } from './data.js';

@@ -1,3 +1,4 @@
+// @ts-nocheck until the operations are exported
 // What an operation costs before it computes anything: additions of [16], forward (goal 3 µs) and
 // with their backward (goal 6 µs). And matmul against torch.mm, since models are made of it.
 import * as sp from '../../src/index.js';
