@@ -104,15 +104,25 @@ void pack_left_rows(const T* from, int64_t ld, int64_t rows, int64_t depth, accu
 // beyond the last column. Left operand by k with width 6, right operand with width kTileCols.
 template <int width, class T>
 void pack_columns(const T* from, int64_t ld, int64_t columns, int64_t depth, accumulator_t<T>* to) {
-  for (int64_t c = 0; c < columns; c += width) {
-    const int64_t count = std::min<int64_t>(width, columns - c);
-    for (int64_t k = 0; k < depth; ++k, to += width) {
-      const T* row = from + k * ld + c;
-      if (count == width) {
-        widen(row, width, to);
+  using A = accumulator_t<T>;
+  constexpr int64_t kLine = 40 * width;
+  A line[kLine];
+  for (int64_t first = 0; first < columns; first += kLine, to += kLine * depth) {
+    const int64_t count = std::min(kLine, columns - first);
+    for (int64_t k = 0; k < depth; ++k) {
+      const A* row = line;
+      if constexpr (std::is_same_v<T, A>) {
+        row = from + k * ld + first;
       } else {
-        widen(row, count, to);
-        std::fill(to + count, to + width, accumulator_t<T>{0});
+        widen(from + k * ld + first, count, line);
+      }
+      A* out = to + k * width;
+      int64_t c = 0;
+      for (; c + width <= count; c += width, out += depth * width)
+        std::memcpy(out, row + c, width * sizeof(A));
+      if (c < count) {
+        std::copy(row + c, row + count, out);
+        std::fill(out + (count - c), out + width, A{0});
       }
     }
   }
