@@ -29,7 +29,8 @@ export interface LeafHooks {
   post: PostHook[];
 }
 
-const brand = Symbol.for('surprisal.tensor');
+const brand: unique symbol = Symbol.for('surprisal.tensor');
+const inspect: unique symbol = Symbol.for('nodejs.util.inspect.custom');
 
 type Scope = Set<Tensor>;
 const scopes: Scope[] = [];
@@ -274,7 +275,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape>
     return inspectTensor(this);
   }
 
-  [Symbol.for('nodejs.util.inspect.custom')](): string {
+  [inspect](): string {
     return inspectTensor(this);
   }
 }
