@@ -100,7 +100,7 @@ describe('option names', () => {
     ['zloss', 'zLoss'],
     ['temprature', 'temperature'],
     ['softCap', 'softcap'],
-    ['reduce', 'reduction'],
+    ['reductions', 'reduction'],
   ])('%s: did you mean %s', (name, meant) => {
     refuses(withOptions({ [name]: 1 }), 'ERR_UNKNOWN_OPTION', name, `'${meant}'`);
   });

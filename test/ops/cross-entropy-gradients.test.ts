@@ -10,12 +10,19 @@ import { floats, gradOf, indices, read } from '../harness/tensors.js';
 import { crossEntropy as reference } from '../reference/cross-entropy.js';
 
 describe('gradcheck', () => {
-  const tiny = optionCases.map((c) => ({ ...c, classes: Math.min(c.classes, 7) }));
+  // One ignored row alone has a mean of NaN, which has no differences.
+  const tiny = optionCases.map((c) => ({
+    ...c,
+    classes: Math.min(c.classes, 7),
+    ignored: c.shape.join() === '1' ? 0 : c.ignored,
+  }));
   test.each(tiny)('$name', (c) => {
     const data = draw(c, 'float64');
+    // Small logits: a comp-sum loss grows like e^(L/2), and differences lose as many digits.
+    const logits = data.logits.map((z) => z / 4);
     const { classWeight, tokenWeight: tokens, ...scalars } = data.options;
     const weights = classWeight && floats(classWeight, 'float64', [c.classes]);
-    const inputs = [floats(data.logits, 'float64', [...c.shape, c.classes], true)];
+    const inputs = [floats(logits, 'float64', [...c.shape, c.classes], true)];
     const soft = 'probabilities' in data.target;
     const labels = 'indices' in data.target && indices(data.target.indices, c.shape);
     if ('probabilities' in data.target) {
@@ -28,7 +35,7 @@ describe('gradcheck', () => {
         classWeight: weights,
         tokenWeight: tokens && list[soft ? 2 : 1],
       });
-    expect(sp.gradcheck(loss, inputs)).toBe(true);
+    expect(sp.gradcheck(loss, inputs, { atol: 1e-7, rtol: 1e-6 })).toBe(true);
   });
 });
 

@@ -75,7 +75,7 @@ describe('dtypes', () => {
 describe('options', () => {
   test.each([
     ['Bias', 'bias'],
-    ['workspace', 'workspaceBytes'],
+    ['workspaceSize', 'workspaceBytes'],
     ['main_grad', 'mainGrad'],
     ['label_smoothing', 'labelSmoothing'],
   ])('%s: did you mean %s', (name, meant) => {
