@@ -1,0 +1,51 @@
+// Compiled, never run: what the types accept, refuse and infer.
+import * as sp from '../../src/index.js';
+
+type Equal<A, B> =
+  (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false;
+function is<T extends true>(): T | undefined {
+  return undefined;
+}
+
+const zeros = sp.zeros([4, 10]);
+is<Equal<typeof zeros, sp.Tensor<'float32', readonly [4, 10]>>>();
+const wide = sp.ones([3], { dtype: 'float64' });
+is<Equal<typeof wide, sp.Tensor<'float64', readonly [3]>>>();
+const ids = sp.tensor(new Int32Array(5));
+is<Equal<typeof ids, sp.Tensor<'int32', sp.Shape>>>();
+const targets = sp.tensor(new BigInt64Array(5), { shape: [5] });
+is<Equal<typeof targets, sp.Tensor<'int64', readonly [5]>>>();
+is<Equal<ReturnType<typeof targets.item>, bigint>>();
+is<Equal<ReturnType<typeof wide.dataSync>, Float64Array>>();
+
+// @ts-expect-error: not a dtype
+sp.zeros([1], { dtype: 'float8' });
+// @ts-expect-error: not an option
+sp.zeros([1], { dtyp: 'float32' });
+// @ts-expect-error: the shape is read-only
+zeros.shape[0] = 3;
+
+const logits = sp.zeros([4, 10]);
+const four = sp.zeros([4], { dtype: 'int64' });
+const five = sp.zeros([5], { dtype: 'int64' });
+const some = sp.zeros([4 as number], { dtype: 'int64' });
+sp.crossEntropy(logits, four);
+sp.crossEntropy(logits, some);
+sp.crossEntropy(logits as sp.Tensor, five as sp.Tensor);
+// @ts-expect-error: batch mismatch: logits have 4 rows, targets 5
+sp.crossEntropy(logits, five);
+// @ts-expect-error: not a reduction
+sp.crossEntropy(logits, four, { reduction: 'avg' });
+
+const scalar = sp.crossEntropy(logits, four);
+is<Equal<(typeof scalar)['shape'], readonly []>>();
+const rows = sp.crossEntropy(logits, four, { reduction: 'none' });
+is<Equal<(typeof rows)['shape'], readonly [4]>>();
+
+const x = sp.zeros([4, 8]);
+const weight = sp.zeros([10, 8]);
+sp.linearCrossEntropy(x, weight, four);
+// @ts-expect-error: weight has another number of features
+sp.linearCrossEntropy(x, sp.zeros([10, 9]), four);
+// @ts-expect-error: batch mismatch
+sp.linearCrossEntropy(x, weight, five);
