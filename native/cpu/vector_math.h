@@ -107,8 +107,8 @@ inline F64 log(F64 x) {
   const I64 offset = bits - (int64_t{0x3fe6a09e667f3bcd} - int64_t{0x3ff0000000000000});
   const I64 exponent = offset & int64_t{0x7ff0000000000000};
   const F64 m = reinterpret_cast<F64>(bits - exponent + int64_t{0x3ff0000000000000});
-  const F64 e = reinterpret_cast<F64>((exponent >> 52) | int64_t{0x4330000000000000}) -
-                (0x1p52 + 1023.0);
+  const F64 e =
+      reinterpret_cast<F64>((exponent >> 52) | int64_t{0x4330000000000000}) - (0x1p52 + 1023.0);
   const F64 s = (m - 1.0) / (m + 1.0);
   F64 y = fma(e, splat(0.6931471805599453), s * polynomial(s * s, kC));
   y = select(x == 0.0, splat(-std::numeric_limits<double>::infinity()), y);
@@ -127,17 +127,18 @@ inline F64 tanh(F64 x) {
   const F64 magnitude = abs(x);
   const F64 t = exp(magnitude * -2.0);
   const F64 square = x * x;
-  const F64 small = fma(magnitude * square, fma(square, splat(2.0 / 15), splat(-1.0 / 3)), magnitude);
+  const F64 small =
+      fma(magnitude * square, fma(square, splat(2.0 / 15), splat(-1.0 / 3)), magnitude);
   return copy_sign(select(magnitude < 0x1p-7, small, (1.0 - t) / (1.0 + t)), x);
 }
 
 // erfc(x) = e^(-x^2) t P(t), t = 2/(2+x), x >= 0.
 inline F64 erfc_positive(F64 x) {
-  static constexpr double kC[] = {
-      0.282094792003409,  0.282094715536092,   0.246836833531892,  0.176238997142515,
-      0.0842857184600991, -0.00559183697589363, -0.0657772227130133, 0.0247620044683705,
-      -0.280041871412909, 0.587850698617937,   -0.510431760130108, 0.213732579452466,
-      -0.0360536487883175};
+  static constexpr double kC[] = {0.282094792003409,   0.282094715536092,  0.246836833531892,
+                                  0.176238997142515,   0.0842857184600991, -0.00559183697589363,
+                                  -0.0657772227130133, 0.0247620044683705, -0.280041871412909,
+                                  0.587850698617937,   -0.510431760130108, 0.213732579452466,
+                                  -0.0360536487883175};
   const F64 t = 2.0 / (x + 2.0);
   return exp(-x * x) * t * polynomial(t, kC);
 }
@@ -148,8 +149,8 @@ inline F64 erfc(F64 x) {
 
 // erf(x) = x P(x^2) up to 1, 1 - erfc(x) beyond.
 inline F64 erf(F64 x) {
-  static constexpr double kC[] = {1.12837916709468,    -0.376126388896353,   0.112837913086046,
-                                  -0.0268661332350956, 0.00522378347718925,  -0.000854263799708723,
+  static constexpr double kC[] = {1.12837916709468,     -0.376126388896353,   0.112837913086046,
+                                  -0.0268661332350956,  0.00522378347718925,  -0.000854263799708723,
                                   0.000119565625682073, -1.39093400218746e-5, 1.0589380641075e-6};
   const F64 magnitude = abs(x);
   const F64 far = copy_sign(1.0 - erfc_positive(magnitude), x);
@@ -178,7 +179,8 @@ inline F64 sine(F64 x, int64_t quarter) {
   const F64 r = fma(k, splat(-0x1.0b4611a626331p-34), fma(k, splat(-0x1.921fb544p+0), x));
   const I64 turns = reinterpret_cast<I64>(shifted) + quarter;
   const F64 square = r * r;
-  const F64 value = select((turns & 1) != 0, polynomial(square, kCos), r * polynomial(square, kSin));
+  const F64 value =
+      select((turns & 1) != 0, polynomial(square, kCos), r * polynomial(square, kSin));
   return reinterpret_cast<F64>(reinterpret_cast<I64>(value) ^ ((turns & 2) << 62));
 }
 
@@ -303,9 +305,8 @@ inline F64 silu(F64 x) {
 }
 inline F64 softplus(F64 x) { return max(x, splat(0.0)) + log1p(exp(-abs(x))); }
 inline F64 gelu(F64 x) {
-  return by_lane(x, [](double v) {
-    return v < -40.0 ? -0.0 : v * 0.5 * std::erfc(v * -0.70710678118654752);
-  });
+  return by_lane(
+      x, [](double v) { return v < -40.0 ? -0.0 : v * 0.5 * std::erfc(v * -0.70710678118654752); });
 }
 inline F64 gelu_slope(F64 x) {
   return by_lane(x, [](double v) {

@@ -8,8 +8,11 @@
   X(indexing)                   \
   X(matmul)                     \
   X(movement)                   \
+  X(norm)                       \
   X(random)                     \
-  X(roofline)
+  X(reduce)                     \
+  X(roofline)                   \
+  X(softmax)
 
 #define DECLARE(op)                    \
   namespace surprisal::op {            \

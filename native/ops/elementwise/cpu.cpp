@@ -20,12 +20,24 @@ void unary(const Unary& op) {
 }
 
 void binary(const Binary& op) {
-  run({Function(op.function), 2, {op.a, op.b}, op.out, op.p, op.q, given(op.shape),
+  run({Function(op.function),
+       2,
+       {op.a, op.b},
+       op.out,
+       op.p,
+       op.q,
+       given(op.shape),
        {&op.a_shape, &op.b_shape}});
 }
 
 void ternary(const Ternary& op) {
-  run({Function(op.function), 3, {op.a, op.b, op.c}, op.out, op.p, op.q, given(op.shape),
+  run({Function(op.function),
+       3,
+       {op.a, op.b, op.c},
+       op.out,
+       op.p,
+       op.q,
+       given(op.shape),
        {&op.a_shape, &op.b_shape, &op.c_shape}});
 }
 

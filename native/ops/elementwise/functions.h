@@ -18,13 +18,13 @@ struct Parameters {
   V p, q;
 };
 
-#define FUNCTION(Name, expression)                                                   \
-  struct Name {                                                                      \
-    template <class V>                                                               \
-    static V at([[maybe_unused]] V a, [[maybe_unused]] V b, [[maybe_unused]] V c,    \
-                [[maybe_unused]] const Parameters<V>& with) {                        \
-      return expression;                                                             \
-    }                                                                                \
+#define FUNCTION(Name, expression)                                                \
+  struct Name {                                                                   \
+    template <class V>                                                            \
+    static V at([[maybe_unused]] V a, [[maybe_unused]] V b, [[maybe_unused]] V c, \
+                [[maybe_unused]] const Parameters<V>& with) {                     \
+      return expression;                                                          \
+    }                                                                             \
   };
 
 FUNCTION(Neg, -a)
@@ -71,21 +71,20 @@ FUNCTION(SqrtGradient, constant<V>(0.5) * a / b)
 FUNCTION(RsqrtGradient, constant<V>(-0.5) * a * b * b * b)
 FUNCTION(Log1pGradient, a / (b + constant<V>(1)))
 FUNCTION(SinGradient, a* cos(b))
-FUNCTION(CosGradient, -a * sin(b))
+FUNCTION(CosGradient, -a* sin(b))
 FUNCTION(ClampGradient, select((b >= with.p) & (b <= with.q), a, V{}))
 FUNCTION(ReluGradient, select(b <= V{}, V{}, a))
 FUNCTION(GeluGradient, a* gelu_slope(b))
 FUNCTION(GeluTanhGradient, a* gelu_tanh_slope(b))
-FUNCTION(SigmoidGradient, a* b * (constant<V>(1) - b))
+FUNCTION(SigmoidGradient, a* b*(constant<V>(1) - b))
 FUNCTION(TanhGradient, a*(constant<V>(1) - b * b))
 FUNCTION(SoftplusGradient, a* sigmoid(b))
 
 FUNCTION(Where, select(a != V{}, b, c))
 FUNCTION(MaximumGradient, select(b < c, V{}, select(b == c, constant<V>(0.5) * a, a)))
-FUNCTION(DivGradient, -a * (b / c) / c)
-FUNCTION(PowBaseGradient, select(c == V{}, V{}, a* c * pow(b, c - constant<V>(1))))
-FUNCTION(PowExponentGradient,
-         select((b == V{}) & (c >= V{}), V{}, a* pow(b, c) * log(b)))
+FUNCTION(DivGradient, -a*(b / c) / c)
+FUNCTION(PowBaseGradient, select(c == V{}, V{}, a* c* pow(b, c - constant<V>(1))))
+FUNCTION(PowExponentGradient, select((b == V{}) & (c >= V{}), V{}, a* pow(b, c) * log(b)))
 FUNCTION(ScaledDifference, a*(b - c))
 FUNCTION(SelectEqual, select((b == c) | ((b != b) & (c != c)), a, V{}))
 FUNCTION(NormGradient, select(c == V{}, V{}, a*(b / c)))
@@ -141,7 +140,7 @@ void apply(const C* const* in, C* out, int64_t n, double p, double q) {
 template <class C>
 BlockFunction<C> block_function(Function function) {
 #define CASE(name, Name, Operands) \
-  case Function::name:                 \
+  case Function::name:             \
     return apply<Name, Operands, C>;
   switch (function) {
     CASE(neg, Neg, 1)

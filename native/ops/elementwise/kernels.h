@@ -11,7 +11,8 @@ using ::surprisal::elementwise::Function;
 
 #include "ops/elementwise/functions.h"
 
-constexpr int64_t kParallelBlocks = 64;  // 32768 elements: below, a wake-up costs more than it saves
+constexpr int64_t kParallelBlocks =
+    64;  // 32768 elements: below, a wake-up costs more than it saves
 
 // The result's axes after those of size 1 are dropped and neighbours merged that every operand
 // walks as one. Innermost last; its stride is 0 or 1 in each operand.
@@ -22,8 +23,7 @@ struct Layout {
 
   void append(int64_t n, const int64_t* strides, int operands) {
     bool merges = rank > 0;
-    for (int k = 0; k < operands && merges; ++k)
-      merges = stride[k][rank - 1] == strides[k] * n;
+    for (int k = 0; k < operands && merges; ++k) merges = stride[k][rank - 1] == strides[k] * n;
     if (merges) {
       size[rank - 1] *= n;
     } else {

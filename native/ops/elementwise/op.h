@@ -66,15 +66,15 @@ enum class Function : int32_t {
   tanh_gradient,       // y
   softplus_gradient,   // x
   // three
-  where = 96,            // a != 0 ? b : c
-  maximum_gradient,      // (g, a, b) for a: g, g/2 where a = b, 0 where a < b
-  div_gradient,          // (g, a, b) for b: -g a / b^2
-  pow_base_gradient,     // (g, a, b): g b a^(b-1)
+  where = 96,             // a != 0 ? b : c
+  maximum_gradient,       // (g, a, b) for a: g, g/2 where a = b, 0 where a < b
+  div_gradient,           // (g, a, b) for b: -g a / b^2
+  pow_base_gradient,      // (g, a, b): g b a^(b-1)
   pow_exponent_gradient,  // (g, a, b): g a^b log a, 0 where a = 0 and b >= 0
-  scaled_difference,     // (g, a, b): g (a - b)
-  select_equal,          // (g, a, b): g where a = b or both are NaN, else 0
-  exp_difference,        // (g, a, b): g e^(a - b), with b = -inf read as 0
-  norm_gradient,         // (g, x, y) with y = norm of order 2: g x / y, 0 where y = 0
+  scaled_difference,      // (g, a, b): g (a - b)
+  select_equal,           // (g, a, b): g where a = b or both are NaN, else 0
+  exp_difference,         // (g, a, b): g e^(a - b), with b = -inf read as 0
+  norm_gradient,          // (g, x, y) with y = norm of order 2: g x / y, 0 where y = 0
 };
 
 struct Unary {
@@ -105,7 +105,7 @@ struct Call {
   View operand[3];
   View out;
   double p, q;
-  const Dims* shape;             // null: no operand is broadcast, other than from size 1
+  const Dims* shape;  // null: no operand is broadcast, other than from size 1
   const Dims* operand_shape[3];
 };
 
