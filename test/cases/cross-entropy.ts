@@ -120,6 +120,17 @@ export function describeCase(row: Partial<Case>): string {
     .join(', ');
 }
 
+/** Weights of rows, float32; the third is 0, and the signed ones are negative now and then. */
+export function drawTokenWeight(
+  random: Random,
+  rows: number,
+  kind: 'positive' | 'signed',
+): Float64Array {
+  const weights = random.uniforms(rows, kind === 'signed' ? -0.3 : 0.5, 2);
+  if (rows >= 3) weights[2] = 0;
+  return roundAll(weights, 'float32');
+}
+
 export function drawClassWeight(random: Random, classes: number): Float64Array {
   const weights = random.uniforms(classes, 0.2, 2);
   if (classes >= 3) weights[1] = 0;
@@ -147,8 +158,6 @@ export function draw(c: Case, dtype: FloatDType, seed = 1): Data {
   const logits = roundAll(random.normals(rows * c.classes, 4), dtype);
   const indices = drawIndices(random, rows, c.classes, c.ignored);
   const weights = roundAll(drawClassWeight(random, c.classes), 'float32');
-  const low = c.tokens === 'signed' ? -0.3 : 0.5;
-  const tokens = roundAll(random.uniforms(rows, low, 2), 'float32');
   const options: Options = {
     reduction,
     labelSmoothing,
@@ -158,7 +167,7 @@ export function draw(c: Case, dtype: FloatDType, seed = 1): Data {
     capFirst,
     epilogue,
     classWeight: c.weighted ? weights : undefined,
-    tokenWeight: c.tokens === 'none' ? undefined : tokens,
+    tokenWeight: c.tokens === 'none' ? undefined : drawTokenWeight(random, rows, c.tokens),
   };
   const probabilities = () => roundAll(random.uniforms(rows * c.classes, 0, 2 / c.classes), dtype);
   const target: Target = c.target === 'indices' ? { indices } : { probabilities: probabilities() };

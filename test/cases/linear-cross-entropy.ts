@@ -9,6 +9,7 @@ import {
   describeCase,
   drawClassWeight,
   drawIndices,
+  drawTokenWeight,
   isAllowed,
   optionMatrix,
   plain,
@@ -116,8 +117,6 @@ export function draw(c: Case, dtype: FloatDType | 'common', seed = 1): Data {
     target: drawIndices(random, targets, classes, c.ignored),
   };
   const weights = roundAll(drawClassWeight(random, classes), 'float32');
-  const low = c.tokens === 'signed' ? -0.3 : 0.5;
-  const tokens = roundAll(random.uniforms(targets, low, 2), 'float32');
   const options: Options = {
     reduction,
     labelSmoothing,
@@ -128,7 +127,7 @@ export function draw(c: Case, dtype: FloatDType | 'common', seed = 1): Data {
     epilogue: c.epilogue,
     shift: c.shift,
     classWeight: c.weighted ? weights : undefined,
-    tokenWeight: c.tokens === 'none' ? undefined : tokens,
+    tokenWeight: c.tokens === 'none' ? undefined : drawTokenWeight(random, targets, c.tokens),
   };
   const count = reduction === 'none' ? rows : 1;
   const one = new Float64Array(count).fill(1);

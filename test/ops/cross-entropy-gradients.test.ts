@@ -2,8 +2,10 @@
 // the ways a gradient may be asked for.
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
-import { draw, optionCases } from '../cases/cross-entropy.js';
+import type { Data } from '../cases/cross-entropy.js';
+import { draw, optionCases, plain } from '../cases/cross-entropy.js';
 import { expectWithin } from '../harness/compare.js';
+import { check } from '../harness/cross-entropy.js';
 import { Random } from '../harness/random.js';
 import type { AnyTensor } from '../harness/tensors.js';
 import { floats, gradOf, indices, read } from '../harness/tensors.js';
@@ -68,6 +70,27 @@ describe('upstream gradients', () => {
     const z = floats(values, 'float32', [5, 30], true);
     sp.crossEntropy(z, target).mul(0).backward();
     expectWithin(read(gradOf(z)), new Float64Array(150), () => 0, 'gradient');
+  });
+
+  // Loss scaling: what is too small for the dtype at upstream 1 must be there at upstream 2^14,
+  // and what is too large at 1 must be there at 2^-10.
+  test.each([
+    ['float16', 2 ** 14, 1],
+    ['float16', 2 ** -10, 2 ** 20],
+    ['bfloat16', 2 ** 14, 1],
+    ['float32', -(2 ** 14), 1],
+  ] as const)('%s at upstream %f and token weights of %f', (dtype, scale, weight) => {
+    for (const reduction of ['mean', 'none'] as const) {
+      const c = { ...plain, name: '', shape: [200], classes: 300, target: 'indices' as const };
+      const data = draw({ ...c, reduction }, dtype);
+      const tokens = new Float64Array(200).fill(weight);
+      const options: Data['options'] = {
+        ...data.options,
+        tokenWeight: reduction === 'none' ? tokens : undefined,
+      };
+      const upstream = new Float64Array(data.upstream.length).fill(scale);
+      check({ ...c, reduction, upstream: 'random' }, { ...data, options, upstream }, dtype);
+    }
   });
 
   test('two losses on the same logits add up', () => {
