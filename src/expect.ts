@@ -95,7 +95,7 @@ export function expectOptions(op: string, options: unknown, known: readonly stri
   if (options === null || typeof options !== 'object' || Array.isArray(options)) {
     fail(op, 'ERR_INVALID_TYPE', `expected options to be an object, got ${show(options)}`);
   }
-  if ('shape' in options && 'dtype' in options) {
+  if (Symbol.for('surprisal.tensor') in options) {
     fail(op, 'ERR_INVALID_TYPE', `expected options to be an object, got ${show(options)}`);
   }
   for (const name in options) {
@@ -168,6 +168,24 @@ export function expectNumber(
   if (!fits || !Number.isFinite(value) || (integer && !Number.isSafeInteger(value))) {
     fail(op, 'ERR_INVALID_VALUE', `expected ${name} to be ${boundsText(bounds)}, got ${value}`);
   }
+}
+
+const integerRanges: Partial<Record<DType, NumberBounds>> = {
+  int32: { min: -(2 ** 31), max: 2 ** 31 - 1, integer: true },
+  int64: { min: -(2 ** 53), max: 2 ** 53, integer: true },
+  uint8: { min: 0, max: 255, integer: true },
+  bool: { min: 0, max: 1, integer: true },
+};
+
+/** A number that an element of `dtype` can hold; for floats also NaN and the infinities. */
+export function expectFits(
+  op: string,
+  name: string,
+  value: unknown,
+  dtype: DType,
+): asserts value is number {
+  const range = integerRanges[dtype];
+  if (range || typeof value !== 'number') expectNumber(op, name, value, range);
 }
 
 export function expectBoolean(op: string, name: string, value: unknown): asserts value is boolean {

@@ -18,9 +18,27 @@ export {
 } from './device.js';
 export type { DataOf, DType, FloatDType, IndexDType, ItemOf } from './dtype.js';
 export type { ErrorCode } from './expect.js';
+export { manualSeed } from './generator.js';
 export type { GradcheckOptions } from './gradcheck.js';
 export { gradcheck } from './gradcheck.js';
 export { OutOfMemoryError } from './native.js';
+export { clone, to } from './ops/cast.js';
+export type { EmbeddingOptions } from './ops/indexing.js';
+export {
+  embedding,
+  gather,
+  indexSelect,
+  maskedFill,
+  oneHot,
+  scatterAdd,
+} from './ops/indexing.js';
+export { concat, split, stack } from './ops/join.js';
+export type { MatmulOptions } from './ops/matmul.js';
+export { matmul } from './ops/matmul.js';
+export { rand, randint, randn } from './ops/random.js';
+export type { Inferred } from './ops/shape-ops.js';
+export { expand, permute, reshape, squeeze, transpose, unsqueeze } from './ops/shape-ops.js';
+export { pad, slice, tril, triu } from './ops/slice.js';
 export type { Shape } from './shape.js';
 export type { DeviceMemory } from './storage.js';
 export { memory, releaseRecycled } from './storage.js';

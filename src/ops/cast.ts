@@ -1,0 +1,65 @@
+// Conversion to another dtype or device, and copies.
+import { defineOp } from '../autograd.js';
+import { checkedDevice, type Device } from '../device.js';
+import { type DType, dtypes } from '../dtype.js';
+import { fail, nearest, show } from '../expect.js';
+import { launch, native } from '../native.js';
+import type { Shape } from '../shape.js';
+import { empty, expectTensor, type Tensor } from '../tensor.js';
+
+function converted(x: Tensor, dtype: DType): Tensor {
+  const out = empty(x.shape, dtype);
+  launch(native.cast, { a: x.raw, out: out.raw });
+  return out;
+}
+
+const castOp = defineOp({
+  name: 'to',
+  builtin: true,
+  inputs: ['x'],
+  options: ['dtype'],
+  forward: ({ x }, { dtype }: { dtype: DType }) => ({
+    output: converted(x, dtype),
+    saved: { dtype: x.dtype },
+  }),
+  backward: ({ dtype }, g) => ({ x: g.dtype === dtype ? g : converted(g, dtype) }),
+});
+
+/**
+ * The values of `x` in another dtype (differentiable between float dtypes), or `x` on another
+ * device; `x` itself where nothing changes. Floats round to nearest even. Where C leaves a
+ * conversion undefined, a float beyond an integer's range becomes the nearest end of the range and
+ * NaN becomes 0; integers wrap; bool is `value != 0`.
+ *
+ * @throws ERR_NO_CUDA for 'cuda' on a machine or build without it.
+ * @example x.to('bfloat16')
+ */
+export function to<D extends DType, S extends Shape>(x: Tensor<DType, S>, dtype: D): Tensor<D, S>;
+export function to<T extends Tensor>(x: T, device: Device): T;
+export function to(x: Tensor, target: DType | Device): Tensor {
+  expectTensor('to', 'x', x);
+  if (dtypes.includes(target as DType)) {
+    return target === x.dtype ? x : castOp(x, { dtype: target });
+  }
+  if (typeof target !== 'string' || !/^(cpu|cuda)/.test(target)) {
+    const meant = typeof target === 'string' ? nearest(target, dtypes) : undefined;
+    fail(
+      'to',
+      typeof target === 'string' ? 'ERR_DTYPE' : 'ERR_INVALID_TYPE',
+      `expected a dtype (${dtypes.join(', ')}) or a device, got ${show(target)}` +
+        (meant ? ` (did you mean '${meant}'?)` : ''),
+    );
+  }
+  checkedDevice('to', target);
+  return x;
+}
+
+/** A copy with memory of its own. Gradients pass through. */
+export const clone = defineOp<<D extends DType, S extends Shape>(x: Tensor<D, S>) => Tensor<D, S>>({
+  name: 'clone',
+  builtin: true,
+  inputs: ['x'],
+  options: [],
+  forward: ({ x }) => ({ output: converted(x, x.dtype), saved: {} }),
+  backward: (_, g) => ({ x: g }),
+});
