@@ -6,6 +6,7 @@ export class Random {
   private b: number;
   private c: number;
   private d = 1;
+  private spare: number | undefined; // the second normal of a pair
 
   constructor(seed: number) {
     this.a = seed | 0;
@@ -35,8 +36,15 @@ export class Random {
   }
 
   normal(mean = 0, std = 1): number {
+    if (this.spare !== undefined) {
+      const value = mean + std * this.spare;
+      this.spare = undefined;
+      return value;
+    }
     const radius = Math.sqrt(-2 * Math.log((this.bits() + 1) / (2 ** 32 + 1)));
-    return mean + std * radius * Math.cos(2 * Math.PI * this.uniform());
+    const angle = 2 * Math.PI * this.uniform();
+    this.spare = radius * Math.sin(angle);
+    return mean + std * radius * Math.cos(angle);
   }
 
   pick<T>(list: readonly T[]): T {

@@ -55,7 +55,9 @@ export function round(value: number, dtype: FloatDType): number {
 }
 
 export function roundAll(values: ArrayLike<number>, dtype: FloatDType): Float64Array {
-  return Float64Array.from(values, (value) => round(value, dtype));
+  const out = new Float64Array(values.length);
+  for (let i = 0; i < out.length; i++) out[i] = round(values[i], dtype);
+  return out;
 }
 
 /** The 16 stored bits of a value that the dtype can represent. */

@@ -17,9 +17,11 @@ export function floats(
 }
 
 function stored(values: Numbers, dtype: FloatDType): Float32Array | Float64Array | Uint16Array {
-  if (dtype === 'float64') return Float64Array.from(values);
-  if (dtype === 'float32') return Float32Array.from(values);
-  return Uint16Array.from(values, (value) => halfBits(value, dtype));
+  if (dtype === 'float64') return new Float64Array(values);
+  if (dtype === 'float32') return new Float32Array(values);
+  const out = new Uint16Array(values.length);
+  for (let i = 0; i < out.length; i++) out[i] = halfBits(values[i], dtype);
+  return out;
 }
 
 export function indices(

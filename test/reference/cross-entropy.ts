@@ -51,6 +51,7 @@ export interface Row {
   max: number;
   /** Sum of exp(z - max) over all classes but argmax: sums near 1 keep their digits. */
   rest: number;
+  logSum: number; // log(1 + rest)
   lse: number;
 }
 
@@ -75,12 +76,13 @@ export function softmaxRow(z: Float64Array): Row {
   if (max === -Infinity) finite = false;
   let rest = 0;
   for (let c = 0; c < z.length; c++) if (c !== argmax) rest += Math.exp(z[c] - max);
-  return { finite, argmax, max, rest, lse: max + Math.log1p(rest) };
+  const logSum = Math.log1p(rest);
+  return { finite, argmax, max, rest, logSum, lse: max + logSum };
 }
 
 /** -log p_c, without the cancellation of lse - z_c where |z| is large. */
 export function surprise(z: Float64Array, row: Row, c: number): number {
-  return row.max - z[c] + Math.log1p(row.rest);
+  return row.max - z[c] + row.logSum;
 }
 
 /** p_c - 1, exact to rounding also where p_c is near 1. */
@@ -130,11 +132,11 @@ function rowLoss(
     gradT.fill(NaN);
     return { loss: NaN, size: NaN, weight };
   }
-  const p = (c: number) => Math.exp(z[c] - row.max) / (1 + row.rest);
+  const p = z.map((value) => Math.exp(value - row.max) / (1 + row.rest));
   const square = zLoss * row.lse * row.lse;
   let loss = square;
   let size = Math.abs(square);
-  for (let c = 0; c < V; c++) gradZ[c] = 2 * zLoss * row.lse * p(c);
+  for (let c = 0; c < V; c++) gradZ[c] = 2 * zLoss * row.lse * p[c];
   if (!probabilities) {
     const [value, slope] = epilogue(surprise(z, row, y), options.epilogue);
     const share = (1 - s) * weight;
@@ -142,7 +144,7 @@ function rowLoss(
     if (share !== 0) loss += share * value;
     if (share !== 0) size += Math.abs(share) * (1 + Math.abs(value));
     for (let c = 0; c < V; c++) {
-      gradZ[c] += share * slope * (c === y ? minusRest(z, row, c) : p(c));
+      gradZ[c] += share * slope * (c === y ? minusRest(z, row, c) : p[c]);
     }
   }
   const soft = (c: number) =>
@@ -154,7 +156,7 @@ function rowLoss(
     // 0 log 0 = 0: a class that nobody asks for may have probability 0.
     if (q !== 0) loss += q * surprise(z, row, c);
     if (q !== 0) size += Math.abs(q) * (1 + Math.abs(surprise(z, row, c)));
-    gradZ[c] += total * p(c) - q;
+    gradZ[c] += total * p[c] - q;
     if (z[c] === -Infinity) gradZ[c] = 0;
     gradT[c] = (1 - s) * weightOf(c) * surprise(z, row, c);
   }
