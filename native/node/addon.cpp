@@ -6,6 +6,7 @@
   X(cast)                       \
   X(elementwise)                \
   X(indexing)                   \
+  X(linear_cross_entropy)       \
   X(matmul)                     \
   X(movement)                   \
   X(norm)                       \

@@ -1,0 +1,444 @@
+// The streaming loop of every loss on z = x·Wᵀ that must not hold z (N, V). Rows of x against rows
+// of any second matrix (a classifier, another tower, the batch itself), in waves of rows:
+//   logits  z by tiles of 6 columns x 16 rows; the op's terms see each block while it is in cache
+//   slopes  z -> dz in place, once the op has finished the rows of the wave
+//   dx += dz·W over blocks of columns;  dW += dzᵀ·x, each thread owning columns
+// Three products where a wave holds every column (the first wave's z lies in dW's own memory, which
+// is not due yet), one more per recomputation otherwise (core/logit_plan.h). Bias, maps, excluded
+// columns, temperatures, targets and sums belong to the terms. Every sum runs in an order fixed by
+// D and V, or by the row number for dW: bits depend on no thread count and no wave.
+// After Wijmans et al. 2024. Included inside a target's namespace, after cpu/gemm.h.
+
+// What an op makes of z. Rows count from the start of the wave.
+template <class A>
+struct LogitTerms {
+  // A wave of `rows` (a multiple of kTileCols) begins; `memory` has row_bytes for each of them.
+  virtual void begin(void* memory, int64_t first, int64_t rows) = 0;
+  // z (columns, kTileCols) of the columns from `column` and the panel of rows from `row`. The
+  // columns of a strip come in order; strips run in parallel.
+  virtual void sums(int64_t strip, int64_t row, int64_t column, int64_t columns, const A* z) = 0;
+  virtual void merge() {}    // strips to rows, once every column was seen
+  virtual void prepare() {}  // before slopes, whether or not this wave had sums
+  // z (rows) of one column becomes dz, and 0 for rows beyond the last.
+  virtual void slopes(int64_t column, int64_t row, int64_t rows, A* z) {
+    (void)column, (void)row, (void)rows, (void)z;
+  }
+
+ protected:
+  ~LogitTerms() = default;
+};
+
+template <class A>
+struct LogitProblem {
+  DType dtype = DType::f32;      // of x and w
+  const void* x = nullptr;       // (.., D)
+  const int64_t* row = nullptr;  // (n) which rows of x
+  const void* w = nullptr;       // (V, D)
+  int64_t n = 0, V = 0, D = 0;
+  View dx;     // (.., D), of dtype; only the rows in `row` are written
+  View dw;     // (V, D), of dtype or float32
+  View dbias;  // (V)
+  bool add_to_dw = false;
+  bool sums = true;  // false: the terms know every row already
+};
+
+constexpr int64_t kLogitStrips = 32;
+
+template <class A, class F>
+inline void with_storage(DType dtype, F&& f) {
+  if constexpr (std::is_same_v<A, double>) {
+    f(TypeTag<double>{});
+  } else if (dtype == DType::bf16) {
+    f(TypeTag<BFloat16>{});
+  } else if (dtype == DType::f16) {
+    f(TypeTag<Float16>{});
+  } else {
+    f(TypeTag<float>{});
+  }
+}
+
+template <class A>
+class LogitStream {
+  static constexpr int64_t kPanel = kTileCols<A>;
+  struct Wave {
+    int64_t first, rows, padded, lent;
+    int64_t panels() const { return padded / kPanel; }
+  };
+  struct Range {
+    int64_t begin, end;
+    int64_t blocks() const { return (end - begin + kLogitBlock - 1) / kLogitBlock; }
+  };
+
+ public:
+  LogitStream(const LogitProblem<A>& problem, const LogitPlan& plan, int64_t row_bytes,
+              LogitTerms<A>& terms)
+      : p_(problem), plan_(plan), terms_(terms) {
+    const int64_t wave = std::max(plan.first_wave, plan.wave);
+    const bool gradient = p_.dx || p_.dw || p_.dbias;
+    int64_t elements = 0;
+    const auto take = [&](bool wanted, int64_t count) {
+      const int64_t at = elements;
+      if (wanted) elements += round_up(count, 64);
+      return at;
+    };
+    const int64_t rows = take(true, wave * row_bytes / int64_t(sizeof(A)) + 64);
+    const int64_t x = take(true, wave * p_.D);
+    const int64_t features = take(bool(p_.dw), wave * features_padded());
+    const int64_t dx = take(bool(p_.dx), wave * depth_padded());
+    const bool later_waves = p_.n > plan.first_wave && !plan.weight_sweep;
+    const int64_t own = std::max(plan.first_wave - plan.lent, later_waves ? plan.wave : 0);
+    ld_ = own > 0 ? own + kPanel : 0;
+    const int64_t sweep = plan.weight_sweep ? plan.sweep_range * (plan.wave + kPanel + p_.D) : 0;
+    const int64_t z = take(gradient, std::max(ld_ * plan.range, sweep));
+    memory_.reset(new Scratch<A>(elements));
+    row_memory_ = memory_->data() + rows;
+    x_ = memory_->data() + x;
+    features_ = memory_->data() + features;
+    dx_ = memory_->data() + dx;
+    z_ = memory_->data() + z;
+    if (p_.dbias) {
+      bias_.reset(new Scratch<double>(p_.V));
+      std::fill_n(bias_->data(), p_.V, 0.0);
+    }
+  }
+
+  void run() {
+    for (int64_t first = 0; first < p_.n;) {
+      const Wave wave = cut(first);
+      run_wave(wave);
+      first += wave.rows;
+    }
+    if (plan_.weight_sweep) sweep();
+    if (p_.dbias) write_bias();
+  }
+
+ private:
+  int64_t features_padded() const { return round_up(p_.D, kPanel); }
+  int64_t depth_padded() const { return round_up(p_.D, kTileRows); }
+
+  // Rows from `first` on; what is left after the first wave is shared out evenly.
+  Wave cut(int64_t first) const {
+    const bool lend = first == 0 || plan_.weight_sweep;
+    const int64_t most = first == 0 ? plan_.first_wave : plan_.wave;
+    const int64_t left = p_.n - first;
+    const int64_t waves = (left + most - 1) / most;
+    const int64_t padded =
+        first == 0 ? std::min(most, round_up(left, kPanel)) : round_up((left + waves - 1) / waves, kPanel);
+    return {first, std::min(left, padded), padded, lend ? std::min(plan_.lent, padded) : 0};
+  }
+
+  void run_wave(const Wave& wave) {
+    const Range all{0, p_.V};
+    pack(wave);
+    terms_.begin(row_memory_, wave.first, wave.padded);
+    if (!p_.dx && !p_.dw && !p_.dbias) {
+      logits(wave, all, true, false);
+      return terms_.merge();
+    }
+    const bool whole = plan_.range >= p_.V;
+    if (p_.sums && !whole) {
+      logits(wave, all, true, false);
+      terms_.merge();
+    }
+    for (int64_t column = 0; column < p_.V; column += plan_.range) {
+      const Range range{column, std::min(p_.V, column + plan_.range)};
+      logits(wave, range, p_.sums && whole, true);
+      if (p_.sums && whole) terms_.merge();
+      if (column == 0) terms_.prepare();
+      slopes(wave, range);
+      if (p_.dx) gradient_x(wave, range);
+      if (p_.dw && !plan_.weight_sweep) {
+        gradient_weight(wave, range, p_.dw.data, p_.dw.dtype, wave.first > 0 || p_.add_to_dw);
+      }
+    }
+    if (p_.dx) with_storage<A>(p_.dx.dtype, [&](auto tag) { write_x(wave, tag); });
+  }
+
+  // dW in the accumulator's precision by ranges of columns, each over all rows: for a dW that
+  // cannot hold partial sums.
+  void sweep() {
+    A* const panel = z_ + plan_.sweep_range * (plan_.wave + kPanel);
+    ld_ = plan_.wave + kPanel;
+    for (int64_t column = 0; column < p_.V; column += plan_.sweep_range) {
+      const Range range{column, std::min(p_.V, column + plan_.sweep_range)};
+      for (int64_t first = 0; first < p_.n;) {
+        Wave wave = cut(first);
+        wave.lent = 0;
+        pack(wave);
+        terms_.begin(row_memory_, wave.first, wave.padded);
+        logits(wave, range, false, true);
+        terms_.prepare();
+        slopes(wave, range, false);
+        gradient_weight(wave, range, panel - column * p_.D, accumulator_dtype(), first > 0);
+        first += wave.rows;
+      }
+      with_storage<A>(p_.dw.dtype, [&](auto tag) {
+        using T = typename decltype(tag)::type;
+        T* to = static_cast<T*>(p_.dw.data) + column * p_.D;
+        parallel_for((range.end - column) * p_.D, 1 << 16, [&](int64_t begin, int64_t end) {
+          narrow(panel + begin, end - begin, to + begin);
+        });
+      });
+    }
+  }
+
+  static constexpr DType accumulator_dtype() { return DTypeOf<A>::value; }
+
+  // Where z of a column lies: the wave's first `lent` rows in dW's memory, the others in z_.
+  A* lent_row(int64_t column) const {
+    const int64_t bytes = p_.D * size_of(p_.dw.dtype);
+    return reinterpret_cast<A*>(static_cast<char*>(p_.dw.data) + column * bytes);
+  }
+  A* own_row(int64_t column, const Range& range) const {
+    return z_ + (column - range.begin) * ld_;
+  }
+
+  // At most plan_.threads pieces at once, so that their scratch stays within the plan.
+  template <class F>
+  void parallel_units(int64_t units, F&& f) const {
+    const int64_t threads = plan_.threads;
+    const bool limit = threads < num_threads();
+    parallel_for(units, limit ? (units + threads - 1) / threads : 1, f);
+  }
+
+  // x by panels of rows: x_ (panels, D, kPanel) for z, features_ (D by kPanel, rows, kPanel) for dW.
+  void pack(const Wave& wave) {
+    with_storage<A>(p_.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      const T* x = static_cast<const T*>(p_.x);
+      parallel_units(wave.panels(), [&](int64_t begin, int64_t end) {
+        Scratch<A> rows(kPanel * p_.D);
+        for (int64_t panel = begin; panel < end; ++panel) {
+          for (int64_t i = 0; i < kPanel; ++i) {
+            A* to = rows.data() + i * p_.D;
+            const int64_t row = panel * kPanel + i;
+            if (row < wave.rows) {
+              widen(x + p_.row[wave.first + row] * p_.D, p_.D, to);
+            } else {
+              std::fill_n(to, p_.D, A{0});
+            }
+          }
+          pack_transposed(rows.data(), p_.D, kPanel, p_.D, x_ + panel * kPanel * p_.D);
+          if (p_.dw) pack_features(rows.data(), panel, wave.padded);
+        }
+      });
+    });
+  }
+  void pack_features(const A* rows, int64_t panel, int64_t padded) {
+    for (int64_t d = 0; d < p_.D; d += kPanel) {
+      A* to = features_ + (d * padded) + panel * kPanel * kPanel;
+      pack_columns<kPanel>(rows + d, p_.D, std::min(kPanel, p_.D - d), kPanel, to);
+    }
+  }
+
+  void logits(const Wave& wave, const Range& range, bool sums, bool keep) {
+    const int64_t strips = std::min(kLogitStrips, range.blocks());
+    const int64_t groups = (wave.panels() + kLogitGroup - 1) / kLogitGroup;
+    parallel_units(strips * groups, [&](int64_t begin, int64_t end) {
+      const int64_t panels = std::min(kLogitGroup, wave.panels());
+      Scratch<A> memory(kLogitBlock * (kLogitPart + panels * kPanel));
+      for (int64_t unit = begin; unit < end; ++unit) {
+        const int64_t strip = unit / groups;
+        const int64_t panel = unit % groups * kLogitGroup;
+        const int64_t panel_end = std::min(wave.panels(), panel + kLogitGroup);
+        const int64_t last = range.blocks() * (strip + 1) / strips;
+        for (int64_t block = range.blocks() * strip / strips; block < last; ++block) {
+          A* const z = memory.data() + kLogitBlock * kLogitPart;
+          const int64_t column = range.begin + block * kLogitBlock;
+          const int64_t columns = std::min(kLogitBlock, range.end - column);
+          logits_block(panel, panel_end, column, columns, memory.data(), z);
+          for (int64_t q = panel; sums && q < panel_end; ++q)
+            terms_.sums(strip, q * kPanel, column, columns, z + (q - panel) * kLogitBlock * kPanel);
+          if (keep) keep_block(wave, range, panel, panel_end, column, columns, z);
+        }
+      }
+    });
+  }
+
+  void logits_block(int64_t panel, int64_t panel_end, int64_t column, int64_t columns, A* left,
+                    A* z) {
+    const int64_t part = depth_part(p_.D);
+    for (int64_t k = 0; k < p_.D; k += part) {
+      const int64_t depth = std::min(part, p_.D - k);
+      with_storage<A>(p_.dtype, [&](auto tag) {
+        using T = typename decltype(tag)::type;
+        pack_left_rows(static_cast<const T*>(p_.w) + column * p_.D + k, p_.D, columns, depth, left);
+      });
+      for (int64_t q = panel; q < panel_end; ++q) {
+        const A* right = x_ + (q * p_.D + k) * kPanel;
+        A* to = z + (q - panel) * kLogitBlock * kPanel;
+        for (int64_t i = 0; i < columns; i += kTileRows) {
+          const A* rows = left + i * depth;
+          if (k == 0) {
+            multiply_tile<false, Start::zero>(depth, rows, depth, right, to + i * kPanel, kPanel);
+          } else {
+            multiply_tile<false, Start::add>(depth, rows, depth, right, to + i * kPanel, kPanel);
+          }
+        }
+      }
+    }
+  }
+
+  void keep_block(const Wave& wave, const Range& range, int64_t panel, int64_t panel_end,
+                  int64_t column, int64_t columns, const A* z) {
+    const int64_t lent = wave.lent / kPanel;
+    for (int64_t i = 0; i < columns; ++i) {
+      for (int64_t q = panel; q < panel_end; ++q) {
+        A* to = q < lent ? lent_row(column + i) + q * kPanel
+                         : own_row(column + i, range) + (q - lent) * kPanel;
+        std::memcpy(to, z + ((q - panel) * kLogitBlock + i) * kPanel, kPanel * sizeof(A));
+      }
+    }
+  }
+
+  void slopes(const Wave& wave, const Range& range, bool count_bias = true) {
+    parallel_for(range.end - range.begin, 16, [&](int64_t begin, int64_t end) {
+      for (int64_t column = range.begin + begin; column < range.begin + end; ++column) {
+        const int64_t own = wave.padded - wave.lent;
+        if (wave.lent) terms_.slopes(column, 0, wave.lent, lent_row(column));
+        if (own) terms_.slopes(column, wave.lent, own, own_row(column, range));
+        if (!p_.dbias || !count_bias) continue;
+        double& sum = (*bias_)[column];
+        if (wave.lent) add_panels(lent_row(column), wave.lent, sum);
+        if (own) add_panels(own_row(column, range), own, sum);
+      }
+    });
+  }
+  static void add_panels(const A* dz, int64_t rows, double& sum) {
+    for (int64_t i = 0; i < rows; i += kPanel)
+      sum += reduce_add(load(dz + i) + load(dz + i + kPanel / 2));
+  }
+
+  // dx_ (panels, D up to a multiple of 6, kPanel) += dz·W. A unit owns some features of some rows.
+  void gradient_x(const Wave& wave, const Range& range) {
+    const int64_t groups = (wave.panels() + kLogitGroup - 1) / kLogitGroup;
+    int64_t parts = (p_.D + kGradientPart - 1) / kGradientPart;
+    while (groups * parts % plan_.threads != 0 && p_.D / parts > 64) ++parts;
+    const int64_t features = round_up((p_.D + parts - 1) / parts, kTileRows);
+    parts = (p_.D + features - 1) / features;
+    parallel_units(groups * parts, [&](int64_t begin, int64_t end) {
+      const int64_t panels = std::min(kLogitGroup, wave.panels());
+      Scratch<A> memory(kLogitBlock * (features + panels * kPanel));
+      for (int64_t unit = begin; unit < end; ++unit) {
+        const int64_t panel = unit / parts * kLogitGroup;
+        const int64_t feature = unit % parts * features;
+        for (int64_t column = range.begin; column < range.end; column += kLogitBlock) {
+          gradient_x_block(wave, range, panel, std::min(wave.panels(), panel + kLogitGroup), column,
+                           feature, std::min(features, p_.D - feature), memory.data());
+        }
+      }
+    });
+  }
+
+  void gradient_x_block(const Wave& wave, const Range& range, int64_t panel, int64_t panel_end,
+                        int64_t column, int64_t feature, int64_t features, A* memory) {
+    const int64_t columns = std::min(kLogitBlock, range.end - column);
+    A* const left = memory;
+    A* const right = memory + columns * round_up(features, kTileRows);
+    with_storage<A>(p_.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      pack_columns<kTileRows>(static_cast<const T*>(p_.w) + column * p_.D + feature, p_.D, features,
+                              columns, left);
+    });
+    const int64_t lent = wave.lent / kPanel;
+    for (int64_t i = 0; i < columns; ++i) {
+      for (int64_t q = panel; q < panel_end; ++q) {
+        const A* from = q < lent ? lent_row(column + i) + q * kPanel
+                                 : own_row(column + i, range) + (q - lent) * kPanel;
+        std::memcpy(right + ((q - panel) * columns + i) * kPanel, from, kPanel * sizeof(A));
+      }
+    }
+    for (int64_t q = panel; q < panel_end; ++q) {
+      const A* dz = right + (q - panel) * columns * kPanel;
+      for (int64_t f = 0; f < features; f += kTileRows) {
+        A* to = dx_ + (q * depth_padded() + feature + f) * kPanel;
+        if (column == 0) {
+          multiply_tile<true, Start::zero>(columns, left + f * columns, 0, dz, to, kPanel);
+        } else {
+          multiply_tile<true, Start::add>(columns, left + f * columns, 0, dz, to, kPanel);
+        }
+      }
+    }
+  }
+
+  template <class Tag>
+  void write_x(const Wave& wave, Tag) {
+    using T = typename Tag::type;
+    parallel_for(wave.rows, 4, [&](int64_t begin, int64_t end) {
+      Scratch<A> line(p_.D);
+      for (int64_t row = begin; row < end; ++row) {
+        const A* from = dx_ + row / kPanel * depth_padded() * kPanel + row % kPanel;
+        for (int64_t d = 0; d < p_.D; ++d) line[d] = from[d * kPanel];
+        narrow(line.data(), p_.D, static_cast<T*>(p_.dx.data) + p_.row[wave.first + row] * p_.D);
+      }
+    });
+  }
+
+  // Rows of dW (`to`, of `dtype`, row 0 being column 0) = or += dzᵀ·x.
+  void gradient_weight(const Wave& wave, const Range& range, void* to, DType dtype, bool add) {
+    int64_t rows = kWeightRows;  // divides kLogitBlock
+    while (rows > kTileRows && rows * wave.padded > kWeightPart) rows /= 2;
+    const int64_t units = (range.end - range.begin + rows - 1) / rows;
+    parallel_units(units, [&](int64_t begin, int64_t end) {
+      const int64_t stride = wave.padded + kPanel;
+      Scratch<A> memory(rows * (stride + features_padded()));
+      for (int64_t unit = begin; unit < end; ++unit) {
+        const int64_t column = range.begin + unit * rows;
+        const int64_t columns = std::min(rows, range.end - column);
+        A* const sum = memory.data() + rows * stride;
+        for (int64_t i = 0; i < columns; ++i) {
+          A* left = memory.data() + i * stride;
+          if (wave.lent) std::memcpy(left, lent_row(column + i), wave.lent * sizeof(A));
+          std::memcpy(left + wave.lent, own_row(column + i, range),
+                      (wave.padded - wave.lent) * sizeof(A));
+        }
+        const int64_t tiles = round_up(columns, kTileRows);
+        std::fill_n(memory.data() + columns * stride, (tiles - columns) * stride, A{0});
+        with_storage<A>(dtype, [&](auto tag) {
+          using T = typename decltype(tag)::type;
+          T* out = static_cast<T*>(to) + column * p_.D;
+          std::fill_n(sum, tiles * features_padded(), A{0});
+          for (int64_t i = 0; add && i < columns; ++i)
+            widen(out + i * p_.D, p_.D, sum + i * features_padded());
+          gradient_weight_block(wave, tiles, memory.data(), stride, sum);
+          for (int64_t i = 0; i < columns; ++i)
+            narrow(sum + i * features_padded(), p_.D, out + i * p_.D);
+        });
+      }
+    });
+  }
+
+  void gradient_weight_block(const Wave& wave, int64_t tiles, const A* left, int64_t stride,
+                             A* sum) {
+    constexpr int64_t kPart = 256;
+    for (int64_t k = 0; k < wave.padded; k += kPart) {
+      const int64_t depth = std::min(kPart, wave.padded - k);
+      for (int64_t d = 0; d < p_.D; d += kPanel) {
+        const A* right = features_ + d * wave.padded + k * kPanel;
+        for (int64_t i = 0; i < tiles; i += kTileRows) {
+          multiply_tile<false, Start::chain>(depth, left + i * stride + k, stride, right,
+                                             sum + i * features_padded() + d, features_padded());
+        }
+      }
+    }
+  }
+
+  void write_bias() {
+    with_storage<A>(p_.dbias.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      T* to = static_cast<T*>(p_.dbias.data);
+      for (int64_t v = 0; v < p_.V; ++v) {
+        const A sum = static_cast<A>((*bias_)[v]);
+        narrow(&sum, 1, to + v);
+      }
+    });
+  }
+
+  const LogitProblem<A>& p_;
+  const LogitPlan& plan_;
+  LogitTerms<A>& terms_;
+  std::unique_ptr<Scratch<A>> memory_;
+  std::unique_ptr<Scratch<double>> bias_;
+  A *row_memory_, *x_, *features_, *dx_, *z_;
+  int64_t ld_ = 0;
+};

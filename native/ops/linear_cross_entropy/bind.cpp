@@ -1,0 +1,28 @@
+#include "node/bind.h"
+#include "ops/linear_cross_entropy/op.h"
+
+namespace surprisal::linear_cross_entropy {
+namespace {
+
+#define LINEAR(Op)                                                                           \
+  SP_FIELD(Op, x), SP_FIELD(Op, weight), SP_FIELD(Op, bias), SP_FIELD(Op, batch),            \
+      SP_FIELD(Op, length), SP_FIELD(Op, width), SP_FIELD(Op, classes), SP_FIELD(Op, shift), \
+      SP_FIELD(Op, temperature), SP_FIELD(Op, softcap), SP_FIELD(Op, cap_first),             \
+      SP_FIELD(Op, workspace_bytes)
+#define SCORED(Op) LINEAR(Op), SP_FIELD(Op, target), SP_FIELD(Op, ignore_index), SP_FIELD(Op, row_sums)
+#define GRADIENTS(Op) \
+  SP_FIELD(Op, dx), SP_FIELD(Op, dweight), SP_FIELD(Op, dbias), SP_FIELD(Op, add_to_dweight)
+#define LOSS(Op)                                                                         \
+  SCORED(Op), GRADIENTS(Op), SP_FIELD(Op, class_weight), SP_FIELD(Op, token_weight),     \
+      SP_FIELD(Op, dtoken_weight), SP_FIELD(Op, reduction), SP_FIELD(Op, label_smoothing), \
+      SP_FIELD(Op, z_loss), SP_FIELD(Op, epilogue), SP_FIELD(Op, epilogue_k)
+
+}  // namespace
+
+void bind(node::Module& m) {
+  m.def<Forward, forward>("linearCrossEntropyForward", {LOSS(Forward), SP_FIELD(Forward, loss)});
+  m.def<Backward, backward>("linearCrossEntropyBackward",
+                            {LOSS(Backward), SP_FIELD(Backward, upstream)});
+}
+
+}  // namespace surprisal::linear_cross_entropy

@@ -1,0 +1,22 @@
+#include <algorithm>
+#include <memory>
+#include <string>
+
+#include "core/logit_plan.h"
+#include "ops/linear_cross_entropy/rows.h"
+
+#define SURPRISAL_BODY "ops/linear_cross_entropy/kernels.h"
+#include "cpu/foreach_target.h"
+
+namespace surprisal::linear_cross_entropy {
+
+void stream(const Stream& s) {
+  // Rows that no product touches: ignored, or shifted out.
+  if (s.gradients.dx && s.n < s.op.batch * s.op.length) fill_zero(s.gradients.dx);
+  if (s.n == 0 && !s.gradients.add_to_dweight) fill_zero(s.gradients.dweight);
+  if (s.n == 0) fill_zero(s.gradients.dbias);
+  if (s.n == 0 || s.op.classes == 0) return;
+  SURPRISAL_DISPATCH(linear_cross_entropy::stream, s);
+}
+
+}  // namespace surprisal::linear_cross_entropy

@@ -1,0 +1,57 @@
+// Cross-entropy of z = x·Wᵀ + bias without z (N, V) (Wijmans et al. 2024): the loss of
+// ops/cross_entropy row by row (core/row_loss.h), and with p = softmax of the mapped logits
+//   dz_c = A p_c - B w_c (c != y), dz_y kept apart;  dx = dz·W, dW = dzᵀ·x, dbias = sums of dz.
+// Row t of each of `batch` sequences of `length` rows is scored against target t + shift.
+// Where the upstream gradient is one number, forward computes the gradients for an upstream of 1
+// while it holds z (three matrix products in all). Saved for backward: row_sums, four doubles a
+// scored row. Sums: float32 within a strip of columns, double across strips and rows.
+// A target outside [0, V), a negative class weight or a NaN token weight throws before any write.
+#pragma once
+#include "core/row_loss.h"
+#include "core/view.h"
+
+namespace surprisal::linear_cross_entropy {
+
+struct Linear {
+  View x;       // (batch, length, D)
+  View weight;  // (V, D)
+  View bias;    // (V), may be absent; all three of one float dtype
+  int64_t batch = 1, length = 0, width = 0, classes = 0, shift = 0;
+  double temperature = 1, softcap = 0;  // softcap 0: none
+  bool cap_first = false;
+  int64_t workspace_bytes = int64_t{32} << 20;
+};
+
+struct Scored : Linear {
+  View target;  // (batch, length) int32 or int64
+  int64_t ignore_index = -100;
+  View row_sums;  // (batch, length - shift, 4) float64: RowState
+};
+
+// Gradients, each absent unless wanted.
+struct Gradients {
+  View dx, dweight, dbias;
+  bool add_to_dweight = false;  // dweight is then float32: += upstream·dW
+};
+
+struct Loss : Scored, Gradients {
+  View class_weight;  // (V), any float dtype, may be absent
+  View token_weight;  // (batch, length), any float dtype, may be absent
+  View dtoken_weight;
+  int32_t reduction = 1;  // Reduction
+  double label_smoothing = 0, z_loss = 0;
+  int32_t epilogue = 0;  // Epilogue
+  double epilogue_k = 0;
+};
+
+struct Forward : Loss {
+  View loss;  // (1), or (batch, length - shift) without a reduction; float64 for float64, or float32
+};
+struct Backward : Loss {
+  View upstream;  // like loss
+};
+
+void forward(const Forward& op);
+void backward(const Backward& op);
+
+}  // namespace surprisal::linear_cross_entropy

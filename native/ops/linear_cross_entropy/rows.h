@@ -1,0 +1,94 @@
+// The rows that are scored, and what becomes of a row once its sums over the classes are known.
+#pragma once
+#include <string>
+
+#include "core/scratch.h"
+#include "ops/linear_cross_entropy/op.h"
+
+namespace surprisal::linear_cross_entropy {
+
+// A row's sums over its mapped logits z; `extra` is what the op asked for (Extra).
+struct RowState {
+  double max;     // largest z
+  double others;  // sum of e^(z - max) without the target
+  double target;  // z_y - max, -inf if the row has no target here
+  double extra;
+};
+constexpr int64_t kRowState = 4;  // doubles
+
+enum class Extra {
+  none,
+  below,    // sum of w_c (max - z_c)
+  entropy,  // sum of e^(z - max) (z - max)
+  total,    // sum of z
+};
+
+// dz_c = e^(z_c - max) (p + q (z_c - max)) - w w_c, and dz_y = own; where own_from_z is set,
+// dz_y = p (e^(z_y - max) - 1).
+struct RowCoefficients {
+  double max = 0, p = 0, q = 0, w = 0, own = 0;
+};
+
+class RowFinish {
+ public:
+  virtual void finish(int64_t n, const RowState& state) = 0;
+  virtual RowCoefficients slope(int64_t n, const RowState& state) const = 0;
+
+ protected:
+  ~RowFinish() = default;
+};
+
+// Kept rows in order: not ignored, and scored at all (shift).
+class Rows {
+ public:
+  Rows(const Scored& op, const char* name);
+  int64_t count = 0;
+  Scratch<int64_t> row;       // of x
+  Scratch<int64_t> position;  // in the outputs
+  Scratch<int64_t> target;    // class
+  Scratch<int64_t> source;    // index into target and token_weight
+};
+
+// One pass of the streaming loop (cpu/logit_stream.h) over the rows.
+struct Stream {
+  const Linear& op;
+  const char* name;  // of the public function, for errors
+  int64_t n;
+  const int64_t* row;     // (n) of x
+  const int64_t* target;  // (n), -1 for none among these classes
+  RowState* states;       // (n), read instead of written if `sums` is false
+  RowFinish& finish;
+  bool sums = true;
+  Extra extra = Extra::none;
+  bool smooth = false;      // coefficients have w
+  bool own_from_z = false;  // see RowCoefficients
+  View class_weight = {};
+  Gradients gradients = {};
+};
+void stream(const Stream& s);
+
+// The states of the kept rows, and their place in row_sums (by position).
+class States {
+ public:
+  States(const View& saved, const Rows& rows);
+  RowState* kept() const { return kept_.data(); }
+  void load();
+  void save();
+
+ private:
+  const View& saved_;
+  const Rows& rows_;
+  Scratch<RowState> kept_;
+};
+
+void check_linear(const Linear& op, const char* name);
+void check_targets(const Scored& op, const char* name);
+void check_gradients(const Linear& op, const Gradients& to, const char* name);
+std::string text_of(double x);
+double value_of(const View& view, int64_t i);
+void set_value(const View& view, int64_t i, double x);
+void fill_zero(const View& view);
+// Rows of the wave ordered by target, then by row.
+void order_by_target(const int64_t* target, int64_t n, int64_t* order);
+
+}  // namespace surprisal::linear_cross_entropy
