@@ -22,7 +22,41 @@ export { manualSeed } from './generator.js';
 export type { GradcheckOptions } from './gradcheck.js';
 export { gradcheck } from './gradcheck.js';
 export { OutOfMemoryError } from './native.js';
+export type { Activation, GeluOptions } from './ops/activation.js';
+export { gelu, relu, sigmoid, silu, softplus, tanh } from './ops/activation.js';
 export { clone, to } from './ops/cast.js';
+export type { Binary, ClampOptions, Comparison, Unary, UnaryTest } from './ops/elementwise.js';
+export {
+  abs,
+  add,
+  clamp,
+  cos,
+  div,
+  eq,
+  exp,
+  ge,
+  gt,
+  isNaN,
+  le,
+  log,
+  log1p,
+  logicalAnd,
+  logicalNot,
+  logicalOr,
+  lt,
+  maximum,
+  minimum,
+  mul,
+  ne,
+  neg,
+  pow,
+  rsqrt,
+  sign,
+  sin,
+  sqrt,
+  sub,
+  where,
+} from './ops/elementwise.js';
 export type { EmbeddingOptions } from './ops/indexing.js';
 export {
   embedding,
@@ -35,10 +69,38 @@ export {
 export { concat, split, stack } from './ops/join.js';
 export type { MatmulOptions } from './ops/matmul.js';
 export { matmul } from './ops/matmul.js';
+export type { LayerNormOptions, Normalization, RmsNormOptions } from './ops/norm.js';
+export { layerNorm, rmsNorm } from './ops/norm.js';
 export { rand, randint, randn } from './ops/random.js';
+export type {
+  ArgOptions,
+  NormalizeOptions,
+  NormOptions,
+  ReduceOptions,
+  Reduction,
+  RowOptions,
+  VarOptions,
+} from './ops/reduce.js';
+export {
+  argmax,
+  argmin,
+  logsumexp,
+  max,
+  mean,
+  min,
+  norm,
+  normalize,
+  std,
+  sum,
+  var,
+} from './ops/reduce.js';
 export type { Inferred } from './ops/shape-ops.js';
 export { expand, permute, reshape, squeeze, transpose, unsqueeze } from './ops/shape-ops.js';
 export { pad, slice, tril, triu } from './ops/slice.js';
+export type { Softmax, SoftmaxOptions } from './ops/softmax.js';
+export { logSoftmax, softmax } from './ops/softmax.js';
+export { clipGradNorm } from './optim/clip.js';
+export * as optim from './optim/index.js';
 export type { Shape } from './shape.js';
 export type { DeviceMemory } from './storage.js';
 export { memory, releaseRecycled } from './storage.js';

@@ -2,11 +2,62 @@
 // the line that attaches them, so that `a.add(b)` and `add(a, b)` are one function.
 import { type BackwardOptions, backward, backwardAsync } from './backward.js';
 import type { Device } from './device.js';
-import type { DType, IndexDType } from './dtype.js';
+import type { DType, FloatDType, IndexDType } from './dtype.js';
+import { type GeluOptions, gelu, relu, sigmoid, silu, softplus, tanh } from './ops/activation.js';
 import { clone, to } from './ops/cast.js';
+import {
+  abs,
+  add,
+  type ClampOptions,
+  clamp,
+  cos,
+  div,
+  eq,
+  exp,
+  ge,
+  gt,
+  isNaN as isNan,
+  le,
+  log,
+  log1p,
+  logicalAnd,
+  logicalNot,
+  logicalOr,
+  lt,
+  maximum,
+  minimum,
+  mul,
+  ne,
+  neg,
+  pow,
+  rsqrt,
+  sign,
+  sin,
+  sqrt,
+  sub,
+} from './ops/elementwise.js';
 import { gather, indexSelect, maskedFill, scatterAdd } from './ops/indexing.js';
 import { split } from './ops/join.js';
 import { type MatmulOptions, matmul } from './ops/matmul.js';
+import {
+  type ArgOptions,
+  argmax,
+  argmin,
+  logsumexp,
+  max,
+  mean,
+  min,
+  type NormalizeOptions,
+  type NormOptions,
+  norm,
+  normalize,
+  type ReduceOptions,
+  type RowOptions,
+  std,
+  sum,
+  type VarOptions,
+  var as variance,
+} from './ops/reduce.js';
 import {
   expand,
   type Inferred,
@@ -17,6 +68,7 @@ import {
   unsqueeze,
 } from './ops/shape-ops.js';
 import { pad, slice, tril, triu } from './ops/slice.js';
+import { logSoftmax, type SoftmaxOptions, softmax } from './ops/softmax.js';
 import type { Shape } from './shape.js';
 import { Tensor } from './tensor.js';
 
@@ -77,3 +129,68 @@ declare module './tensor.js' {
 
 attach({ to, clone, reshape, squeeze, unsqueeze, permute, transpose, expand });
 attach({ split, slice, pad, tril, triu, matmul, gather, indexSelect, scatterAdd, maskedFill });
+
+declare module './tensor.js' {
+  interface Tensor<out D extends DType = DType, out S extends Shape = Shape> {
+    neg(): Tensor<D, S>;
+    abs(): Tensor<D, S>;
+    sign(): Tensor<D, S>;
+    sqrt(): Tensor<D, S>;
+    rsqrt(): Tensor<D, S>;
+    exp(): Tensor<D, S>;
+    log(): Tensor<D, S>;
+    log1p(): Tensor<D, S>;
+    sin(): Tensor<D, S>;
+    cos(): Tensor<D, S>;
+    clamp(options: ClampOptions): Tensor<D, S>;
+    relu(): Tensor<D, S>;
+    gelu(options?: GeluOptions): Tensor<D, S>;
+    silu(): Tensor<D, S>;
+    sigmoid(): Tensor<D, S>;
+    tanh(): Tensor<D, S>;
+    softplus(): Tensor<D, S>;
+    isNaN(): Tensor<'bool', S>;
+    logicalNot(): Tensor<'bool', S>;
+    add(b: number): Tensor<D, S>;
+    add(b: Tensor): Tensor<D>;
+    sub(b: number): Tensor<D, S>;
+    sub(b: Tensor): Tensor<D>;
+    mul(b: number): Tensor<D, S>;
+    mul(b: Tensor): Tensor<D>;
+    div(b: number): Tensor<D, S>;
+    div(b: Tensor): Tensor<D>;
+    pow(b: number): Tensor<D, S>;
+    pow(b: Tensor): Tensor<D>;
+    maximum(b: number): Tensor<D, S>;
+    maximum(b: Tensor): Tensor<D>;
+    minimum(b: number): Tensor<D, S>;
+    minimum(b: Tensor): Tensor<D>;
+    eq(b: Tensor | number): Tensor<'bool'>;
+    ne(b: Tensor | number): Tensor<'bool'>;
+    lt(b: Tensor | number): Tensor<'bool'>;
+    le(b: Tensor | number): Tensor<'bool'>;
+    gt(b: Tensor | number): Tensor<'bool'>;
+    ge(b: Tensor | number): Tensor<'bool'>;
+    logicalAnd(b: Tensor | number): Tensor<'bool'>;
+    logicalOr(b: Tensor | number): Tensor<'bool'>;
+    sum(options?: ReduceOptions): Tensor<D extends FloatDType ? D : 'int64'>;
+    mean(options?: ReduceOptions): Tensor<D>;
+    var(options?: VarOptions): Tensor<D>;
+    std(options?: VarOptions): Tensor<D>;
+    max(options?: ReduceOptions): Tensor<D>;
+    min(options?: ReduceOptions): Tensor<D>;
+    argmax(options?: ArgOptions): Tensor<'int32'>;
+    argmin(options?: ArgOptions): Tensor<'int32'>;
+    logsumexp(options?: RowOptions): Tensor<D>;
+    norm(options?: NormOptions): Tensor<D>;
+    normalize(options?: NormalizeOptions): Tensor<D, S>;
+    softmax(options?: SoftmaxOptions): Tensor<D, S>;
+    logSoftmax(options?: SoftmaxOptions): Tensor<D, S>;
+  }
+}
+
+attach({ neg, abs, sign, sqrt, rsqrt, exp, log, log1p, sin, cos, clamp, isNaN: isNan, logicalNot });
+attach({ add, sub, mul, div, pow, maximum, minimum, logicalAnd, logicalOr });
+attach({ eq, ne, lt, le, gt, ge, relu, gelu, silu, sigmoid, tanh, softplus });
+attach({ sum, mean, var: variance, std, max, min, argmax, argmin, logsumexp });
+attach({ norm, normalize, softmax, logSoftmax });

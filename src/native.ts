@@ -112,6 +112,11 @@ export interface Launch {
 
 let recorded: Launch[] | null = null;
 
+/** Whether launches are being recorded: then memory they use must not be handed back yet. */
+export function isRecording(): boolean {
+  return recorded !== null;
+}
+
 /** Thrown when memory runs out; the process goes on. Sizes in bytes, -1 where not known. */
 export class OutOfMemoryError extends Error {
   readonly code = 'ERR_OUT_OF_MEMORY';

@@ -1,0 +1,67 @@
+// Activation functions, element by element. float16 and bfloat16 are computed in float32.
+import { defineOp, type RawOp } from '../autograd.js';
+import type { DType, FloatDType } from '../dtype.js';
+import { expectDType, expectOneOf } from '../expect.js';
+import { binary, fn, unary } from '../pointwise.js';
+import type { Shape } from '../shape.js';
+import type { Tensor } from '../tensor.js';
+
+/** An activation with options O; the result has the dtype and shape of x. */
+export interface Activation<O extends object = Record<never, never>> {
+  <D extends DType, S extends Shape>(x: Tensor<D, S>, options?: O): Tensor<D, S>;
+  async<D extends DType, S extends Shape>(x: Tensor<D, S>, options?: O): Promise<Tensor<D, S>>;
+  readonly raw: RawOp;
+}
+
+const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
+
+/** `save`: whether the gradient kernel takes the input or the output beside g. */
+function activation(name: string, f: number, gradient: number, save: 'x' | 'y'): Activation {
+  return defineOp({
+    name,
+    builtin: true,
+    inputs: ['x'],
+    options: [],
+    check: ({ x }) => expectDType(name, 'x', x, floats),
+    forward({ x }) {
+      const output = unary(f, x);
+      return { output, saved: { t: save === 'x' ? x : output } };
+    },
+    backward: ({ t }, g) => ({ x: binary(gradient, g, t, g.shape, g.dtype) }),
+  }) as unknown as Activation;
+}
+
+/** max(x, 0). Gradient 0 at 0. */
+export const relu = activation('relu', fn.relu, fn.reluGradient, 'y');
+/** x·σ(x) */
+export const silu = activation('silu', fn.silu, fn.siluGradient, 'x');
+/** σ(x) = 1 / (1 + e⁻ˣ) */
+export const sigmoid = activation('sigmoid', fn.sigmoid, fn.sigmoidGradient, 'y');
+/** Hyperbolic tangent. */
+export const tanh = activation('tanh', fn.tanh, fn.tanhGradient, 'y');
+/** log(1 + eˣ), without overflow. */
+export const softplus = activation('softplus', fn.softplus, fn.softplusGradient, 'x');
+
+export interface GeluOptions {
+  /** `'tanh'` takes x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))); default `'none'`, the exact function. */
+  approximate?: 'none' | 'tanh';
+}
+
+/** x·Φ(x), Φ the normal distribution function. */
+export const gelu: Activation<GeluOptions> = defineOp({
+  name: 'gelu',
+  builtin: true,
+  inputs: ['x'],
+  options: ['approximate'],
+  check({ x }, { approximate = 'none' }: GeluOptions) {
+    expectDType('gelu', 'x', x, floats);
+    expectOneOf('gelu', 'approximate', approximate, ['none', 'tanh']);
+  },
+  forward({ x }, { approximate }: GeluOptions) {
+    const isTanh = approximate === 'tanh';
+    return { output: unary(isTanh ? fn.geluTanh : fn.gelu, x), saved: { x, isTanh } };
+  },
+  backward: ({ x, isTanh }, g) => ({
+    x: binary(isTanh ? fn.geluTanhGradient : fn.geluGradient, g, x, g.shape, g.dtype),
+  }),
+}) as unknown as Activation<GeluOptions>;

@@ -1,0 +1,411 @@
+// Arithmetic, comparison and logic, element by element. Tensors broadcast as in NumPy and share a
+// dtype; a plain number takes the tensor's dtype. float16 and bfloat16 are computed in float32 and
+// rounded once; integers wrap. Comparisons and logic give bool.
+import { defineOp, type Needs, type RawOp } from '../autograd.js';
+import { type DType, type FloatDType, isFloat } from '../dtype.js';
+import { expectDType, expectSameDType, fail } from '../expect.js';
+import { binary, fn, type Operand, reducedTo, reducing, ternary, unary } from '../pointwise.js';
+import { broadcastShapes, type Shape } from '../shape.js';
+import { Tensor } from '../tensor.js';
+
+/** An operation of one tensor that keeps its dtype and shape. */
+export interface Unary {
+  <D extends DType, S extends Shape>(x: Tensor<D, S>): Tensor<D, S>;
+  async<D extends DType, S extends Shape>(x: Tensor<D, S>): Promise<Tensor<D, S>>;
+  readonly raw: RawOp;
+}
+
+/** As `Unary`, with a bool result. */
+export interface UnaryTest {
+  <S extends Shape>(x: Tensor<DType, S>): Tensor<'bool', S>;
+  async<S extends Shape>(x: Tensor<DType, S>): Promise<Tensor<'bool', S>>;
+  readonly raw: RawOp;
+}
+
+/** An operation of two tensors, or a tensor and a number, that broadcast. */
+export interface Binary {
+  <D extends DType, S extends Shape>(
+    a: Tensor<D, S>,
+    b: number | Tensor<NoInfer<D>, S>,
+  ): Tensor<D, S>;
+  <D extends DType, S extends Shape>(a: number, b: Tensor<D, S>): Tensor<D, S>;
+  <D extends DType>(a: Tensor<D> | number, b: Tensor<D> | number): Tensor<D>;
+  async<D extends DType>(a: Tensor<D> | number, b: Tensor<D> | number): Promise<Tensor<D>>;
+  readonly raw: RawOp;
+}
+
+/** As `Binary`, with a bool result. */
+export interface Comparison {
+  <D extends DType, S extends Shape>(
+    a: Tensor<D, S>,
+    b: number | Tensor<NoInfer<D>, S>,
+  ): Tensor<'bool', S>;
+  <D extends DType>(a: Tensor<D> | number, b: Tensor<D> | number): Tensor<'bool'>;
+  async<D extends DType>(a: Tensor<D> | number, b: Tensor<D> | number): Promise<Tensor<'bool'>>;
+  readonly raw: RawOp;
+}
+
+const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
+const numeric: readonly DType[] = [...floats, 'int32', 'int64', 'uint8'];
+
+interface UnaryParts {
+  /** float dtypes only. */
+  floatOnly?: boolean;
+  /** The gradient from g and what is saved: the input x, the output y, or nothing. */
+  save?: 'x' | 'y';
+  gradient?: (g: Tensor, saved: Tensor) => Tensor;
+}
+
+/** A gradient kernel of (g, saved). */
+const by =
+  (f: number) =>
+  (g: Tensor, saved: Tensor): Tensor =>
+    binary(f, g, saved, g.shape, g.dtype);
+
+function unaryOp(name: string, f: number, { floatOnly = true, save, gradient }: UnaryParts): Unary {
+  const allowed = floatOnly ? floats : numeric;
+  return defineOp({
+    name,
+    builtin: true,
+    inputs: ['x'],
+    options: [],
+    check: ({ x }) => expectDType(name, 'x', x, allowed),
+    forward({ x }) {
+      const output = unary(f, x);
+      return { output, saved: save === 'x' ? { t: x } : save === 'y' ? { t: output } : {} };
+    },
+    backward: ({ t }, g) => (gradient ? { x: gradient(g, t) } : {}),
+  }) as unknown as Unary;
+}
+
+/** -x */
+export const neg = unaryOp('neg', fn.neg, { floatOnly: false, gradient: (g) => unary(fn.neg, g) });
+/** |x|. Gradient g·sign(x), 0 at 0. */
+export const abs = unaryOp('abs', fn.abs, {
+  floatOnly: false,
+  save: 'x',
+  gradient: by(fn.absGradient),
+});
+/** -1, 0 or 1; NaN stays. Its gradient is 0. */
+export const sign = unaryOp('sign', fn.sign, { floatOnly: false });
+/** √x, NaN below 0. */
+export const sqrt = unaryOp('sqrt', fn.sqrt, { save: 'y', gradient: by(fn.sqrtGradient) });
+/** 1/√x */
+export const rsqrt = unaryOp('rsqrt', fn.rsqrt, { save: 'y', gradient: by(fn.rsqrtGradient) });
+/** eˣ */
+export const exp = unaryOp('exp', fn.exp, { save: 'y', gradient: by(fn.mul) });
+/** Natural logarithm: -Infinity at 0, NaN below. */
+export const log = unaryOp('log', fn.log, { save: 'x', gradient: by(fn.div) });
+/** log(1 + x), exact for small x. */
+export const log1p = unaryOp('log1p', fn.log1p, { save: 'x', gradient: by(fn.log1pGradient) });
+/** Sine; x in radians. */
+export const sin = unaryOp('sin', fn.sin, { save: 'x', gradient: by(fn.sinGradient) });
+/** Cosine; x in radians. */
+export const cos = unaryOp('cos', fn.cos, { save: 'x', gradient: by(fn.cosGradient) });
+
+/** The dtype that two operands share, after checking it. */
+function sharedDType(op: string, a: Operand, b: Operand, allowed?: readonly DType[]): DType {
+  if (a instanceof Tensor) {
+    if (allowed) expectDType(op, 'a', a, allowed);
+    if (b instanceof Tensor) expectSameDType(op, 'a', a, 'b', b);
+    else expectFits(op, 'b', b, a.dtype);
+    return a.dtype;
+  }
+  if (!(b instanceof Tensor)) {
+    fail(op, 'ERR_INVALID_TYPE', `expected a or b to be a Tensor, got the numbers ${a} and ${b}`);
+  }
+  if (allowed) expectDType(op, 'b', b, allowed);
+  expectFits(op, 'a', a, b.dtype);
+  return b.dtype;
+}
+
+/** A number that stands for an element of an integer tensor must be one. */
+function expectFits(op: string, name: string, value: number, dtype: DType): void {
+  if (isFloat(dtype) || Number.isSafeInteger(value)) return;
+  fail(
+    op,
+    'ERR_INVALID_VALUE',
+    `expected ${name} to be an integer beside a tensor of ${dtype}, got ${value}`,
+  );
+}
+
+const none: Shape = [];
+const shapeOf = (x: Operand): Shape => (x instanceof Tensor ? x.shape : none);
+
+function resultShape(op: string, a: Operand, b: Operand): Shape {
+  if (!(b instanceof Tensor)) return (a as Tensor).shape;
+  return a instanceof Tensor ? broadcastShapes(op, a.shape, b.shape) : b.shape;
+}
+
+interface Pair {
+  a: Operand;
+  b: Operand;
+}
+
+interface BinaryParts {
+  allowed?: readonly DType[];
+  /** The operands that each gradient reads. */
+  readsFor?: { a?: readonly ('a' | 'b')[]; b?: readonly ('a' | 'b')[] };
+  gradientA(g: Tensor, saved: Pair): Tensor;
+  gradientB(g: Tensor, saved: Pair): Tensor;
+}
+
+/** Keeps of the operands what the wanted gradients read, of the others only the shape. */
+function savedPair({ a, b }: Pair, needs: Needs, reads: BinaryParts['readsFor']) {
+  const all = !needs.a && !needs.b;
+  const read = (x: 'a' | 'b') =>
+    ((all || needs.a) && reads?.a?.includes(x)) || ((all || needs.b) && reads?.b?.includes(x));
+  return {
+    a: read('a') || !(a instanceof Tensor) ? a : null,
+    b: read('b') || !(b instanceof Tensor) ? b : null,
+    shapeA: shapeOf(a),
+    shapeB: shapeOf(b),
+  };
+}
+
+function binaryOp(name: string, f: number, parts: BinaryParts): Binary {
+  const { allowed = numeric, readsFor, gradientA, gradientB } = parts;
+  return defineOp({
+    name,
+    builtin: true,
+    inputs: ['a', 'b'],
+    numbers: ['a', 'b'],
+    options: [],
+    forward({ a, b }: Pair, _, needs) {
+      const dtype = sharedDType(name, a, b, allowed);
+      const output = binary(f, a, b, resultShape(name, a, b), dtype);
+      return { output, saved: savedPair({ a, b }, needs, readsFor) };
+    },
+    backward(saved, g: Tensor, needs) {
+      const result: Record<string, Tensor> = {};
+      if (needs.a && saved.shapeA !== none) result.a = to(saved.shapeA, g, gradientA(g, saved));
+      if (needs.b && saved.shapeB !== none) result.b = to(saved.shapeB, g, gradientB(g, saved));
+      return result;
+    },
+  }) as unknown as Binary;
+}
+
+/** The full gradient summed to an operand's shape. */
+function to(shape: Shape, g: Tensor, full: Tensor): Tensor {
+  return full === g ? reducedTo(full, shape) : reducing(full, shape);
+}
+
+const product = (g: Tensor, by: Operand) => binary(fn.mul, g, by, g.shape, g.dtype);
+
+/** a + b */
+export const add = binaryOp('add', fn.add, { gradientA: (g) => g, gradientB: (g) => g });
+/** a - b */
+export const sub = binaryOp('sub', fn.sub, {
+  gradientA: (g) => g,
+  gradientB: (g) => unary(fn.neg, g),
+});
+/** a · b, element by element. */
+export const mul = binaryOp('mul', fn.mul, {
+  readsFor: { a: ['b'], b: ['a'] },
+  gradientA: (g, { b }) => product(g, b),
+  gradientB: (g, { a }) => product(g, a),
+});
+/** a / b; float dtypes only. */
+export const div = binaryOp('div', fn.div, {
+  allowed: floats,
+  readsFor: { a: ['b'], b: ['a', 'b'] },
+  gradientA: (g, { b }) => binary(fn.div, g, b, g.shape, g.dtype),
+  gradientB: (g, { a, b }) => three(fn.divGradient, g, a, b),
+});
+
+/** A gradient kernel of g and both operands. */
+function three(f: number, g: Tensor, a: Operand, b: Operand): Tensor {
+  return ternary(f, g, a, b, g.shape, g.dtype);
+}
+
+/** The larger of a and b; NaN if either is. Where they are equal each gets half the gradient. */
+export const maximum = binaryOp('maximum', fn.maximum, {
+  readsFor: { a: ['a', 'b'], b: ['a', 'b'] },
+  gradientA: (g, { a, b }) => three(fn.maximumGradient, g, a, b),
+  gradientB: (g, { a, b }) => three(fn.maximumGradient, g, b, a),
+});
+/** The smaller of a and b; NaN if either is. Where they are equal each gets half the gradient. */
+export const minimum = binaryOp('minimum', fn.minimum, {
+  readsFor: { a: ['a', 'b'], b: ['a', 'b'] },
+  gradientA: (g, { a, b }) => three(fn.maximumGradient, g, b, a),
+  gradientB: (g, { a, b }) => three(fn.maximumGradient, g, a, b),
+});
+
+const powOp = binaryOp('pow', fn.pow, {
+  allowed: floats,
+  readsFor: { a: ['a', 'b'], b: ['a', 'b'] },
+  gradientA: (g, { a, b }) => three(fn.powBaseGradient, g, a, b),
+  gradientB: (g, { a, b }) => three(fn.powExponentGradient, g, a, b),
+});
+const square = unaryOp('square', fn.square, { save: 'x', gradient: by(fn.squareGradient) });
+
+/**
+ * a to the power b; float dtypes only. A negative base needs an integer exponent, else NaN.
+ * Gradient in b: g·aᵇ·log a, 0 where a = 0 and b ≥ 0.
+ */
+export const pow: Binary = Object.assign(
+  // x² and √x are common and much cheaper than the general function.
+  (a: Operand, b: Operand) => {
+    if (a instanceof Tensor && isFloat(a.dtype)) {
+      if (b === 2) return square(a);
+      if (b === 0.5) return sqrt(a);
+    }
+    return powOp(a as Tensor, b as Tensor);
+  },
+  { async: powOp.async, raw: powOp.raw },
+) as Binary;
+
+function comparisonOp(name: string, f: number): Comparison {
+  return defineOp({
+    name,
+    builtin: true,
+    inputs: ['a', 'b'],
+    numbers: ['a', 'b'],
+    options: [],
+    forward({ a, b }: Pair) {
+      sharedDType(name, a, b);
+      return { output: binary(f, a, b, resultShape(name, a, b), 'bool') };
+    },
+  }) as unknown as Comparison;
+}
+
+/** a = b; false where either is NaN. */
+export const eq = comparisonOp('eq', fn.eq);
+/** a ≠ b; true where either is NaN. */
+export const ne = comparisonOp('ne', fn.ne);
+/** a < b */
+export const lt = comparisonOp('lt', fn.lt);
+/** a ≤ b */
+export const le = comparisonOp('le', fn.le);
+/** a > b */
+export const gt = comparisonOp('gt', fn.gt);
+/** a ≥ b */
+export const ge = comparisonOp('ge', fn.ge);
+/** a and b, where anything but 0 is true. */
+export const logicalAnd = comparisonOp('logicalAnd', fn.logicalAnd);
+/** a or b, where anything but 0 is true. */
+export const logicalOr = comparisonOp('logicalOr', fn.logicalOr);
+
+function testOp(name: string, f: number): UnaryTest {
+  return defineOp({
+    name,
+    builtin: true,
+    inputs: ['x'],
+    options: [],
+    forward: ({ x }) => ({ output: unary(f, x, 'bool') }),
+  }) as unknown as UnaryTest;
+}
+
+/** x = 0 */
+export const logicalNot = testOp('logicalNot', fn.logicalNot);
+const isNan = testOp('isNaN', fn.isNaN);
+
+/** Whether x is NaN; never for integers. */
+export { isNan as isNaN };
+
+export interface ClampOptions {
+  /** Smallest value; none by default. */
+  min?: number;
+  /** Largest value; none by default. */
+  max?: number;
+}
+
+// Integers are clamped in int64; these are its ends, as far as a number can say them.
+const lowest = -(2 ** 63);
+const highest = 2 ** 63 - 1024;
+
+function limits(dtype: DType, { min, max }: ClampOptions): [number, number] {
+  return isFloat(dtype)
+    ? [min ?? -Infinity, max ?? Infinity]
+    : [Math.max(min ?? lowest, lowest), Math.min(max ?? highest, highest)];
+}
+
+/**
+ * x limited to [min, max]; NaN stays. The gradient passes where min ≤ x ≤ max. With min > max
+ * everything becomes max.
+ *
+ * @example x.clamp({ min: 0, max: 6 })
+ */
+export const clamp: {
+  <D extends DType, S extends Shape>(x: Tensor<D, S>, options: ClampOptions): Tensor<D, S>;
+  async<D extends DType, S extends Shape>(
+    x: Tensor<D, S>,
+    options: ClampOptions,
+  ): Promise<Tensor<D, S>>;
+  readonly raw: RawOp;
+} = defineOp({
+  name: 'clamp',
+  builtin: true,
+  inputs: ['x'],
+  options: ['min', 'max'],
+  check({ x }, options: ClampOptions) {
+    expectDType('clamp', 'x', x, numeric);
+    for (const name of ['min', 'max'] as const) {
+      const value = options[name];
+      if (value === undefined) continue;
+      if (typeof value !== 'number' || Number.isNaN(value)) {
+        fail('clamp', 'ERR_INVALID_TYPE', `expected ${name} to be a number, got ${value}`);
+      }
+      if (Number.isFinite(value)) expectFits('clamp', name, value, x.dtype);
+    }
+    if (options.min === undefined && options.max === undefined) {
+      fail('clamp', 'ERR_INVALID_VALUE', 'expected min or max, got neither');
+    }
+  },
+  forward({ x }, options: ClampOptions) {
+    const [min, max] = limits(x.dtype, options);
+    return { output: unary(fn.clamp, x, x.dtype, min, max), saved: { x, min, max } };
+  },
+  backward: ({ x, min, max }, g) => ({
+    x: binary(fn.clampGradient, g, x, g.shape, g.dtype, g.shape, x.shape, min, max),
+  }),
+  // biome-ignore lint/suspicious/noExplicitAny: a generic signature that Op cannot carry
+}) as any;
+
+interface Choice {
+  condition: Tensor;
+  a: Operand;
+  b: Operand;
+}
+
+/**
+ * a where `condition` (bool) is true, else b; all three broadcast. The gradient goes to the one
+ * that was taken. Two numbers give float32.
+ *
+ * @example sp.where(mask, scores, -Infinity)
+ */
+export const where: {
+  <D extends DType>(condition: Tensor<'bool'>, a: Tensor<D> | number, b: Tensor<D>): Tensor<D>;
+  <D extends DType>(condition: Tensor<'bool'>, a: Tensor<D>, b: number): Tensor<D>;
+  (condition: Tensor<'bool'>, a: number, b: number): Tensor<'float32'>;
+  async<D extends DType>(
+    condition: Tensor<'bool'>,
+    a: Tensor<D> | number,
+    b: Tensor<D> | number,
+  ): Promise<Tensor<D>>;
+  readonly raw: RawOp;
+} = defineOp({
+  name: 'where',
+  builtin: true,
+  inputs: ['condition', 'a', 'b'],
+  numbers: ['a', 'b'],
+  nondifferentiable: ['condition'],
+  options: [],
+  forward({ condition, a, b }: Choice) {
+    expectDType('where', 'condition', condition, ['bool']);
+    const numbers = !(a instanceof Tensor) && !(b instanceof Tensor);
+    const dtype = numbers ? 'float32' : sharedDType('where', a, b);
+    const values = numbers ? none : resultShape('where', a, b);
+    const shape = broadcastShapes('where', condition.shape, values);
+    const output = ternary(fn.where, condition, a, b, shape, dtype);
+    return { output, saved: { condition, shapeA: shapeOf(a), shapeB: shapeOf(b) } };
+  },
+  backward({ condition, shapeA, shapeB }, g: Tensor, needs) {
+    const result: Record<string, Tensor> = {};
+    const taken = (a: Operand, b: Operand) => ternary(fn.where, condition, a, b, g.shape, g.dtype);
+    if (needs.a) result.a = reducing(taken(g, 0), shapeA);
+    if (needs.b) result.b = reducing(taken(0, g), shapeB);
+    return result;
+  },
+  // biome-ignore lint/suspicious/noExplicitAny: a generic signature that Op cannot carry
+}) as any;
