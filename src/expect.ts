@@ -69,7 +69,7 @@ function editDistance(a: string, b: string): number {
   for (let i = 1; i <= a.length; i++) {
     const next = [i];
     for (let j = 1; j <= b.length; j++) {
-      const change = a[i - 1].toLowerCase() === b[j - 1].toLowerCase() ? 0 : 1;
+      const change = a[i - 1] === b[j - 1] ? 0 : 1;
       next[j] = Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + change);
     }
     row = next;
@@ -79,11 +79,14 @@ function editDistance(a: string, b: string): number {
 
 /** The known name closest to `name`, if it is close enough to be what was meant. */
 export function nearest(name: string, known: readonly string[]): string | undefined {
-  const plain = (s: string) => s.replace(/[_-]/g, '');
+  const plain = (s: string) => s.replace(/[_-]/g, '').toLowerCase();
+  const wanted = plain(name);
   let best: string | undefined;
   let bestDistance = Number.POSITIVE_INFINITY;
   for (const candidate of known) {
-    const distance = editDistance(plain(name), plain(candidate));
+    const given = plain(candidate);
+    const abbreviates = wanted !== '' && (given.startsWith(wanted) || wanted.startsWith(given));
+    const distance = abbreviates ? 1 : editDistance(wanted, given);
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
   return bestDistance <= Math.max(2, name.length / 2) ? best : undefined;

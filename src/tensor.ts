@@ -139,6 +139,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape>
 
   /** The only element: a bigint for int64, a boolean for bool, else a number. */
   item(): ItemOf<D> {
+    if (!this.storage) throw disposedError(this);
     if (this.size !== 1) {
       fail(
         'item',
