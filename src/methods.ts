@@ -142,6 +142,7 @@ declare module './tensor.js' {
     log1p(): Tensor<D, S>;
     sin(): Tensor<D, S>;
     cos(): Tensor<D, S>;
+    clamp(min: number | null | undefined, max?: number | null): Tensor<D, S>;
     clamp(options: ClampOptions): Tensor<D, S>;
     relu(): Tensor<D, S>;
     gelu(options?: GeluOptions): Tensor<D, S>;

@@ -3,7 +3,7 @@
 // rounded once; integers wrap. Comparisons and logic give bool.
 import { defineOp, type Needs, type RawOp } from '../autograd.js';
 import { type DType, type FloatDType, isFloat } from '../dtype.js';
-import { expectDType, expectSameDType, fail } from '../expect.js';
+import { expectDType, expectSameDType, fail, show } from '../expect.js';
 import { binary, fn, type Operand, reducedTo, reducing, ternary, unary } from '../pointwise.js';
 import { broadcastShapes, type Shape } from '../shape.js';
 import { Tensor } from '../tensor.js';
@@ -320,20 +320,7 @@ function limits(dtype: DType, { min, max }: ClampOptions): [number, number] {
     : [Math.max(min ?? lowest, lowest), Math.min(max ?? highest, highest)];
 }
 
-/**
- * x limited to [min, max]; NaN stays. The gradient passes where min ≤ x ≤ max. With min > max
- * everything becomes max.
- *
- * @example x.clamp({ min: 0, max: 6 })
- */
-export const clamp: {
-  <D extends DType, S extends Shape>(x: Tensor<D, S>, options: ClampOptions): Tensor<D, S>;
-  async<D extends DType, S extends Shape>(
-    x: Tensor<D, S>,
-    options: ClampOptions,
-  ): Promise<Tensor<D, S>>;
-  readonly raw: RawOp;
-} = defineOp({
+const clampOp = defineOp({
   name: 'clamp',
   builtin: true,
   inputs: ['x'],
@@ -344,7 +331,7 @@ export const clamp: {
       const value = options[name];
       if (value === undefined) continue;
       if (typeof value !== 'number' || Number.isNaN(value)) {
-        fail('clamp', 'ERR_INVALID_TYPE', `expected ${name} to be a number, got ${value}`);
+        fail('clamp', 'ERR_INVALID_TYPE', `expected ${name} to be a number, got ${show(value)}`);
       }
       if (Number.isFinite(value)) expectFits('clamp', name, value, x.dtype);
     }
@@ -359,8 +346,45 @@ export const clamp: {
   backward: ({ x, min, max }, g) => ({
     x: binary(fn.clampGradient, g, x, g.shape, g.dtype, g.shape, x.shape, min, max),
   }),
-  // biome-ignore lint/suspicious/noExplicitAny: a generic signature that Op cannot carry
-}) as any;
+});
+
+/** `clamp(x, min, max)` as `clamp(x, { min, max })`. */
+function clampArguments(min: number | null | ClampOptions | undefined, max?: number | null) {
+  if (min !== null && typeof min === 'object') return min;
+  return { min: min ?? undefined, max: max ?? undefined };
+}
+
+interface Clamp {
+  <D extends DType, S extends Shape>(
+    x: Tensor<D, S>,
+    min: number | null | undefined,
+    max?: number | null,
+  ): Tensor<D, S>;
+  <D extends DType, S extends Shape>(x: Tensor<D, S>, options: ClampOptions): Tensor<D, S>;
+  async<D extends DType, S extends Shape>(
+    x: Tensor<D, S>,
+    min: number | null | undefined | ClampOptions,
+    max?: number | null,
+  ): Promise<Tensor<D, S>>;
+  readonly raw: RawOp;
+}
+
+/**
+ * x limited to [min, max], given by position or by name; NaN stays. The gradient passes where
+ * min ≤ x ≤ max. With min > max everything becomes max.
+ *
+ * @example x.clamp(0, 6)
+ * @example x.clamp({ max: 6 })
+ */
+export const clamp: Clamp = Object.assign(
+  (x: Tensor, min: number | null | undefined | ClampOptions, max?: number | null) =>
+    clampOp(x, clampArguments(min, max)),
+  {
+    async: (x: Tensor, min: number | null | undefined | ClampOptions, max?: number | null) =>
+      clampOp.async(x, clampArguments(min, max)),
+    raw: clampOp.raw,
+  },
+) as Clamp;
 
 interface Choice {
   condition: Tensor;
