@@ -20,12 +20,17 @@ export type DataOf<D extends DType> = D extends 'float64'
           ? Float32Array
           : never;
 
-/** What `item()` gives: bigint for int64, boolean for bool, number for the rest. */
-export type ItemOf<D extends DType> = D extends 'int64'
-  ? bigint
-  : D extends 'bool'
-    ? boolean
-    : number;
+/**
+ * What `item()` gives: bigint for int64, boolean for bool, number for the rest. Of a tensor whose
+ * dtype the compiler does not know it says number, which is right for everything that a loss makes.
+ */
+export type ItemOf<D extends DType> = DType extends D
+  ? number
+  : D extends 'int64'
+    ? bigint
+    : D extends 'bool'
+      ? boolean
+      : number;
 
 export const dtypes = [
   'float32',

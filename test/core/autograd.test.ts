@@ -439,7 +439,7 @@ describe('asynchronous forms', () => {
     const a = sp.randn([700, 700]);
     let turns = 0;
     const timer = setInterval(() => turns++, 0);
-    let c = a;
+    let c: sp.Tensor = a;
     for (let i = 0; i < 10; i++) c = await sp.matmul.async(c, a);
     clearInterval(timer);
     expect(turns).toBeGreaterThan(0);
