@@ -1,4 +1,3 @@
-// @ts-nocheck until the operations are exported
 // What an operation costs before it computes anything: additions of [16], forward (goal 3 µs) and
 // with their backward (goal 6 µs). And matmul against torch.mm, since models are made of it.
 import * as sp from '../../src/index.js';
@@ -59,7 +58,10 @@ async function* overhead(run: Run): AsyncGenerator<Row> {
   const theirs = Object.entries(torch ? peerWays : {}).map(([name, way]) =>
     torch!.contender(way, `torch ${name}`),
   );
-  const samples = await interleave([...ours, ...theirs], { seconds: run.seconds });
+  const samples = await interleave([...ours, ...theirs], {
+    seconds: run.seconds,
+    atLeast: 15,
+  });
   for (const { name } of ours) {
     const sample = samples.get(name)!;
     const peer = samples.get(`torch ${name}`);
@@ -71,6 +73,7 @@ async function* overhead(run: Run): AsyncGenerator<Row> {
       peers: peer ? { torch: peer } : {},
       extra: {
         microseconds: (sample.median * 1000) / count,
+        minMicroseconds: (sample.min * 1000) / count,
         goalMicroseconds: name === 'forward' ? 3 : 6,
       },
     };
