@@ -10,6 +10,7 @@
   X(matmul)                     \
   X(movement)                   \
   X(norm)                       \
+  X(optimiser)                  \
   X(random)                     \
   X(reduce)                     \
   X(roofline)                   \

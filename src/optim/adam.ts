@@ -1,0 +1,99 @@
+// Adam (Kingma and Ba 2015) and AdamW (Loshchilov and Hutter 2019), as torch.optim's.
+// Deliberately without amsgrad.
+import { expectNumber, fail, show } from '../expect.js';
+import { launch, native } from '../native.js';
+import type { Tensor } from '../tensor.js';
+import { type LearningRate, Optimizer, type ParamGroup, type Slot } from './optimizer.js';
+
+export interface AdamOptions {
+  /** Learning rate (default 1e-3). */
+  lr: LearningRate;
+  /** Decay of the running means of g and g² (default [0.9, 0.999]). */
+  betas: readonly [number, number];
+  /** Added to the denominator (default 1e-8). */
+  eps: number;
+  /** Adam: strength of an L2 penalty (default 0). AdamW: of the decay of weights (default 0.01). */
+  weightDecay: number;
+}
+
+const defaults: AdamOptions = { lr: 1e-3, betas: [0.9, 0.999], eps: 1e-8, weightDecay: 0 };
+
+class AdamBase extends Optimizer<AdamOptions> {
+  constructor(
+    name: string,
+    private readonly decoupled: boolean,
+    params: readonly Tensor[] | readonly ParamGroup<AdamOptions>[],
+    standard: AdamOptions,
+    options: Partial<AdamOptions>,
+  ) {
+    super(name, params, standard, options);
+  }
+
+  protected checked(options: AdamOptions): AdamOptions {
+    const { betas, eps, weightDecay } = options;
+    if (!Array.isArray(betas) || betas.length !== 2) {
+      fail(this.name, 'ERR_INVALID_TYPE', `expected betas to be two numbers, got ${show(betas)}`);
+    }
+    expectNumber(this.name, 'betas[0]', betas[0], { min: 0, below: 1 });
+    expectNumber(this.name, 'betas[1]', betas[1], { min: 0, below: 1 });
+    expectNumber(this.name, 'eps', eps, { min: 0 });
+    expectNumber(this.name, 'weightDecay', weightDecay, { min: 0 });
+    return options;
+  }
+
+  protected stateNames(): readonly string[] {
+    return ['expAvg', 'expAvgSq'];
+  }
+
+  protected update(
+    param: Tensor,
+    grad: Tensor,
+    slot: Slot,
+    options: AdamOptions,
+    lr: number,
+  ): void {
+    const { betas, eps, weightDecay } = options;
+    const { expAvg, expAvgSq, master } = slot.tensors;
+    launch(native.optimiserAdam, {
+      param: param.raw,
+      grad: grad.raw,
+      master: master?.raw,
+      m: expAvg.raw,
+      v: expAvgSq.raw,
+      step: slot.step,
+      decoupled: this.decoupled,
+      lr,
+      beta1: betas[0],
+      beta2: betas[1],
+      eps,
+      weightDecay,
+    });
+  }
+}
+
+/**
+ * m = β1·m + (1-β1)·g; v = β2·v + (1-β2)·g²; p -= lr·m̂ / (√v̂ + eps), with m̂ = m/(1-β1^t) and
+ * v̂ = v/(1-β2^t); g includes weightDecay·p.
+ */
+export class Adam extends AdamBase {
+  constructor(
+    params: readonly Tensor[] | readonly ParamGroup<AdamOptions>[],
+    options: Partial<AdamOptions> = {},
+  ) {
+    super('Adam', false, params, defaults, options);
+  }
+}
+
+/**
+ * Adam whose weight decay acts on the weights, p *= 1 - lr·weightDecay, not on the gradient.
+ *
+ * @example const optimizer = new optim.AdamW(params, { lr: optim.cosineSchedule({ lr: 3e-4, steps: 1000 }) })
+ */
+export class AdamW extends AdamBase {
+  constructor(
+    params: readonly Tensor[] | readonly ParamGroup<AdamOptions>[],
+    options: Partial<AdamOptions> = {},
+  ) {
+    super('AdamW', true, params, { ...defaults, weightDecay: 0.01 }, options);
+  }
+}

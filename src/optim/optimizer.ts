@@ -1,0 +1,220 @@
+// What all optimisers share: parameter groups, the learning rate, per-parameter state and its
+// saving. A subclass says which state tensors it keeps and updates one parameter in one native call.
+import { type DType, isFloat } from '../dtype.js';
+import {
+  expectNumber,
+  expectOptions,
+  expectSameDType,
+  expectShape,
+  fail,
+  show,
+} from '../expect.js';
+import { launch, native } from '../native.js';
+import type { Shape } from '../shape.js';
+import { empty, expectTensor, keep, Tensor } from '../tensor.js';
+
+/** A number, or a function of the number of steps done so far (0 for the first step). */
+export type LearningRate = number | ((step: number) => number);
+
+/** Parameters with options of their own: `{ params, weightDecay: 0 }`. */
+export type ParamGroup<Options> = { params: readonly Tensor[] } & Partial<Options>;
+
+/** The state of one parameter: how often it was updated, and tensors by name. */
+export interface Slot {
+  step: number;
+  tensors: Record<string, Tensor>;
+}
+
+interface Entry<Options> {
+  param: Tensor;
+  options: Options;
+  /** The rate of its group, if that has one of its own. */
+  lr: LearningRate | undefined;
+  slot: Slot | null;
+}
+
+export abstract class Optimizer<Options extends { lr: LearningRate }> {
+  /** The learning rate of groups that have none of their own: assign to it at any time. */
+  lr: LearningRate;
+  /** Calls of `step()` so far. */
+  steps = 0;
+  private readonly entries: Entry<Options>[] = [];
+
+  protected constructor(
+    readonly name: string,
+    params: readonly Tensor[] | readonly ParamGroup<Options>[],
+    defaults: Options,
+    given: Partial<Options>,
+  ) {
+    expectOptions(name, given, Object.keys(defaults));
+    const options = this.checked({ ...defaults, ...given });
+    this.lr = options.lr;
+    if (typeof this.lr !== 'function') this.rate(this.lr);
+    if (!Array.isArray(params) || params.length === 0) {
+      fail(
+        name,
+        'ERR_INVALID_TYPE',
+        `expected params to be an array of tensors or of groups { params, ...options }, got ${show(params)}`,
+      );
+    }
+    if (params[0] instanceof Tensor) {
+      this.add('params', params as readonly Tensor[], options, undefined);
+      return;
+    }
+    for (const [i, group] of (params as readonly ParamGroup<Options>[]).entries()) {
+      expectOptions(name, group, ['params', ...Object.keys(defaults)]);
+      const { params: members, ...own } = group;
+      if (!Array.isArray(members)) {
+        fail(name, 'ERR_INVALID_TYPE', `expected params[${i}].params to be an array of tensors`);
+      }
+      const full = this.checked({ ...options, ...own } as Options);
+      this.add(`params[${i}].params`, members, full, group.lr);
+    }
+  }
+
+  private add(
+    name: string,
+    params: readonly Tensor[],
+    options: Options,
+    lr: LearningRate | undefined,
+  ): void {
+    for (const [i, param] of params.entries()) {
+      expectTensor(this.name, `${name}[${i}]`, param);
+      if (!isFloat(param.dtype)) {
+        fail(
+          this.name,
+          'ERR_DTYPE',
+          `expected ${name}[${i}] to be a float tensor, got ${param.dtype}`,
+        );
+      }
+      if (!param.isLeaf) {
+        fail(
+          this.name,
+          'ERR_GRAPH',
+          `expected ${name}[${i}] to be a leaf, got the result of ${param.node!.name}`,
+        );
+      }
+      if (this.entries.some((e) => e.param === param)) {
+        fail(
+          this.name,
+          'ERR_INVALID_VALUE',
+          `expected each parameter once, got ${name}[${i}] twice`,
+        );
+      }
+      this.entries.push({ param, options, lr, slot: null });
+    }
+  }
+
+  /** Refuses option values out of range. */
+  protected abstract checked(options: Options): Options;
+  /** Names of the state tensors beside the master copy. */
+  protected abstract stateNames(options: Options): readonly string[];
+  /** Updates one parameter; `slot.step` counts from 1. */
+  protected abstract update(
+    param: Tensor,
+    grad: Tensor,
+    slot: Slot,
+    options: Options,
+    lr: number,
+  ): void;
+
+  /** Updates every parameter that has a gradient. */
+  step(): void {
+    for (const entry of this.entries) {
+      const { param, options } = entry;
+      const grad = param.gradient;
+      if (!grad) continue;
+      const lr = this.rate(entry.lr ?? this.lr);
+      const storage = param.storage;
+      if (storage && storage.pins > 0) {
+        fail(
+          this.name,
+          'ERR_IN_USE',
+          'an asynchronous operation is using a parameter; await it first',
+        );
+      }
+      entry.slot ??= this.newSlot(param, options);
+      entry.slot.step++;
+      this.update(param, grad, entry.slot, options, lr);
+      // A graph that saved the old values will say so instead of using the new ones.
+      param.storage!.version++;
+    }
+    this.steps++;
+  }
+
+  private rate(lr: LearningRate): number {
+    const value = typeof lr === 'function' ? lr(this.steps) : lr;
+    expectNumber(this.name, 'lr', value, { min: 0 });
+    return value;
+  }
+
+  private newSlot(param: Tensor, options: Options): Slot {
+    const dtype = stateDType(param.dtype);
+    const tensors: Record<string, Tensor> = {};
+    for (const name of this.stateNames(options))
+      tensors[name] = keep(empty(param.shape, dtype, true));
+    if (needsMaster(param.dtype)) {
+      tensors.master = keep(empty(param.shape, dtype));
+      launch(native.cast, { a: param.raw, out: tensors.master.raw });
+    }
+    return { step: 0, tensors };
+  }
+
+  /** Drops every parameter's gradient. */
+  zeroGrad(): void {
+    for (const { param } of this.entries) param.zeroGrad();
+  }
+
+  /**
+   * The state by name, to be saved as safetensors: `steps` and, for parameter i, `i.step` (int64)
+   * and its tensors. They are the optimiser's own: save or clone them before the next step.
+   */
+  state(): Record<string, Tensor> {
+    const state: Record<string, Tensor> = { steps: count(this.steps) };
+    for (const [i, { slot }] of this.entries.entries()) {
+      if (!slot) continue;
+      state[`${i}.step`] = count(slot.step);
+      for (const [name, t] of Object.entries(slot.tensors)) state[`${i}.${name}`] = t.detach();
+    }
+    return state;
+  }
+
+  /** Copies in what `state()` gave for the same parameters in the same order. */
+  loadState(state: Readonly<Record<string, Tensor>>): void {
+    const unread = new Set(Object.keys(state));
+    const take = (key: string, shape: Shape, dtype: DType): Tensor => {
+      const t = state[key];
+      if (t === undefined) fail(this.name, 'ERR_INVALID_VALUE', `expected state to hold '${key}'`);
+      expectTensor(this.name, `state['${key}']`, t);
+      expectShape(this.name, `state['${key}']`, t, shape, `that of parameter ${key.split('.')[0]}`);
+      expectSameDType(this.name, `state['${key}']`, t, 'what is expected', { shape, dtype });
+      unread.delete(key);
+      return t;
+    };
+    const read = (key: string) => Number(take(key, [], 'int64').item());
+    const steps = read('steps');
+    const slots = this.entries.map(({ param, options }, i) => {
+      if (!(`${i}.step` in state)) return null;
+      const slot = this.newSlot(param, options);
+      slot.step = read(`${i}.step`);
+      for (const [name, own] of Object.entries(slot.tensors)) {
+        own.copy_(take(`${i}.${name}`, param.shape, own.dtype));
+      }
+      return slot;
+    });
+    for (const key of unread) {
+      fail(this.name, 'ERR_INVALID_VALUE', `expected state of these parameters, got '${key}' too`);
+    }
+    this.steps = steps;
+    for (const [i, slot] of slots.entries()) this.entries[i].slot = slot;
+  }
+}
+
+const needsMaster = (dtype: DType) => dtype === 'bfloat16' || dtype === 'float16';
+const stateDType = (dtype: DType) => (dtype === 'float64' ? 'float64' : 'float32');
+
+function count(n: number): Tensor {
+  const t = empty([], 'int64');
+  (t.raw as BigInt64Array)[0] = BigInt(n);
+  return t;
+}

@@ -1,0 +1,72 @@
+// Stochastic gradient descent with momentum (Polyak 1964; Nesterov 1983), as torch.optim.SGD.
+import { expectBoolean, expectNumber, fail } from '../expect.js';
+import { launch, native } from '../native.js';
+import type { Tensor } from '../tensor.js';
+import { type LearningRate, Optimizer, type ParamGroup, type Slot } from './optimizer.js';
+
+export interface SGDOptions {
+  /** Learning rate (default 1e-3). */
+  lr: LearningRate;
+  /** Share of the last update that is kept (default 0). */
+  momentum: number;
+  /** Share of the gradient that the momentum leaves out (default 0). */
+  dampening: number;
+  /** Look ahead along the momentum (default false). */
+  nesterov: boolean;
+  /** Strength of the L2 penalty (default 0). */
+  weightDecay: number;
+}
+
+const defaults: SGDOptions = {
+  lr: 1e-3,
+  momentum: 0,
+  dampening: 0,
+  nesterov: false,
+  weightDecay: 0,
+};
+
+/**
+ * g += weightDecay·p; b = momentum·b + (1 - dampening)·g (b = g at first); p -= lr·b, or with
+ * `nesterov` p -= lr·(g + momentum·b).
+ *
+ * @example const optimizer = new optim.SGD([weight], { lr: 0.1, momentum: 0.9 })
+ */
+export class SGD extends Optimizer<SGDOptions> {
+  constructor(
+    params: readonly Tensor[] | readonly ParamGroup<SGDOptions>[],
+    options: Partial<SGDOptions> = {},
+  ) {
+    super('SGD', params, defaults, options);
+  }
+
+  protected checked(options: SGDOptions): SGDOptions {
+    expectNumber('SGD', 'momentum', options.momentum, { min: 0 });
+    expectNumber('SGD', 'dampening', options.dampening);
+    expectNumber('SGD', 'weightDecay', options.weightDecay, { min: 0 });
+    expectBoolean('SGD', 'nesterov', options.nesterov);
+    if (options.nesterov && (options.momentum === 0 || options.dampening !== 0)) {
+      fail('SGD', 'ERR_INVALID_VALUE', 'expected momentum > 0 and dampening 0 with nesterov');
+    }
+    return options;
+  }
+
+  protected stateNames({ momentum }: SGDOptions): readonly string[] {
+    return momentum === 0 ? [] : ['momentum'];
+  }
+
+  protected update(param: Tensor, grad: Tensor, slot: Slot, options: SGDOptions, lr: number): void {
+    const { momentum, dampening, weightDecay, nesterov } = options;
+    launch(native.optimiserSgd, {
+      param: param.raw,
+      grad: grad.raw,
+      master: slot.tensors.master?.raw,
+      buffer: slot.tensors.momentum?.raw,
+      first: slot.step === 1,
+      lr,
+      momentum,
+      dampening,
+      weightDecay,
+      nesterov,
+    });
+  }
+}
