@@ -174,7 +174,12 @@ declare module './tensor.js' {
     ge(b: Tensor | number): Tensor<'bool'>;
     logicalAnd(b: Tensor | number): Tensor<'bool'>;
     logicalOr(b: Tensor | number): Tensor<'bool'>;
-    sum(options?: ReduceOptions): Tensor<D extends FloatDType ? D : 'int64'>;
+    sum<E extends FloatDType>(this: Tensor<E>, options?: ReduceOptions): Tensor<E>;
+    sum<E extends Exclude<DType, FloatDType>>(
+      this: Tensor<E>,
+      options?: ReduceOptions,
+    ): Tensor<'int64'>;
+    sum(options?: ReduceOptions): Tensor;
     mean(options?: ReduceOptions): Tensor<D>;
     var(options?: VarOptions): Tensor<D>;
     std(options?: VarOptions): Tensor<D>;
