@@ -5,10 +5,11 @@ import * as sp from '../../src/index.js';
 import type { Input } from '../cases/linear-cross-entropy.js';
 import { draw, optionCases, shapeCases } from '../cases/linear-cross-entropy.js';
 import { expectSameBits } from '../harness/compare.js';
-import { run } from '../harness/linear-cross-entropy.js';
+import { check, run } from '../harness/linear-cross-entropy.js';
 import { Random } from '../harness/random.js';
 import type { AnyTensor } from '../harness/tensors.js';
 import { bits, floats, gradOf, indices } from '../harness/tensors.js';
+import { linearCrossEntropy as reference } from '../reference/linear-cross-entropy.js';
 
 // Central differences at 1e-6 are good to about 1e-9 here.
 const tight = { atol: 1e-7, rtol: 1e-6 };
@@ -66,9 +67,10 @@ describe('gradcheck', () => {
   });
 });
 
+const found = shapeCases.find((c) => c.name === '193 x 70 x 517');
+if (!found) throw new Error('no such case');
+
 describe('frozen inputs do not change the other gradients', () => {
-  const found = shapeCases.find((c) => c.name === '193 x 70 x 517');
-  if (!found) throw new Error('no such case');
   const c = { ...found, tokens: 'positive' as const };
   const data = draw(c, 'float32');
   const all = run(c, data, 'float32');
@@ -92,6 +94,21 @@ describe('frozen inputs do not change the other gradients', () => {
       else expectSameBits(bits(gradOf(t)), bits(gradOf(all.inputs[name as Input] as never)), name);
     }
   });
+});
+
+// Loss scaling: the gradients of a mean over very many tokens are too small for float16 at
+// upstream 1, and must be there at the upstream that makes them large again; and the reverse.
+test.each([
+  ['float16', 2 ** 16],
+  ['float16', 2 ** -16],
+  ['bfloat16', 2 ** 16],
+  ['float32', -(2 ** 16)],
+] as const)('%s at upstream %f', (dtype, scale) => {
+  const c = { ...found, bias: false, reduction: 'sum', upstream: 'random' } as const;
+  const data = draw(c, dtype);
+  const options = { ...data.options, tokenWeight: new Float64Array(193).fill(1 / Math.abs(scale)) };
+  const scaled = { ...data, options, upstream: Float64Array.of(scale) };
+  check(c, scaled, dtype, reference(data.problem, options, scaled.upstream));
 });
 
 test('two heads share one x', () => {
