@@ -21,11 +21,12 @@ export type DataOf<D extends DType> = D extends 'float64'
           : never;
 
 /**
- * What `item()` gives: bigint for int64, boolean for bool, number for the rest. Of a tensor whose
- * dtype the compiler does not know it says number, which is right for everything that a loss makes.
+ * What `item()` gives: bigint for int64, boolean for bool, number for the rest; `any`
+ * where the compiler does not know the dtype.
  */
 export type ItemOf<D extends DType> = DType extends D
-  ? number
+  ? // biome-ignore lint/suspicious/noExplicitAny: number in practice, and a tensor stays assignable
+    any
   : D extends 'int64'
     ? bigint
     : D extends 'bool'

@@ -42,9 +42,7 @@ let scope: Scope | null = null;
  * Memory is freed by garbage collection; `dispose()`, `using` and `scope()` free it at once and let
  * it be reused. Using a disposed tensor is an error.
  */
-export class Tensor<out D extends DType = DType, out S extends Shape = Shape>
-  implements Disposable
-{
+export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   /** @internal */ storage: Storage | null;
   /** @internal */ node: GradNode | null = null;
   /** @internal */ outputIndex = 0;
