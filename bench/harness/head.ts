@@ -11,6 +11,7 @@ export interface Head {
   x: sp.Tensor;
   weight: sp.Tensor;
   target: sp.Tensor;
+  bias?: sp.Tensor;
 }
 
 export function makeHead([n, d, v]: Shape, dtype: Float, seed: number): Head {
@@ -25,10 +26,10 @@ export function makeHead([n, d, v]: Shape, dtype: Float, seed: number): Head {
 
 /** The loss, after its gradients have reached x and weight. */
 export function lossAndGradients(
-  { x, weight, target }: Head,
+  { x, weight, target, bias }: Head,
   options?: sp.LinearCrossEntropyOptions,
 ): sp.Tensor {
-  const loss = sp.linearCrossEntropy(x, weight, target, options);
+  const loss = sp.linearCrossEntropy(x, weight, target, { ...options, bias });
   loss.backward();
   return loss;
 }

@@ -19,7 +19,7 @@ export interface Run {
   slow: boolean;
   /** Seconds a case. */
   seconds: number;
-  /** A safetensors file of a trained model's head. */
+  /** A trained model's head (trained-head.ts). */
   weights?: string;
   /** Only cases whose name contains this. */
   only: string;
@@ -38,7 +38,8 @@ const usage = `npm run bench -- <op> [cpu] [options]
   --slow           include what takes minutes (PyTorch's bfloat16)
   --only <words>   only cases whose name contains this
   --threads <n>    default: all
-  --weights <file> safetensors with x [N,D], weight [V,D], target [N] of a trained model
+  --weights <file> a trained model's head, for filtering: a checkpoint of npm run demo, or
+                   safetensors with x [N,D], weight [V,D], target [N], bias [V]
 SURPRISAL_BENCH_PYTHON names the Python that has torch; default python3.`;
 
 function options() {

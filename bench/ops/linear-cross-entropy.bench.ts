@@ -147,10 +147,11 @@ async function peerMemoryAndErrors(row: Row, dtype: Float, head: Head, peer?: Pe
 
 /** Filter modes on a trained head: time, kept share, true error and the reported bound. */
 async function* filtered(run: Run, path: string): AsyncGenerator<Row> {
-  const { x, weight, target } = await sp.loadSafetensors(path);
-  if (!x || !weight || !target) throw new Error(`${path}: expected tensors x, weight and target`);
-  const head: Head = { x: x.requiresGrad_(), weight: weight.requiresGrad_(), target };
-  const [v, d] = weight.shape;
+  // Imported only here: it brings the demo's tokenizer and its data.
+  const { trainedHead } = await import('../harness/trained-head.js');
+  const head = await trainedHead(path);
+  const { x } = head;
+  const [v, d] = head.weight.shape;
   const shape: Shape = [x.size / d, d, v];
   const modes: [string, sp.LinearCrossEntropyOptions][] = [
     ['trained, exact', {}],
