@@ -14,6 +14,11 @@ inline V one_where(M mask) {
 }
 
 template <class V>
+inline V at_most(V a, V limit) {
+  return select(a > limit, limit, a);
+}
+
+template <class V>
 struct Parameters {
   V p, q;
 };
@@ -38,7 +43,7 @@ FUNCTION(Log, log(a))
 FUNCTION(Log1p, log1p(a))
 FUNCTION(Sin, sin(a))
 FUNCTION(Cos, cos(a))
-FUNCTION(Clamp, select(a > with.q, with.q, select(a < with.p, with.p, a)))
+FUNCTION(Clamp, at_most(select(a < with.p, with.p, a), with.q))
 FUNCTION(Relu, select(a < V{}, V{}, a))
 FUNCTION(Gelu, gelu(a))
 FUNCTION(GeluTanh, gelu_tanh(a))
