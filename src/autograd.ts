@@ -15,8 +15,15 @@ export type TensorOrList = Tensor | readonly Tensor[];
 /** The outputs of an operation: one tensor, or several by name or position. */
 export type Outputs = Tensor | Readonly<Record<string, Tensor>> | readonly Tensor[];
 type Gradient = Tensor | null | undefined;
+/**
+ * @internal In place of a gradient that a built-in has added to a tensor of its caller's: the leaf
+ * gets nothing, and its hooks do not run.
+ */
+export const addedElsewhere: unique symbol = Symbol('addedElsewhere');
 /** Gradients by input name; a list input takes an array. What is missing counts as zero. */
-export type Gradients = Readonly<Record<string, Gradient | readonly Gradient[]>>;
+export type Gradients = Readonly<
+  Record<string, Gradient | readonly Gradient[] | typeof addedElsewhere>
+>;
 
 export type ForwardResult = {
   /** What `backward` will need: tensors, arrays of tensors, plain values. */

@@ -2,6 +2,7 @@
 // is used. Gradients that only this walk holds are disposed as soon as they are used up, so their
 // memory serves the next ones.
 import {
+  addedElsewhere,
   type Edge,
   type Gradients,
   type Node,
@@ -20,6 +21,8 @@ let runs = 0;
 
 interface LeafState {
   uses: number;
+  /** Uses that counted, a missing gradient as zero. */
+  counted: number;
   gradient: Tensor | null;
 }
 
@@ -99,7 +102,7 @@ class Walk {
         if (!leaf || (targets && !targets.leaves.has(leaf))) continue;
         const state = this.leaves.get(leaf);
         if (state) state.uses++;
-        else this.leaves.set(leaf, { uses: 1, gradient: null });
+        else this.leaves.set(leaf, { uses: 1, counted: 0, gradient: null });
       }
     }
   }
@@ -284,12 +287,16 @@ class Walk {
     });
     for (const gradient of gradients) if (gradient) unclaim(gradient);
     if (!this.retainGraph) node.release(handed);
-    for (let i = 0; i < received.length; i++) this.pass(node.edges[i], received[i]);
+    for (let i = 0; i < received.length; i++) {
+      const edge = node.edges[i];
+      this.pass(edge, received[i], result[edge.key] === addedElsewhere);
+    }
   }
 
   private received(node: Node, edge: Edge, result: Gradients): Tensor | null {
     if (!this.leads(edge, this.targets)) return null;
     const value = result[edge.key];
+    if (value === addedElsewhere) return null;
     const gradient = (
       edge.position >= 0 ? (value as readonly Tensor[] | undefined)?.[edge.position] : value
     ) as Tensor | null | undefined;
@@ -306,7 +313,7 @@ class Walk {
     return gradient;
   }
 
-  private pass(edge: Edge, gradient: Tensor | null): void {
+  private pass(edge: Edge, gradient: Tensor | null, elsewhere: boolean): void {
     if (edge.node) {
       if (gradient) this.add(edge.node, edge.outputIndex, gradient);
       return;
@@ -314,8 +321,10 @@ class Walk {
     const state = this.leaves.get(edge.leaf!);
     if (!state) return;
     if (gradient) state.gradient = state.gradient ? summed(state.gradient, gradient) : gradient;
+    if (!elsewhere) state.counted++;
     if (--state.uses > 0) return;
     this.leaves.delete(edge.leaf!);
+    if (state.counted === 0) return;
     this.finishLeaf(edge.leaf!, state.gradient ?? this.claimedZeros(edge));
   }
 

@@ -24,6 +24,7 @@ export { gradcheck } from './gradcheck.js';
 export { loadNpy, saveNpy } from './io/npy.js';
 export type { SafetensorsOptions } from './io/safetensors.js';
 export { loadSafetensors, loadSafetensorsMetadata, saveSafetensors } from './io/safetensors.js';
+export type { Epilogue, LogitOptions, LossOptions, LossReduction } from './loss-options.js';
 export { OutOfMemoryError } from './native.js';
 export type { Activation, GeluOptions } from './ops/activation.js';
 export { gelu, relu, sigmoid, silu, softplus, tanh } from './ops/activation.js';
@@ -70,6 +71,8 @@ export {
   scatterAdd,
 } from './ops/indexing.js';
 export { concat, split, stack } from './ops/join.js';
+export type { LinearCrossEntropyOptions } from './ops/linear-cross-entropy.js';
+export { linearCrossEntropy } from './ops/linear-cross-entropy.js';
 export type { MatmulOptions } from './ops/matmul.js';
 export { matmul } from './ops/matmul.js';
 export type { LayerNormOptions, Normalization, RmsNormOptions } from './ops/norm.js';

@@ -57,6 +57,29 @@ inline void with_storage(DType dtype, F&& f) {
   }
 }
 
+// Rows of dW, which may be float32 where everything else is float64.
+template <class A>
+inline void load_rows(const void* data, DType dtype, int64_t at, int64_t count, A* to) {
+  if (std::is_same_v<A, double> && dtype == DType::f32) {
+    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<const float*>(data)[at + i];
+  } else {
+    with_storage<A>(dtype, [&](auto tag) {
+      widen(static_cast<const typename decltype(tag)::type*>(data) + at, count, to);
+    });
+  }
+}
+template <class A>
+inline void store_rows(const A* from, int64_t count, void* data, DType dtype, int64_t at) {
+  if (std::is_same_v<A, double> && dtype == DType::f32) {
+    for (int64_t i = 0; i < count; ++i)
+      static_cast<float*>(data)[at + i] = static_cast<float>(from[i]);
+  } else {
+    with_storage<A>(dtype, [&](auto tag) {
+      narrow(from, count, static_cast<typename decltype(tag)::type*>(data) + at);
+    });
+  }
+}
+
 template <class A>
 class LogitStream {
   static constexpr int64_t kPanel = kTileCols<A>;
@@ -161,6 +184,15 @@ class LogitStream {
     ld_ = plan_.wave + kPanel;
     for (int64_t column = 0; column < p_.V; column += plan_.sweep_range) {
       const Range range{column, std::min(p_.V, column + plan_.sweep_range)};
+      const int64_t at = column * p_.D, elements = (range.end - column) * p_.D;
+      const auto part = [&](auto&& f) {
+        parallel_for(elements, 1 << 16, [&](int64_t begin, int64_t end) { f(begin, end - begin); });
+      };
+      if (p_.add_to_dw) {
+        part([&](int64_t i, int64_t count) {
+          load_rows(p_.dw.data, p_.dw.dtype, at + i, count, panel + i);
+        });
+      }
       for (int64_t first = 0; first < p_.n;) {
         Wave wave = cut(first);
         wave.lent = 0;
@@ -169,20 +201,14 @@ class LogitStream {
         logits(wave, range, false, true);
         terms_.prepare();
         slopes(wave, range, false);
-        gradient_weight(wave, range, panel - column * p_.D, accumulator_dtype(), first > 0);
+        gradient_weight(wave, range, panel - at, DTypeOf<A>::value, first > 0 || p_.add_to_dw);
         first += wave.rows;
       }
-      with_storage<A>(p_.dw.dtype, [&](auto tag) {
-        using T = typename decltype(tag)::type;
-        T* to = static_cast<T*>(p_.dw.data) + column * p_.D;
-        parallel_for((range.end - column) * p_.D, 1 << 16, [&](int64_t begin, int64_t end) {
-          narrow(panel + begin, end - begin, to + begin);
-        });
+      part([&](int64_t i, int64_t count) {
+        store_rows(panel + i, count, p_.dw.data, p_.dw.dtype, at + i);
       });
     }
   }
-
-  static constexpr DType accumulator_dtype() { return DTypeOf<A>::value; }
 
   // Where z of a column lies: the wave's first `lent` rows in dW's memory, the others in z_.
   A* lent_row(int64_t column) const {
@@ -394,16 +420,12 @@ class LogitStream {
         }
         const int64_t tiles = round_up(columns, kTileRows);
         std::fill_n(memory.data() + columns * stride, (tiles - columns) * stride, A{0});
-        with_storage<A>(dtype, [&](auto tag) {
-          using T = typename decltype(tag)::type;
-          T* out = static_cast<T*>(to) + column * p_.D;
-          std::fill_n(sum, tiles * features_padded(), A{0});
-          for (int64_t i = 0; add && i < columns; ++i)
-            widen(out + i * p_.D, p_.D, sum + i * features_padded());
-          gradient_weight_block(wave, tiles, memory.data(), stride, sum);
-          for (int64_t i = 0; i < columns; ++i)
-            narrow(sum + i * features_padded(), p_.D, out + i * p_.D);
-        });
+        std::fill_n(sum, tiles * features_padded(), A{0});
+        for (int64_t i = 0; add && i < columns; ++i)
+          load_rows(to, dtype, (column + i) * p_.D, p_.D, sum + i * features_padded());
+        gradient_weight_block(wave, tiles, memory.data(), stride, sum);
+        for (int64_t i = 0; i < columns; ++i)
+          store_rows(sum + i * features_padded(), p_.D, to, dtype, (column + i) * p_.D);
       }
     });
   }

@@ -20,9 +20,13 @@ namespace {
 }  // namespace
 
 void bind(node::Module& m) {
-  m.def<Forward, forward>("linearCrossEntropyForward", {LOSS(Forward), SP_FIELD(Forward, loss)});
+  m.def<Forward, forward>("linearCrossEntropyForward", {LOSS(Forward), SP_FIELD(Forward, loss), SP_FIELD(Forward, later_x),
+                          SP_FIELD(Forward, later_weight), SP_FIELD(Forward, later_bias),
+                          SP_FIELD(Forward, later_adds)});
   m.def<Backward, backward>("linearCrossEntropyBackward",
                             {LOSS(Backward), SP_FIELD(Backward, upstream)});
+  m.def<Scale, scale>("linearCrossEntropyScale",
+                      {SP_FIELD(Scale, gradient), SP_FIELD(Scale, upstream), SP_FIELD(Scale, out)});
 }
 
 }  // namespace surprisal::linear_cross_entropy

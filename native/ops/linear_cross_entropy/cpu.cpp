@@ -15,8 +15,15 @@ void stream(const Stream& s) {
   if (s.gradients.dx && s.n < s.op.batch * s.op.length) fill_zero(s.gradients.dx);
   if (s.n == 0 && !s.gradients.add_to_dweight) fill_zero(s.gradients.dweight);
   if (s.n == 0) fill_zero(s.gradients.dbias);
-  if (s.n == 0 || s.op.classes == 0) return;
   SURPRISAL_DISPATCH(linear_cross_entropy::stream, s);
+}
+
+void scale(const Scale& op) {
+  require(op.out.size == op.gradient.size && op.out.dtype == op.gradient.dtype &&
+              op.upstream.size == 1,
+          "linearCrossEntropy: scale");
+  if (op.out.data == op.gradient.data && value_of(op.upstream, 0) == 1) return;
+  SURPRISAL_DISPATCH(linear_cross_entropy::scale, op);
 }
 
 }  // namespace surprisal::linear_cross_entropy

@@ -17,7 +17,7 @@ std::unique_ptr<Scratch<A>> widened(const View& from) {
 }
 
 template <class A>
-LogitPlan plan(const Stream& s) {
+LogitShape shape_of(const Stream& s) {
   LogitShape shape;
   shape.rows = s.n;
   shape.columns = s.op.classes;
@@ -25,31 +25,46 @@ LogitPlan plan(const Stream& s) {
   shape.lanes = kTileCols<A>;
   shape.unit = sizeof(A);
   shape.row_bytes = SoftmaxTerms<A>::row_bytes(s.op.classes);
-  const int64_t vectors = bool(s.op.bias) + bool(s.class_weight) + 2 * bool(s.gradients.dbias);
-  shape.fixed_bytes = vectors * s.op.classes * int64_t(sizeof(A)) +
-                      s.op.batch * s.op.length * int64_t(4 * sizeof(int64_t) + sizeof(RowState));
-  const View& dw = s.gradients.dweight;
-  const bool whole = s.op.width * size_of(dw.dtype) % int64_t(sizeof(A)) == 0;
-  if (dw && whole && !s.gradients.add_to_dweight)
-    shape.lent_bytes = s.op.width * size_of(dw.dtype);
-  shape.gradient_x = bool(s.gradients.dx);
-  shape.gradient_weight = bool(dw);
-  shape.gradient = shape.gradient_x || shape.gradient_weight || s.gradients.dbias;
-  shape.weight_accumulates = dw.dtype == DTypeOf<A>::value;
   shape.budget = s.op.workspace_bytes;
   shape.threads = num_threads();
-  const LogitPlan plan = plan_logits(shape);
-  if (plan.minimum > shape.budget) {
-    throw Error(Code::invalid_value, std::string(s.name) + ": expected workspaceBytes of at least " +
-                                         std::to_string(plan.minimum) + " for these shapes, got " +
-                                         std::to_string(shape.budget));
+  return shape;
+}
+
+template <class A>
+LogitPlan plan(const Stream& s, bool dx, bool dweight, bool dbias, bool adds) {
+  LogitShape shape = shape_of<A>(s);
+  const int64_t vectors = bool(s.op.bias) + bool(s.class_weight);
+  shape.fixed_bytes = s.op.classes * (vectors * int64_t(sizeof(A)) + (dbias ? 8 : 0)) +
+                      s.op.batch * s.op.length * int64_t(6 * sizeof(int64_t) + sizeof(RowState));
+  const DType dtype = adds ? DType::f32 : s.op.x.dtype;
+  const int64_t lent = s.op.width * size_of(dtype);
+  if (dweight && !adds && lent % int64_t(sizeof(A)) == 0) shape.lent_bytes = lent;
+  shape.gradient_x = dx;
+  shape.gradient_weight = dweight;
+  shape.gradient = dx || dweight || dbias;
+  shape.weight_accumulates = dtype == DTypeOf<A>::value;
+  return plan_logits(shape);
+}
+
+template <class A>
+LogitPlan checked_plan(const Stream& s) {
+  const Gradients& g = s.gradients;
+  const LogitPlan now =
+      plan<A>(s, bool(g.dx), bool(g.dweight), bool(g.dbias), g.add_to_dweight);
+  const LogitPlan later = plan<A>(s, s.later_x, s.later_weight, s.later_bias, s.later_adds);
+  const int64_t minimum = std::max(now.minimum, later.minimum);
+  if (minimum > s.op.workspace_bytes) {
+    throw Error(Code::invalid_value, std::string(s.name) + ": expected workspaceBytes to be >= " +
+                                         std::to_string(minimum) + " for these shapes, got " +
+                                         std::to_string(s.op.workspace_bytes));
   }
-  return plan;
+  return now;
 }
 
 template <class A>
 void stream_as(const Stream& s) {
-  const LogitPlan cut = plan<A>(s);
+  const LogitPlan cut = checked_plan<A>(s);
+  if (s.n == 0) return;
   const auto bias = widened<A>(s.op.bias);
   const auto class_weight = widened<A>(s.class_weight);
   SoftmaxOptions<A> options;
@@ -77,6 +92,29 @@ void stream_as(const Stream& s) {
   problem.add_to_dw = s.gradients.add_to_dweight;
   problem.sums = s.sums;
   LogitStream<A>(problem, cut, SoftmaxTerms<A>::row_bytes(s.op.classes), terms).run();
+}
+
+template <class A>
+void scale_as(const Scale& op, A factor) {
+  with_storage<A>(op.out.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    parallel_for((op.out.size + 511) / 512, 128, [&](int64_t begin, int64_t end) {
+      A block[512];
+      for (int64_t i = begin * 512; i < std::min(end * 512, op.out.size); i += 512) {
+        const int64_t count = std::min<int64_t>(512, op.out.size - i);
+        widen(op.gradient.as<T>() + i, count, block);
+        // An upstream of 0 silences also what is not a number.
+        for (int64_t j = 0; j < count; ++j) block[j] = factor == 0 ? 0 : block[j] * factor;
+        narrow(block, count, op.out.as<T>() + i);
+      }
+    });
+  });
+}
+
+void scale(const Scale& op) {
+  const double factor = value_of(op.upstream, 0);
+  if (op.out.dtype == DType::f64) return scale_as<double>(op, factor);
+  scale_as<float>(op, static_cast<float>(factor));
 }
 
 void stream(const Stream& s) {

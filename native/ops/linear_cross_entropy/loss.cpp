@@ -130,7 +130,12 @@ void forward(const Forward& op) {
   require(op.loss.size == (rows.reduced() ? 1 : scored), "linearCrossEntropy: size of loss");
   rows.set_scale([](int64_t) { return 1.0; });
   States states(op.row_sums, rows.rows);
-  stream(pass(op, rows, states.kept()));
+  Stream s = pass(op, rows, states.kept());
+  s.later_x = op.later_x;
+  s.later_weight = op.later_weight;
+  s.later_bias = op.later_bias;
+  s.later_adds = op.later_adds;
+  stream(s);
   states.save();
   token_gradient(op, rows);
   if (!rows.reduced()) {

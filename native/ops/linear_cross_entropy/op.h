@@ -46,12 +46,20 @@ struct Loss : Scored, Gradients {
 
 struct Forward : Loss {
   View loss;  // (1), or (batch, length - shift) without a reduction; float64 for float64, or float32
+  // What a backward will ask for, so that a workspace too small for it is refused here.
+  bool later_x = false, later_weight = false, later_bias = false, later_adds = false;
 };
 struct Backward : Loss {
   View upstream;  // like loss
 };
 
+// out = gradient · upstream; nothing to do in place for an upstream of 1.
+struct Scale {
+  View gradient, upstream, out;
+};
+
 void forward(const Forward& op);
 void backward(const Backward& op);
+void scale(const Scale& op);
 
 }  // namespace surprisal::linear_cross_entropy

@@ -64,6 +64,8 @@ struct Stream {
   bool own_from_z = false;  // see RowCoefficients
   View class_weight = {};
   Gradients gradients = {};
+  // Gradients that another pass will want within the same workspace.
+  bool later_x = false, later_weight = false, later_bias = false, later_adds = false;
 };
 void stream(const Stream& s);
 
