@@ -1,7 +1,7 @@
 // The command line: what can be asked for, its defaults, and plain words for what is wrong with it.
 import { parseArgs } from 'node:util';
 
-/** What the model is built with; a checkpoint remembers it. */
+/** What the model is built with. */
 export interface Size {
   /** Features of a token, D. */
   width: number;
@@ -11,90 +11,110 @@ export interface Size {
   length: number;
 }
 
-export interface Options extends Size {
-  steps: number;
-  seconds: number;
+/** Everything that decides which numbers a step computes; a checkpoint remembers it. */
+export interface Settings extends Size {
   /** Windows of a step. */
   batch: number;
   learningRate: number;
-  device: string;
   dtype: 'float32' | 'bfloat16';
   seed: number;
+}
+
+/** How far one run goes: what is reached first ends it. */
+export interface Limits {
+  steps: number;
+  seconds: number;
+}
+
+export interface Options extends Limits {
+  device: string;
   save?: string;
   resume?: string;
   out: string;
+  /** Settings that the command line names. */
+  settings: Partial<Settings>;
 }
+
+/** Tuned for two minutes on two cores. */
+export const defaults: Settings = {
+  width: 64,
+  layers: 2,
+  heads: 4,
+  length: 128,
+  batch: 2,
+  learningRate: 3e-3,
+  dtype: 'float32',
+  seed: 1,
+};
 
 export const usage = `npm run demo -- [options]
 
 Trains a small transformer on Moby-Dick with linearCrossEntropy over 50,257 tokens, prints its
 perplexity on held-out chapters beside the unigram model's, and writes a report.
 
-  --steps <n>       stop after n steps (default: no limit)
-  --seconds <s>     stop after s seconds of training (default: 120, or no limit with --steps)
+  --steps <n>       stop after n steps
+  --seconds <s>     stop after s seconds of training (default: 120, no limit with --steps)
   --device <name>   cpu or cuda (default: cpu)
-  --dtype <name>    float32 or bfloat16 (default: float32)
-  --save <file>     write a checkpoint at the end, and on Ctrl-C
-  --resume <file>   go on from a checkpoint
+  --dtype <name>    float32 or bfloat16 (default: ${defaults.dtype})
+  --save <file>     write a checkpoint (safetensors) at the end, and on Ctrl-C
+  --resume <file>   go on from a checkpoint, with the settings it was made with
   --out <file>      where the report goes (default: report.html)
-  --seed <n>        of the weights, the order of the text and the sample (default: 1)
+  --seed <n>        of the weights, the order of the text and the sample (default: ${defaults.seed})
+  --help            print this
 
-The model: --width, --layers, --heads, --length (tokens of a window), --batch (windows of a step),
---learning-rate. The defaults are tuned for two minutes on two cores.`;
+The model, its defaults tuned for two minutes on two cores:
+  --width ${defaults.width}  --layers ${defaults.layers}  --heads ${defaults.heads}  --length ${defaults.length} (tokens of a window)
+  --batch ${defaults.batch} (windows of a step)  --learning-rate ${defaults.learningRate}`;
 
+/** The user asked for something that cannot be. */
 export class UsageError extends Error {}
 
 type Values = Record<string, string | boolean | undefined>;
 
-function numberOf(values: Values, name: string, standard: number, above = 0): number {
+function numberOf(values: Values, name: string): number | undefined {
   const text = values[name];
-  if (text === undefined) return standard;
+  if (text === undefined) return undefined;
   const value = Number(text);
-  if (text === '' || !Number.isFinite(value) || value <= above) {
-    throw new UsageError(`--${name}: expected a number above ${above}, got '${text}'`);
-  }
-  return value;
+  if (text !== '' && Number.isFinite(value) && value > 0) return value;
+  throw new UsageError(`--${name}: expected a number above 0, got '${text}'`);
 }
 
-function integerOf(values: Values, name: string, standard: number, min = 1): number {
+function integerOf(values: Values, name: string, min = 1): number | undefined {
   const text = values[name];
-  if (text === undefined) return standard;
+  if (text === undefined) return undefined;
   const value = Number(text);
-  if (text === '' || !Number.isSafeInteger(value) || value < min) {
-    throw new UsageError(`--${name}: expected an integer from ${min} on, got '${text}'`);
-  }
-  return value;
+  if (text !== '' && Number.isSafeInteger(value) && value >= min) return value;
+  throw new UsageError(`--${name}: expected an integer from ${min} on, got '${text}'`);
 }
 
-function oneOf<T extends string>(values: Values, name: string, words: readonly T[]): T {
-  const text = values[name] ?? words[0];
-  if (words.includes(text as T)) return text as T;
+function wordOf<T extends string>(values: Values, name: string, words: readonly T[]) {
+  const text = values[name] as T | undefined;
+  if (text === undefined || words.includes(text)) return text;
   throw new UsageError(`--${name}: expected ${words.join(' or ')}, got '${text}'`);
 }
 
-function parsed(args: readonly string[]): Values {
-  const text = { type: 'string' } as const;
+const text = { type: 'string' } as const;
+const known = {
+  steps: text,
+  seconds: text,
+  device: text,
+  dtype: text,
+  save: text,
+  resume: text,
+  out: text,
+  seed: text,
+  width: text,
+  layers: text,
+  heads: text,
+  length: text,
+  batch: text,
+  'learning-rate': text,
+  help: { type: 'boolean', short: 'h' },
+} as const;
+
+function parsed(args: readonly string[]) {
   try {
-    return parseArgs({
-      args: [...args],
-      options: {
-        steps: text,
-        seconds: text,
-        device: text,
-        dtype: text,
-        save: text,
-        resume: text,
-        out: text,
-        seed: text,
-        width: text,
-        layers: text,
-        heads: text,
-        length: text,
-        batch: text,
-        'learning-rate': text,
-        help: { type: 'boolean', short: 'h' },
-      },
-    }).values;
+    return parseArgs({ args: [...args], options: known }).values;
   } catch (error) {
     throw new UsageError((error as Error).message);
   }
@@ -104,27 +124,45 @@ function parsed(args: readonly string[]): Values {
 export function readOptions(args: readonly string[]): Options | 'help' {
   const values = parsed(args);
   if (values.help) return 'help';
-  const limited = values.steps !== undefined && values.seconds === undefined;
-  const options: Options = {
-    steps: integerOf(values, 'steps', Number.POSITIVE_INFINITY),
-    seconds: numberOf(values, 'seconds', limited ? Number.POSITIVE_INFINITY : 120),
-    device: String(values.device ?? 'cpu'),
-    dtype: oneOf(values, 'dtype', ['float32', 'bfloat16']),
-    save: values.save as string | undefined,
-    resume: values.resume as string | undefined,
-    out: String(values.out ?? 'report.html'),
-    seed: integerOf(values, 'seed', 1, 0),
-    width: integerOf(values, 'width', 96),
-    layers: integerOf(values, 'layers', 2),
-    heads: integerOf(values, 'heads', 4),
-    length: integerOf(values, 'length', 128, 2),
-    batch: integerOf(values, 'batch', 4),
-    learningRate: numberOf(values, 'learning-rate', 3e-3),
+  const steps = integerOf(values, 'steps');
+  const given: Partial<Settings> = {
+    width: integerOf(values, 'width'),
+    layers: integerOf(values, 'layers'),
+    heads: integerOf(values, 'heads'),
+    length: integerOf(values, 'length', 2),
+    batch: integerOf(values, 'batch'),
+    learningRate: numberOf(values, 'learning-rate'),
+    dtype: wordOf(values, 'dtype', ['float32', 'bfloat16']),
+    seed: integerOf(values, 'seed', 0),
   };
-  if (options.width % options.heads !== 0) {
+  const named = Object.entries(given).filter(([, value]) => value !== undefined);
+  return {
+    steps: steps ?? Number.POSITIVE_INFINITY,
+    seconds: numberOf(values, 'seconds') ?? (steps ? Number.POSITIVE_INFINITY : 120),
+    device: values.device ?? 'cpu',
+    save: values.save,
+    resume: values.resume,
+    out: values.out ?? 'report.html',
+    settings: Object.fromEntries(named),
+  };
+}
+
+/** What was asked for, the defaults elsewhere. */
+export function completeSettings(asked: Partial<Settings>): Settings {
+  const settings = { ...defaults, ...asked };
+  const { width, heads } = settings;
+  if (width % heads === 0) return settings;
+  throw new UsageError(`--width: expected a multiple of --heads (${heads}), got ${width}`);
+}
+
+/** A checkpoint's settings; whatever was asked for must agree with them. */
+export function resumedSettings(asked: Partial<Settings>, checkpoint: Settings): Settings {
+  for (const key of Object.keys(asked) as (keyof Settings)[]) {
+    if (asked[key] === checkpoint[key]) continue;
+    const option = key === 'learningRate' ? 'learning-rate' : key;
     throw new UsageError(
-      `--width: expected a multiple of --heads (${options.heads}), got ${options.width}`,
+      `--${option}: the checkpoint was made with ${checkpoint[key]}, got ${asked[key]}`,
     );
   }
-  return options;
+  return checkpoint;
 }
