@@ -69,8 +69,12 @@ inline void load_rows(const void* data, DType dtype, int64_t at, int64_t count, 
   }
 }
 template <class A>
-inline void store_rows(const A* from, int64_t count, void* data, DType dtype, int64_t at) {
-  if (std::is_same_v<A, double> && dtype == DType::f32) {
+inline void store_rows(const A* from, int64_t count, void* data, DType dtype, int64_t at, bool add) {
+  if (add) {
+    require(dtype == DType::f32, "logits: only a float32 dW is added to");
+    float* to = static_cast<float*>(data) + at;
+    for (int64_t i = 0; i < count; ++i) to[i] += static_cast<float>(from[i]);
+  } else if (std::is_same_v<A, double> && dtype == DType::f32) {
     for (int64_t i = 0; i < count; ++i)
       static_cast<float*>(data)[at + i] = static_cast<float>(from[i]);
   } else {
@@ -171,7 +175,7 @@ class LogitStream {
       slopes(wave, range);
       if (p_.dx) gradient_x(wave, range);
       if (p_.dw && !plan_.weight_sweep) {
-        gradient_weight(wave, range, p_.dw.data, p_.dw.dtype, wave.first > 0 || p_.add_to_dw);
+        gradient_weight(wave, range, p_.dw.data, p_.dw.dtype, wave.first > 0, p_.add_to_dw);
       }
     }
     if (p_.dx) with_storage<A>(p_.dx.dtype, [&](auto tag) { write_x(wave, tag); });
@@ -185,14 +189,6 @@ class LogitStream {
     for (int64_t column = 0; column < p_.V; column += plan_.sweep_range) {
       const Range range{column, std::min(p_.V, column + plan_.sweep_range)};
       const int64_t at = column * p_.D, elements = (range.end - column) * p_.D;
-      const auto part = [&](auto&& f) {
-        parallel_for(elements, 1 << 16, [&](int64_t begin, int64_t end) { f(begin, end - begin); });
-      };
-      if (p_.add_to_dw) {
-        part([&](int64_t i, int64_t count) {
-          load_rows(p_.dw.data, p_.dw.dtype, at + i, count, panel + i);
-        });
-      }
       for (int64_t first = 0; first < p_.n;) {
         Wave wave = cut(first);
         wave.lent = 0;
@@ -201,11 +197,11 @@ class LogitStream {
         logits(wave, range, false, true);
         terms_.prepare();
         slopes(wave, range, false);
-        gradient_weight(wave, range, panel - at, DTypeOf<A>::value, first > 0 || p_.add_to_dw);
+        gradient_weight(wave, range, panel - at, DTypeOf<A>::value, first > 0, false);
         first += wave.rows;
       }
-      part([&](int64_t i, int64_t count) {
-        store_rows(panel + i, count, p_.dw.data, p_.dw.dtype, at + i);
+      parallel_for(elements, 1 << 16, [&](int64_t begin, int64_t end) {
+        store_rows(panel + begin, end - begin, p_.dw.data, p_.dw.dtype, at + begin, p_.add_to_dw);
       });
     }
   }
@@ -400,8 +396,10 @@ class LogitStream {
     });
   }
 
-  // Rows of dW (`to`, of `dtype`, row 0 being column 0) = or += dzᵀ·x.
-  void gradient_weight(const Wave& wave, const Range& range, void* to, DType dtype, bool add) {
+  // Rows of dW (`to`, of `dtype`, row 0 being column 0) = dzᵀ·x; `carry`: the sum over rows goes on
+  // from there; `add`: it is added at the end.
+  void gradient_weight(const Wave& wave, const Range& range, void* to, DType dtype, bool carry,
+                       bool add) {
     int64_t rows = kWeightRows;  // divides kLogitBlock
     while (rows > kTileRows && rows * wave.padded > kWeightPart) rows /= 2;
     const int64_t units = (range.end - range.begin + rows - 1) / rows;
@@ -421,11 +419,11 @@ class LogitStream {
         const int64_t tiles = round_up(columns, kTileRows);
         std::fill_n(memory.data() + columns * stride, (tiles - columns) * stride, A{0});
         std::fill_n(sum, tiles * features_padded(), A{0});
-        for (int64_t i = 0; add && i < columns; ++i)
+        for (int64_t i = 0; carry && i < columns; ++i)
           load_rows(to, dtype, (column + i) * p_.D, p_.D, sum + i * features_padded());
         gradient_weight_block(wave, tiles, memory.data(), stride, sum);
         for (int64_t i = 0; i < columns; ++i)
-          store_rows(sum + i * features_padded(), p_.D, to, dtype, (column + i) * p_.D);
+          store_rows(sum + i * features_padded(), p_.D, to, dtype, (column + i) * p_.D, add);
       }
     });
   }

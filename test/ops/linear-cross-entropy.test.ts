@@ -55,10 +55,12 @@ const wide = find('130 x 48 x 4099');
 
 /** Loss and all gradients, as stored bits. */
 function results(c: Case, data: Data, dtype: FloatDType, extra: object = {}): ArrayBufferView[] {
-  const { inputs, loss, backward } = run(c, data, dtype, extra);
+  const { inputs, mainGrad, loss, backward } = run(c, data, dtype, extra);
   backward();
-  const gradients = Object.values(inputs).flatMap((t) => (t?.requiresGrad ? [gradOf(t)] : []));
-  return [loss, ...gradients].map(bits);
+  const { weight, ...others } = inputs;
+  const own = Object.values(mainGrad ? others : { ...others, weight });
+  const gradients = own.flatMap((t) => (t?.requiresGrad ? [gradOf(t)] : []));
+  return [loss, ...gradients, ...(mainGrad ? [mainGrad] : [])].map(bits);
 }
 
 describe.each(floatDTypes)('the same bits in %s', (dtype) => {

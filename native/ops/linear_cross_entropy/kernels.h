@@ -42,7 +42,8 @@ LogitPlan plan(const Stream& s, bool dx, bool dweight, bool dbias, bool adds) {
   shape.gradient_x = dx;
   shape.gradient_weight = dweight;
   shape.gradient = dx || dweight || dbias;
-  shape.weight_accumulates = dtype == DTypeOf<A>::value;
+  // What is there already is added to once, whatever the waves.
+  shape.weight_accumulates = dtype == DTypeOf<A>::value && !adds;
   return plan_logits(shape);
 }
 
