@@ -55,18 +55,19 @@ export function distance(actual: Numbers, expected: Numbers): number {
   return norm(Float64Array.from({ length: expected.length }, (_, i) => actual[i] - expected[i]));
 }
 
-/** Fails unless ‖actual - expected‖ <= tolerance·‖expected‖ (Frobenius). */
+/** Fails unless ‖actual - expected‖ <= tolerance·‖expected‖ + floor (Frobenius). */
 export function expectFrobenius(
   actual: Numbers,
   expected: Numbers,
   tolerance: number,
   what: string,
+  floor = 0,
 ): void {
   if (actual.length !== expected.length) {
     expect.fail(`${what}: ${actual.length} values, expected ${expected.length}`);
   }
   const error = distance(actual, expected);
-  const limit = tolerance * norm(expected);
+  const limit = tolerance * norm(expected) + floor;
   if (!(error <= limit)) {
     expect.fail(`${what}: error ${error} is above ${tolerance} of the norm ${norm(expected)}`);
   }
