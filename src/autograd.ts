@@ -310,7 +310,7 @@ function named(op: AnyDefinition, args: unknown[]): { t: Named; options: Named }
   for (let i = 0; i < inputs.length; i++) {
     const name = inputs[i];
     const value = args[i];
-    if (!(value instanceof Tensor)) checkOther(op, name, value);
+    if (!(value instanceof Tensor) || op.lists) checkOther(op, name, value);
     t[name] = value;
   }
   const options = (args[inputs.length] ?? {}) as Named;
