@@ -10,8 +10,8 @@ import type { Head } from './head.js';
 const tokens = 1024;
 
 export async function trainedHead(path: string): Promise<Head> {
-  const { x, weight, target, bias, settings } = await sp.loadSafetensors(path);
-  if (settings) return await demoHead(path);
+  const { x, weight, target, bias, ...others } = await sp.loadSafetensors(path);
+  if ('model.head' in others) return await demoHead(path);
   if (!x || !weight || !target) throw new Error(`${path}: expected tensors x, weight and target`);
   return { x: x.requiresGrad_(), weight: weight.requiresGrad_(), target, bias };
 }
@@ -21,10 +21,10 @@ async function demoHead(path: string): Promise<Head> {
   const { model, settings } = await loadCheckpoint(path, corpus, {});
   const rows = Math.ceil(tokens / settings.length);
   const batch = new TrainingBatches(corpus.heldOut, rows, settings.length, 1).at(0);
-  const { embedding, bias } = model.weights;
+  const { head, bias } = model.weights;
   return {
     x: sp.noGrad(() => model.features(batch)).requiresGrad_(),
-    weight: embedding,
+    weight: head,
     target: sp.tensor(batch.targets),
     bias: bias.detach(),
   };
