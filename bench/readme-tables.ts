@@ -3,7 +3,7 @@
 // Kernels that have changed since they were measured are named either way.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { quoted } from './harness/columns.js';
+import { tablesOf } from './harness/columns.js';
 import { type Measured, type Results, resultsFolder } from './harness/results.js';
 import { root, sourceHashes } from './harness/sources.js';
 import { markdown } from './harness/table.js';
@@ -19,11 +19,9 @@ function measured(op: string): Measured[] {
 }
 
 function table(op: string, { machine, peer, date, commit, rows }: Measured): string {
-  const columns = quoted(op, rows);
-  const heads = columns.map(({ head }) => head);
-  const cells = rows.map((row) => columns.map(({ cell }) => cell(row)));
+  const tables = tablesOf(op, 'readme', rows).map(({ heads, cells }) => markdown(heads, cells));
   const where = `${machine.cpu}, ${machine.threads} threads, ${machine.isa}, Node ${machine.node}`;
-  return `${markdown(heads, cells)}\n\n${where}, ${peer}; ${date}, commit ${commit}.`;
+  return `${tables.join('\n\n')}\n\n${where}, ${peer}; ${date}, commit ${commit}.`;
 }
 
 function stale({ sources }: Measured): string[] {

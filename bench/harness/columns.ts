@@ -57,14 +57,18 @@ const linearTimes = [
   extra('ofFloat32', 'of float32 time', times),
 ];
 const linearMemory = [
-  extra('peakBytes', 'peak extra', megabytes),
   extra('gradientBytes', 'gradients', megabytes),
-  extra('torchBytes', 'torch', megabytes),
+  extra('peakBytes', 'peak extra', megabytes),
+  extra('torchBytes', 'linear + CE', megabytes),
   extra('torchLceBytes', 'torch LCE', megabytes),
+];
+const linearErrors = [
   extra('errorDx', 'error dx', scientific),
-  extra('torchErrorDx', 'torch', scientific),
+  extra('torchErrorDx', 'linear + CE', scientific),
+  extra('torchLceErrorDx', 'torch LCE', scientific),
   extra('errorDweight', 'error dW', scientific),
-  extra('torchErrorDweight', 'torch', scientific),
+  extra('torchErrorDweight', 'linear + CE', scientific),
+  extra('torchLceErrorDweight', 'torch LCE', scientific),
 ];
 const filter = [
   extra('kept', 'kept', percent),
@@ -73,67 +77,80 @@ const filter = [
   extra('trueErrorWeight', 'true error dW', scientific),
   extra('boundWeight', 'bound dW', scientific),
 ];
-const timing = [dtype, way, ms, min, spread, rounds];
+const timing = [ms, min, spread, rounds];
 
-const tables: Record<string, { terminal: Column[]; readme: Column[] }> = {
+/** An op's tables, one under the other: each repeats the columns that say which row it is. */
+interface Tables {
+  terminal: Column[][];
+  readme: Column[][];
+}
+
+const logitsCase = [caseName('N × V'), dtype, way];
+const headCase = [caseName('N, D, V'), dtype, way];
+const smallCase = [caseName('case'), dtype, way];
+
+const tables: Record<string, Tables> = {
   'cross-entropy': {
-    terminal: [caseName('N × V'), ...timing, rate('GB/s'), ...crossEntropy],
-    readme: [caseName('N × V'), dtype, way, ms, ...crossEntropy],
+    terminal: [[...logitsCase, ...timing, rate('GB/s'), ...crossEntropy]],
+    readme: [[...logitsCase, ms, ...crossEntropy]],
   },
   'linear-cross-entropy': {
     terminal: [
-      caseName('N, D, V'),
-      ...timing,
-      rate('GFLOP/s'),
-      ...linearTimes,
-      ...linearMemory,
-      ...filter,
+      [...headCase, ...timing, rate('GFLOP/s'), ...linearTimes],
+      [...headCase, ...linearMemory],
+      [...headCase, ...linearErrors],
+      [...headCase, ...filter],
     ],
     readme: [
-      caseName('N, D, V'),
-      dtype,
-      way,
-      ms,
-      rate('GFLOP/s'),
-      ...linearTimes,
-      ...linearMemory,
-      ...filter,
+      [...headCase, ms, rate('GFLOP/s'), ...linearTimes],
+      [...headCase, ...linearMemory],
+      [...headCase, ...linearErrors],
+      [...headCase, ms, ...filter],
     ],
   },
   'small-ops': {
     terminal: [
-      caseName('case'),
-      ...timing,
-      extra('microseconds', 'µs an op'),
-      extra('minMicroseconds', 'min'),
-      extra('goalMicroseconds', 'goal'),
-      rate('GFLOP/s'),
-      floor('of FMA peak'),
-      peerMs('torch', 'torch ms'),
-      versus('torch', 'vs torch'),
+      [
+        ...smallCase,
+        ...timing,
+        extra('microseconds', 'µs an op'),
+        extra('minMicroseconds', 'min'),
+        extra('goalMicroseconds', 'goal'),
+        rate('GFLOP/s'),
+        floor('of FMA peak'),
+        peerMs('torch', 'torch ms'),
+        versus('torch', 'vs torch'),
+      ],
     ],
     readme: [
-      caseName('case'),
-      dtype,
-      way,
-      extra('microseconds', 'µs an op'),
-      rate('GFLOP/s'),
-      floor('of FMA peak'),
-      versus('torch', 'vs torch'),
+      [
+        ...smallCase,
+        extra('microseconds', 'µs an op'),
+        rate('GFLOP/s'),
+        floor('of FMA peak'),
+        versus('torch', 'vs torch'),
+      ],
     ],
   },
 };
 
-function shown(columns: Column[], rows: Row[]): Column[] {
-  return columns.filter(({ cell }) =>
-    rows.some((row) => cell(row) !== '' && cell(row) !== undefined),
-  );
+export interface Table {
+  heads: string[];
+  cells: Cell[][];
 }
 
-export function printed(op: string, rows: Row[]): Column[] {
-  return shown(tables[op]?.terminal ?? [], rows);
-}
-
-export function quoted(op: string, rows: Row[]): Column[] {
-  return shown(tables[op]?.readme ?? [], rows);
+/** The tables of an op's rows, without columns that are empty and rows that say nothing. */
+export function tablesOf(op: string, place: keyof Tables, rows: Row[]): Table[] {
+  return (tables[op]?.[place] ?? []).flatMap((columns) => {
+    const filled = (row: Row, { cell }: Column) => cell(row) !== '' && cell(row) !== undefined;
+    const naming = new Set([...logitsCase, ...headCase, ...smallCase]);
+    const telling = columns.filter(
+      (column) => !naming.has(column) && rows.some((row) => filled(row, column)),
+    );
+    const told = rows.filter((row) => telling.some((column) => filled(row, column)));
+    const shown = columns.filter((column) => naming.has(column) || telling.includes(column));
+    if (told.length === 0) return [];
+    const cells = told.map((row) => shown.map(({ cell }) => cell(row)));
+    return [{ heads: shown.map(({ head }) => head), cells }];
+  });
 }

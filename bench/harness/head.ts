@@ -1,4 +1,3 @@
-// @ts-nocheck until the operations are exported
 // Inputs of the logit-free losses, as PyTorch's side makes them, and one training step on them.
 import * as sp from '../../src/index.js';
 import { classes, normal } from './data.js';
@@ -8,10 +7,10 @@ export type Float = 'float32' | 'bfloat16';
 export type Shape = [n: number, d: number, v: number];
 
 export interface Head {
-  x: sp.Tensor;
-  weight: sp.Tensor;
-  target: sp.Tensor;
-  bias?: sp.Tensor;
+  x: sp.Tensor<sp.FloatDType>;
+  weight: sp.Tensor<sp.FloatDType>;
+  target: sp.Tensor<sp.IndexDType>;
+  bias?: sp.Tensor<sp.FloatDType>;
 }
 
 export function makeHead([n, d, v]: Shape, dtype: Float, seed: number): Head {

@@ -1,5 +1,5 @@
 // Prints the resident bytes that one training step adds at its peak, gradients included:
-// node memory-probe.js <N> <D> <V> <dtype> <threads>. A process of its own, because memory that an
+// node --expose-gc memory-probe.js <N> <D> <V> <dtype> <threads>. A process of its own, because memory that an
 // earlier step left for reuse would hide what a step needs.
 import * as sp from '../../src/index.js';
 import { type Float, lossAndGradients, makeHead } from './head.js';
@@ -11,6 +11,7 @@ const float = dtype as Float;
 // A small step first: the pool's threads and the loaded code are not the step's.
 lossAndGradients(makeHead([32, 32, 64], float, 1)).dispose();
 const head = makeHead([Number(n), Number(d), Number(v)], float, 1);
+// What made the inputs must be gone: its pages would be used again and not be counted.
+sp.releaseRecycled();
 globalThis.gc?.();
-const bytes = peakExtraBytes(() => lossAndGradients(head).dispose());
-console.log(bytes ?? Number.NaN);
+console.log(peakExtraBytes(() => lossAndGradients(head).dispose()) ?? 0);

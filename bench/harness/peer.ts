@@ -64,8 +64,8 @@ export class Peer {
 
   async setup(kind: string, args: Record<string, unknown>): Promise<PeerCase> {
     const id = `${kind} ${JSON.stringify(args)}`;
-    await this.ask({ cmd: 'setup', id, kind, args });
-    return new PeerCase(this, id);
+    const { ways } = await this.ask<{ ways: string[] }>({ cmd: 'setup', id, kind, args });
+    return new PeerCase(this, id, ways);
   }
 
   stop() {
@@ -78,6 +78,8 @@ export class PeerCase {
   constructor(
     private readonly peer: Peer,
     private readonly id: string,
+    /** What this PyTorch can do. */
+    readonly ways: string[],
   ) {}
 
   contender(way: string, name: string, once = false): Contender {
@@ -91,6 +93,11 @@ export class PeerCase {
   /** Finds PyTorch's fastest chunking for this case and keeps it. */
   async tune(): Promise<string> {
     return (await this.peer.ask<{ options: string }>({ cmd: 'tune', id: this.id })).options;
+  }
+
+  /** Takes the chunking that `tune` found in another process. */
+  async use(options: string) {
+    await this.peer.ask({ cmd: 'use', id: this.id, options });
   }
 
   async memory(way: string): Promise<number | undefined> {

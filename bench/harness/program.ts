@@ -2,7 +2,7 @@
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import * as sp from '../../src/index.js';
-import { printed } from './columns.js';
+import { tablesOf } from './columns.js';
 import { type Machine, machine } from './machine.js';
 import { Peer } from './peer.js';
 import { type Row, save } from './results.js';
@@ -106,13 +106,8 @@ export async function runBench(bench: Bench): Promise<void> {
     peer?.stop();
     hugePeer?.stop();
   }
-  const columns = printed(bench.op, rows);
-  console.log(
-    aligned(
-      columns.map(({ head }) => head),
-      rows.map((row) => columns.map(({ cell }) => cell(row))),
-    ),
-  );
+  for (const { heads, cells } of tablesOf(bench.op, 'terminal', rows))
+    console.log(`\n${aligned(heads, cells)}`);
   for (const { notes } of rows) if (notes) console.log(notes);
   if (values.save && (values.only || !peer))
     console.log('not saved: --only, or no peer to compare with');

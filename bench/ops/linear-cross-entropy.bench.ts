@@ -24,6 +24,8 @@ const shapes: Shape[] = [
 ];
 const seed = 1;
 const way = 'forward + gradient';
+const fused = 'linearCrossEntropy'; // PyTorch's ways, by their names in torch_peer.py
+const unfused = 'linear+crossEntropy';
 const flops = ([n, d, v]: Shape) => 6 * n * d * v;
 const gradientBytes = ([n, d, v]: Shape, dtype: Float) =>
   (n + v) * d * (dtype === 'float32' ? 4 : 2);
@@ -50,8 +52,8 @@ async function* measure(run: Run): AsyncGenerator<Row> {
     const float32 = await run.peer?.setup('linearCrossEntropy', { ...args, dtype: 'float32' });
     const bfloat16 = await run.peer?.setup('linearCrossEntropy', { ...args, dtype: 'bfloat16' });
     const huge = await run.hugePeer?.setup('linearCrossEntropy', { ...args, dtype: 'float32' });
-    await huge?.tune();
-    const tuned = { float32: await float32?.tune(), bfloat16: await bfloat16?.tune() };
+    const tuned = { float32: await tune(float32), bfloat16: await tune(bfloat16) };
+    if (tuned.float32) await huge?.use(tuned.float32);
     const samples = await interleave(
       [
         contender('float32', ours.float32),
@@ -66,7 +68,8 @@ async function* measure(run: Run): AsyncGenerator<Row> {
       const row = rowOf(shape, dtype, samples);
       if (tuned[dtype]) row.notes = `torch LCE at ${name}, ${dtype}: fastest with ${tuned[dtype]}`;
       row.extra.gradientBytes = gradientBytes(shape, dtype);
-      row.extra.peakBytes = peakBytes(shape, dtype, run.machine.threads);
+      const bytes = peakBytes(shape, dtype, run.machine.threads);
+      if (bytes) row.extra.peakBytes = bytes;
       await peerMemoryAndErrors(row, dtype, ours[dtype][0], peer);
       yield row;
     }
@@ -79,21 +82,23 @@ async function* measure(run: Run): AsyncGenerator<Row> {
   if (run.weights) yield* filtered(run, run.weights);
 }
 
-const fused = 'linearCrossEntropy';
-const unfused = 'linear+crossEntropy';
-
 /** PyTorch's ways; in bfloat16 those through emulated products take 7 to 30 s and run once. */
 function peerWays(run: Run, float32?: PeerCase, huge?: PeerCase, bfloat16?: PeerCase): Contender[] {
-  const ways: Contender[] = [];
-  for (const way of [fused, unfused, 'products'])
-    if (float32) ways.push(float32.contender(way, `float32 ${way}`));
-  for (const way of [fused, unfused])
-    if (huge) ways.push(huge.contender(way, `float32 huge ${way}`));
-  if (bfloat16) ways.push(bfloat16.contender(fused, `bfloat16 ${fused}`));
-  if (bfloat16 && run.slow)
-    for (const way of [unfused, `${fused} auto`])
-      ways.push(bfloat16.contender(way, `bfloat16 ${way}`, true));
-  return ways;
+  const turns = (prefix: string, peer: PeerCase | undefined, ways: string[], once = false) =>
+    ways
+      .filter((way) => peer?.ways.includes(way))
+      .map((way) => peer!.contender(way, `${prefix} ${way}`, once));
+  return [
+    ...turns('float32', float32, [fused, unfused, 'products']),
+    ...turns('float32 huge', huge, [fused, unfused]),
+    ...turns('bfloat16', bfloat16, [fused]),
+    ...(run.slow ? turns('bfloat16', bfloat16, [unfused, `${fused} auto`], true) : []),
+  ];
+}
+
+/** PyTorch's fastest chunking of its fused loss, where it has that loss. */
+async function tune(peer?: PeerCase): Promise<string | undefined> {
+  return peer?.ways.includes(fused) ? await peer.tune() : undefined;
 }
 
 function rowOf(shape: Shape, dtype: Float, samples: Map<string, Sample>): Row {
@@ -117,9 +122,10 @@ function rowOf(shape: Shape, dtype: Float, samples: Map<string, Sample>): Row {
   };
 }
 
+/** 0 where the system does not tell. */
 function peakBytes(shape: Shape, dtype: Float, threads: number): number {
   const program = fileURLToPath(new URL('../harness/memory-probe.js', import.meta.url));
-  const args = [program, ...shape.map(String), dtype, String(threads)];
+  const args = ['--expose-gc', program, ...shape.map(String), dtype, String(threads)];
   return Number(execFileSync(process.execPath, args, { encoding: 'utf8' }));
 }
 
@@ -132,17 +138,21 @@ async function peerMemoryAndErrors(row: Row, dtype: Float, head: Head, peer?: Pe
     writeFileSync(files.dx, (await head.x.grad!.data()) as Float32Array);
     writeFileSync(files.dweight, (await head.weight.grad!.data()) as Float32Array);
     dropGradients(head.x, head.weight);
-    const errors = await peer.errors({ way: 'linearCrossEntropy', files });
-    row.extra.errorDx = errors.dx;
-    row.extra.errorDweight = errors.dweight;
-    row.extra.torchErrorDx = errors.peerDx;
-    row.extra.torchErrorDweight = errors.peerDweight;
+    const { dx, dweight } = await peer.errors({ files });
+    row.extra.errorDx = dx;
+    row.extra.errorDweight = dweight;
   } finally {
     rmSync(folder, { recursive: true });
   }
-  row.extra.torchLceBytes = (await peer.memory('linearCrossEntropy')) ?? Number.NaN;
-  if (dtype === 'float32')
-    row.extra.torchBytes = (await peer.memory('linear+crossEntropy')) ?? Number.NaN;
+  const ways = dtype === 'float32' ? [unfused, fused] : [fused];
+  for (const way of ways.filter((way) => peer.ways.includes(way))) {
+    const prefix = way === fused ? 'torchLce' : 'torch';
+    const bytes = await peer.memory(way);
+    if (bytes !== undefined) row.extra[`${prefix}Bytes`] = bytes;
+    const { peerDx, peerDweight } = await peer.errors({ way });
+    row.extra[`${prefix}ErrorDx`] = peerDx;
+    row.extra[`${prefix}ErrorDweight`] = peerDweight;
+  }
 }
 
 /** Filter modes on a trained head: time, kept share, true error and the reported bound. */
