@@ -1,7 +1,15 @@
 // The public names. One line per operation, no logic.
 import './methods.js';
 
-export type { ForwardResult, Gradients, Needs, Op, OpDefinition, RawOp } from './autograd.js';
+export type {
+  ForwardResult,
+  Gradients,
+  Needs,
+  Op,
+  OpDefinition,
+  RawOp,
+  RawOps,
+} from './autograd.js';
 export { defineOp, noGrad, raw } from './autograd.js';
 export type { BackwardOptions, GradOptions } from './backward.js';
 export { grad } from './backward.js';
@@ -24,11 +32,14 @@ export { gradcheck } from './gradcheck.js';
 export { loadNpy, saveNpy } from './io/npy.js';
 export type { SafetensorsOptions } from './io/safetensors.js';
 export { loadSafetensors, loadSafetensorsMetadata, saveSafetensors } from './io/safetensors.js';
+export type { LinearOptions, ScoredOptions } from './linear-logits.js';
 export type { Epilogue, LogitOptions, LossOptions, LossReduction } from './loss-options.js';
 export { OutOfMemoryError } from './native.js';
-export type { Activation, GeluOptions } from './ops/activation.js';
-export { gelu, relu, sigmoid, silu, softplus, tanh } from './ops/activation.js';
+export type { Activation, DropoutOptions, GeluOptions } from './ops/activation.js';
+export { dropout, gelu, relu, sigmoid, silu, softplus, tanh } from './ops/activation.js';
 export { clone, to } from './ops/cast.js';
+export type { CrossEntropyOptions } from './ops/cross-entropy.js';
+export { crossEntropy } from './ops/cross-entropy.js';
 export type { Binary, ClampOptions, Comparison, Unary, UnaryTest } from './ops/elementwise.js';
 export {
   abs,
@@ -73,6 +84,19 @@ export {
 export { concat, split, stack } from './ops/join.js';
 export type { LinearCrossEntropyOptions } from './ops/linear-cross-entropy.js';
 export { linearCrossEntropy } from './ops/linear-cross-entropy.js';
+export type {
+  BackwardShardOptions,
+  LinearLogprobsOptions,
+  Logprobs,
+  Partials,
+  PartialsOptions,
+} from './ops/linear-logprobs.js';
+export {
+  linearArgmax,
+  linearCrossEntropyPartials,
+  linearLogprobs,
+  mergePartials,
+} from './ops/linear-logprobs.js';
 export type { MatmulOptions } from './ops/matmul.js';
 export { matmul } from './ops/matmul.js';
 export type { LayerNormOptions, Normalization, RmsNormOptions } from './ops/norm.js';

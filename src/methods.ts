@@ -3,7 +3,17 @@
 import { type BackwardOptions, backward, backwardAsync } from './backward.js';
 import type { Device } from './device.js';
 import type { DType, FloatDType, IndexDType } from './dtype.js';
-import { type GeluOptions, gelu, relu, sigmoid, silu, softplus, tanh } from './ops/activation.js';
+import {
+  type DropoutOptions,
+  dropout,
+  type GeluOptions,
+  gelu,
+  relu,
+  sigmoid,
+  silu,
+  softplus,
+  tanh,
+} from './ops/activation.js';
 import { clone, to } from './ops/cast.js';
 import {
   abs,
@@ -150,6 +160,7 @@ declare module './tensor.js' {
     sigmoid(): Tensor<D, S>;
     tanh(): Tensor<D, S>;
     softplus(): Tensor<D, S>;
+    dropout(options?: DropoutOptions): Tensor<D, S>;
     isNaN(): Tensor<'bool', S>;
     logicalNot(): Tensor<'bool', S>;
     add(b: number): Tensor<D, S>;
@@ -197,6 +208,7 @@ declare module './tensor.js' {
 
 attach({ neg, abs, sign, sqrt, rsqrt, exp, log, log1p, sin, cos, clamp, isNaN: isNan, logicalNot });
 attach({ add, sub, mul, div, pow, maximum, minimum, logicalAnd, logicalOr });
-attach({ eq, ne, lt, le, gt, ge, relu, gelu, silu, sigmoid, tanh, softplus });
+attach({ eq, ne, lt, le, gt, ge, relu, gelu, silu, sigmoid, tanh });
+attach({ softplus, dropout });
 attach({ sum, mean, var: variance, std, max, min, argmax, argmin, logsumexp });
 attach({ norm, normalize, softmax, logSoftmax });

@@ -1,10 +1,12 @@
 // Activation functions, element by element. float16 and bfloat16 are computed in float32.
 import { defineOp, type RawOp } from '../autograd.js';
 import type { DType, FloatDType } from '../dtype.js';
-import { expectDType, expectOneOf } from '../expect.js';
+import { expectBoolean, expectDType, expectNumber, expectOneOf } from '../expect.js';
+import { takeBlocks } from '../generator.js';
+import { launchAt, native } from '../native.js';
 import { binary, fn, unary } from '../pointwise.js';
 import type { Shape } from '../shape.js';
-import type { Tensor } from '../tensor.js';
+import { empty, type Tensor } from '../tensor.js';
 
 /** An activation with options O; the result has the dtype and shape of x. */
 export interface Activation<O extends object = Record<never, never>> {
@@ -65,3 +67,53 @@ export const gelu: Activation<GeluOptions> = defineOp({
     x: binary(isTanh ? fn.geluTanhGradient : fn.geluGradient, g, x, g.shape, g.dtype),
   }),
 }) as unknown as Activation<GeluOptions>;
+
+export interface DropoutOptions {
+  /** Probability that an element becomes 0. Default 0.5. */
+  p?: number;
+  /** False returns x unchanged. Default true. */
+  training?: boolean;
+}
+
+interface Draw {
+  seed: number;
+  offset: number;
+}
+
+const dropoutKernel = native.dropout;
+
+function dropped(x: Tensor, p: number, { seed, offset }: Draw): Tensor {
+  const out = empty(x.shape, x.dtype);
+  launchAt(dropoutKernel, [x.raw, out.raw, p, seed, offset]);
+  return out;
+}
+
+const dropoutOp = defineOp({
+  name: 'dropout',
+  builtin: true,
+  inputs: ['x'],
+  options: ['p', 'training'],
+  check({ x }, { p = 0.5 }: DropoutOptions) {
+    expectDType('dropout', 'x', x, floats);
+    expectNumber('dropout', 'p', p, { min: 0, max: 1 });
+  },
+  forward({ x }, { p = 0.5 }: DropoutOptions) {
+    const draw = takeBlocks(Math.ceil(x.size / 4));
+    return { output: dropped(x, p, draw), saved: { p, draw } };
+  },
+  // The mask is drawn again instead of being kept.
+  backward: ({ p, draw }, g) => ({ x: dropped(g, p, draw) }),
+}) as unknown as Activation<DropoutOptions>;
+
+/**
+ * Each element is 0 with probability p, else divided by 1 - p. Which ones depends on `manualSeed`
+ * and the draws before, on no thread or device.
+ */
+export const dropout: Activation<DropoutOptions> = Object.assign(
+  <D extends DType, S extends Shape>(x: Tensor<D, S>, options: DropoutOptions = {}) => {
+    const { training = true } = options ?? {};
+    expectBoolean('dropout', 'training', training);
+    return training ? dropoutOp(x, options) : x;
+  },
+  { async: dropoutOp.async, raw: dropoutOp.raw },
+);

@@ -20,6 +20,9 @@ void bind(node::Module& m) {
        SP_FIELD(Ternary, shape), SP_FIELD(Ternary, a_shape), SP_FIELD(Ternary, b_shape),
        SP_FIELD(Ternary, c_shape)});
   m.def<Accumulate, accumulate>("accumulate", {SP_FIELD(Accumulate, out), SP_FIELD(Accumulate, a)});
+  m.def<Dropout, dropout>("dropout",
+                          {SP_FIELD(Dropout, a), SP_FIELD(Dropout, out), SP_FIELD(Dropout, p),
+                           SP_FIELD(Dropout, seed), SP_FIELD(Dropout, offset)});
 }
 
 }  // namespace surprisal::elementwise

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "core/philox.h"
+
 #define SURPRISAL_BODY "ops/elementwise/kernels.h"
 #include "cpu/foreach_target.h"
 
@@ -44,6 +46,11 @@ void ternary(const Ternary& op) {
 void accumulate(const Accumulate& op) {
   require(op.a && op.a.size == op.out.size, "accumulate: sizes differ");
   run({Function::add, 2, {op.out, op.a}, op.out, 0, 0, nullptr, {}});
+}
+
+void dropout(const Dropout& op) {
+  require(op.a && op.a.size == op.out.size && op.a.dtype == op.out.dtype, "dropout: sizes differ");
+  SURPRISAL_DISPATCH(elementwise::dropout, op);
 }
 
 }  // namespace surprisal::elementwise

@@ -7,6 +7,7 @@
 namespace elementwise {
 
 using ::surprisal::elementwise::Call;
+using ::surprisal::elementwise::Dropout;
 using ::surprisal::elementwise::Function;
 
 #include "ops/elementwise/functions.h"
@@ -177,6 +178,30 @@ inline void run(const Call& call) {
     default:
       return run_as<int64_t>(call);
   }
+}
+
+template <class C>
+void dropout_as(const Dropout& op) {
+  const int64_t n = op.out.size;
+  const float p = static_cast<float>(op.p);
+  const C scale = static_cast<C>(op.p < 1 ? 1 / (1 - op.p) : 0);
+  parallel_for((n + kBlock - 1) / kBlock, kParallelBlocks / 4, [&](int64_t first, int64_t last) {
+    alignas(64) C block[kBlock];
+    for (int64_t begin = first * kBlock; begin < std::min(n, last * kBlock); begin += kBlock) {
+      const int64_t count = std::min(kBlock, n - begin);
+      load_block(op.a.dtype, op.a.data, begin, count, block);
+      for (int64_t i = 0; i < count; i += 4) {
+        const PhiloxBlock random = philox(op.seed, op.offset + (begin + i) / 4);
+        for (int64_t k = i; k < std::min(count, i + 4); ++k)
+          block[k] = uniform(random.word[k - i]) >= p ? block[k] * scale : C(0);
+      }
+      store_block(op.out.dtype, block, count, op.out.data, begin);
+    }
+  });
+}
+
+inline void dropout(const Dropout& op) {
+  op.out.dtype == DType::f64 ? dropout_as<double>(op) : dropout_as<float>(op);
 }
 
 }  // namespace elementwise

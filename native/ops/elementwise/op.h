@@ -98,6 +98,14 @@ struct Accumulate {  // out += a
   View out, a;
 };
 
+// out[i] = a[i]/(1 - p) where element i is kept, else 0. It is kept if word i % 4 of Philox block
+// offset + i/4, as a uniform number, is at least p: the gradient is the same function of g.
+struct Dropout {
+  View a, out;
+  double p = 0;
+  int64_t seed = 0, offset = 0;
+};
+
 // What the structs above become: one call of the engine in kernels.h.
 struct Call {
   Function function;
@@ -113,5 +121,6 @@ void unary(const Unary& op);
 void binary(const Binary& op);
 void ternary(const Ternary& op);
 void accumulate(const Accumulate& op);
+void dropout(const Dropout& op);
 
 }  // namespace surprisal::elementwise

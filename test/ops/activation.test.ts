@@ -1,0 +1,54 @@
+// dropout; the other activations are elementwise functions and tested with them.
+import { describe, expect, test } from 'vitest';
+import * as sp from '../../src/index.js';
+import { expectSameBits, expectWithin } from '../harness/compare.js';
+import { refuser } from '../harness/refusal.js';
+import { bits, gradOf, read } from '../harness/tensors.js';
+
+describe('dropout', () => {
+  test.each(['float32', 'float64', 'float16', 'bfloat16'] as const)(
+    'kept elements, %s',
+    (dtype) => {
+      sp.manualSeed(1);
+      const n = 40_003;
+      const y = sp.dropout(sp.ones([n], { dtype }), { p: 0.25 });
+      const kept = sp.full([1], 1 / 0.75, { dtype }).item();
+      const values = Array.from(y.dataSync());
+      expect(new Set(values)).toEqual(new Set([0, kept]));
+      // Six standard deviations of a binomial count.
+      const zeros = values.filter((v) => v === 0).length;
+      expect(Math.abs(zeros - n / 4)).toBeLessThan(6 * Math.sqrt((n * 3) / 16));
+    },
+  );
+
+  test('the gradient has the same mask; each call another', () => {
+    const x = sp.randn([1000], { requiresGrad: true });
+    const [a, b] = [x.dropout({ p: 0.4 }), x.dropout({ p: 0.4 })];
+    expect(a.ne(b).sum().item()).not.toBe(0n);
+    a.sum().backward();
+    expectWithin(read(gradOf(x as never).mul(x) as never), read(a as never), () => 0, 'mask');
+  });
+
+  test('seed, threads, p of 0 and 1, evaluation', () => {
+    const x = sp.randn([40_003]);
+    const before = sp.getThreads();
+    const [one, three] = [1, 3].map((threads) => {
+      sp.setThreads(threads);
+      sp.manualSeed(7);
+      return x.dropout();
+    });
+    sp.setThreads(before);
+    expectSameBits(bits(three as never), bits(one as never), 'threads');
+    expectSameBits(bits(x.dropout({ p: 0 }) as never), bits(x as never), 'p = 0');
+    expect(x.dropout({ p: 1 }).ne(0).sum().item()).toBe(0n);
+    expect(x.dropout({ training: false })).toBe(x);
+  });
+
+  test('refusals', () => {
+    const no = refuser('dropout');
+    no(() => sp.dropout(sp.ones([2]), { p: 1.5 }), 'ERR_INVALID_VALUE', 'p', '1.5');
+    no(() => sp.dropout(sp.ones([2], { dtype: 'int32' })), 'ERR_DTYPE', 'int32');
+    no(() => sp.dropout(sp.ones([2]), { rate: 1 } as never), 'ERR_UNKNOWN_OPTION', "'rate'");
+    no(() => sp.dropout(sp.ones([2]), { training: 0 as never }), 'ERR_INVALID_TYPE', 'training');
+  });
+});
