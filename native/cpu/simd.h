@@ -154,6 +154,35 @@ inline void store_narrow(Float16* p, F32 v) {
 #endif
 }
 
+// Stores that bypass the cache, to addresses aligned to what they write; on targets without them,
+// plain ones. They become visible to other threads at the next stream_fence.
+#if defined(SURPRISAL_TARGET_AVX2)
+inline void stream_narrow(float* p, F32 v) { _mm256_stream_ps(p, v); }
+inline void stream_narrow(double* p, F64 v) { _mm256_stream_pd(p, v); }
+inline void stream_narrow(BFloat16* p, F32 v) {
+  _mm_stream_si128(reinterpret_cast<__m128i*>(p), narrow_bfloat16(v));
+}
+inline void stream_narrow(Float16* p, F32 v) {
+  _mm_stream_si128(reinterpret_cast<__m128i*>(p),
+                   _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+#elif defined(__x86_64__)
+inline void stream_narrow(float* p, F32 v) { _mm_stream_ps(p, v); }
+inline void stream_narrow(double* p, F64 v) { _mm_stream_pd(p, v); }
+inline void stream_narrow(BFloat16* p, F32 v) { store_narrow(p, v); }
+inline void stream_narrow(Float16* p, F32 v) { store_narrow(p, v); }
+#else
+template <class T, class V>
+inline void stream_narrow(T* p, V v) {
+  store_narrow(p, v);
+}
+#endif
+inline void stream_fence() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
 // The first `count` < kLanes elements; the other lanes are `fill`.
 template <class T>
 inline vector_t<accumulator_t<T>> load_wide_part(const T* p, int64_t count, accumulator_t<T> fill) {
@@ -203,10 +232,10 @@ inline F64 exp(F64 x) {
 }
 
 // e^d for d <= 0, as softmax needs it: relative error 1.5e-7 near 0 and 4e-7 at most (float64:
-// 2e-16), exactly 1 at 0, exactly 0
-// below -87.7 (-708.7). 2^n is built by a shift alone, for the sum in `shifted` carries
-// the exponent's bias; a NaN passes. Less than half the time of exp.
-inline F32 exp_nonpositive(F32 d) {
+// 2e-16), exactly 1 at 0, exactly 0 below -87.7 (-708.7). 2^n is built by a shift alone, for the
+// sum in `shifted` carries the exponent's bias; a NaN passes. Less than half the time of exp, if
+// inlined, for which compilers think it too long.
+__attribute__((always_inline)) inline F32 exp_nonpositive(F32 d) {
   const F32 x = max(splat(-88.0f), d);
   const F32 magic = splat(12582912.0f + 127.0f);
   const F32 shifted = fma(x, splat(1.44269504088896341f), magic);
@@ -222,7 +251,7 @@ inline F32 exp_nonpositive(F32 d) {
   const F32 p = fma(fma(high, square, middle), square, r + 1.0f);
   return p * reinterpret_cast<F32>(reinterpret_cast<I32>(shifted) << 23);
 }
-inline F64 exp_nonpositive(F64 d) {
+__attribute__((always_inline)) inline F64 exp_nonpositive(F64 d) {
   const F64 x = max(splat(-709.0), d);
   const F64 magic = splat(0x1.8p52 + 1023.0);
   const F64 shifted = fma(x, splat(1.44269504088896340736), magic);

@@ -6,6 +6,10 @@
 
 #include "core/check.h"
 
+#if defined(__unix__)
+#include <unistd.h>
+#endif
+
 namespace surprisal {
 namespace {
 
@@ -36,5 +40,13 @@ CpuTarget cpu_target() {
 }
 const char* cpu_target_name() { return cpu_target() == CpuTarget::avx2 ? "avx2" : "base"; }
 const char* cpu_targets_available() { return has_avx2() ? "base avx2" : "base"; }
+
+int64_t last_level_cache_bytes() {
+#if defined(_SC_LEVEL3_CACHE_SIZE)
+  static const int64_t bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  if (bytes > 0) return bytes;
+#endif
+  return int64_t{32} << 20;
+}
 
 }  // namespace surprisal

@@ -1,6 +1,7 @@
 // Which instruction set the CPU kernels run on: the best one the machine has, or the one that
 // SURPRISAL_CPU names (base, avx2) when the process starts.
 #pragma once
+#include <cstdint>
 
 namespace surprisal {
 
@@ -10,6 +11,8 @@ CpuTarget cpu_target();
 const char* cpu_target_name();
 // Names of the targets this machine can run, best last, separated by spaces.
 const char* cpu_targets_available();
+// Where results larger than this go, streaming stores pay. A constant where it is not known.
+int64_t last_level_cache_bytes();
 
 }  // namespace surprisal
 

@@ -4,6 +4,7 @@
 
 #define SURPRISAL_OPERATIONS(X) \
   X(cast)                       \
+  X(cross_entropy)              \
   X(elementwise)                \
   X(indexing)                   \
   X(linear_cross_entropy)       \
