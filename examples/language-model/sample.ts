@@ -1,10 +1,11 @@
-// A sentence in the model's words: tokens drawn one by one from softmax(z / temperature).
+// A sentence or two in the model's words: tokens drawn one by one from softmax(z / temperature).
 import { textOf, tokensOf } from './data.js';
 import type { LanguageModel } from './model.js';
 import { Random } from './random.js';
 
 const temperature = 0.7;
 const mostTokens = 60;
+const fewestCharacters = 50;
 
 function drawn(logits: Float32Array, random: Random): number {
   const max = logits.reduce((a, b) => Math.max(a, b));
@@ -17,15 +18,14 @@ function drawn(logits: Float32Array, random: Random): number {
   return token < 0 ? logits.indexOf(max) : token; // rounding may leave a little over
 }
 
-/** Continues `start` to the end of its sentence. */
+/** Continues `start` to the end of a sentence, past ends that come too soon to tell anything. */
 export function sentence(model: LanguageModel, start: string, seed: number): string {
   const random = new Random(seed, mostTokens);
   const tokens = tokensOf(start);
   for (let i = 0; i < mostTokens; i++) {
     tokens.push(drawn(model.logitsAfter(tokens), random));
-    const text = textOf(tokens);
-    const end = text.slice(start.length).search(/[.!?](?=["”’\s]|$)|\n/);
-    if (end >= 0) return text.slice(0, start.length + end + 1).trim();
+    const text = textOf(tokens).replace(/\s+/g, ' ');
+    if (text.length >= fewestCharacters && /[.!?]["”’]?\s?$/.test(text)) return text.trim();
   }
-  return `${textOf(tokens)} ...`;
+  return `${textOf(tokens).replace(/\s+/g, ' ')} ...`;
 }
