@@ -86,7 +86,7 @@ export function nearest(name: string, known: readonly string[]): string | undefi
   for (const candidate of known) {
     const given = plain(candidate);
     const abbreviates = wanted !== '' && (given.startsWith(wanted) || wanted.startsWith(given));
-    const distance = abbreviates ? 1 : editDistance(wanted, given);
+    const distance = abbreviates && wanted !== given ? 1 : editDistance(wanted, given);
     if (distance < bestDistance) [best, bestDistance] = [candidate, distance];
   }
   return bestDistance <= Math.max(2, name.length / 2) ? best : undefined;
