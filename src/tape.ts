@@ -1,0 +1,259 @@
+// The tape: whether operations are recorded, and the nodes that remember them. A node knows what its
+// operation saved and where its inputs came from; src/backward.ts walks from node to node.
+
+import { errorOf, fail } from './expect.js';
+import type { Saver } from './storage.js';
+import { type GradNode, graphTensors, type Hook, Tensor } from './tensor.js';
+
+/** Which gradients are wanted, by input name. */
+export type Needs = Readonly<Record<string, boolean>>;
+/** One tensor, or those of an input that is a list. */
+export type TensorOrList = Tensor | readonly Tensor[];
+/** The outputs of an operation: one tensor, or several by name or position. */
+export type Outputs = Tensor | Readonly<Record<string, Tensor>> | readonly Tensor[];
+type Gradient = Tensor | null | undefined;
+/**
+ * @internal In place of a gradient that a built-in has added to a tensor of its caller's: the leaf
+ * gets nothing, and its hooks do not run.
+ */
+export const addedElsewhere: unique symbol = Symbol('addedElsewhere');
+/** Gradients by input name; a list input takes an array. What is missing counts as zero. */
+export type Gradients = Readonly<
+  Record<string, Gradient | readonly Gradient[] | typeof addedElsewhere>
+>;
+
+export type ForwardResult = {
+  /** What `backward` will need: tensors, arrays of tensors, plain values. */
+  saved?: unknown;
+} & ({ output: Tensor } | { outputs: Readonly<Record<string, Tensor>> | readonly Tensor[] });
+
+/** Tensors by input name; numbers or lists where the definition allows them; absent options undefined. */
+// biome-ignore lint/suspicious/noExplicitAny: which of these an input is, only the definition knows
+export type Inputs<I extends string, T extends string> = Record<I | T, any>;
+
+/** An operation: names, checks, kernels. */
+export interface OpDefinition<I extends string, T extends string, O extends object> {
+  /** The public name: it starts every error message. */
+  name: string;
+  /** Names of the positional tensors. */
+  inputs: readonly I[];
+  /** Names of options that are tensors (or absent). */
+  optionTensors?: readonly T[];
+  /** Names of all other options; when given, unknown ones are refused. */
+  options?: readonly string[];
+  /** Inputs that never get a gradient. */
+  nondifferentiable?: readonly (I | T)[];
+  /** Inputs that may be plain numbers (`add(x, 2)`). */
+  numbers?: readonly I[];
+  /** Inputs that are arrays of tensors (`concat([a, b])`). */
+  lists?: readonly I[];
+  /** Refuses bad arguments; runs before `forward`. */
+  check?(t: Inputs<I, T>, options: O): void;
+  /** Computes the output. `needs` says which gradients the tape will ask for. */
+  forward(t: Inputs<I, T>, options: O, needs: Needs): ForwardResult;
+  /**
+   * Gradients by input name, only those in `needs` are used. `gradOutputs` has the form of the
+   * outputs: one tensor, or several by name. Runs without recording.
+   */
+  // biome-ignore lint/suspicious/noExplicitAny: the form of `saved` is the operation's own
+  backward?(saved: any, gradOutputs: any, needs: Needs): Gradients;
+  /**
+   * @internal A built-in keeps the rule that lets buffers be reused: `backward` returns new tensors,
+   * `gradOutputs` themselves or views of them, never a tensor that anybody else holds, and takes
+   * undefined for outputs that got no gradient.
+   */
+  builtin?: boolean;
+}
+
+/** The kernels of an operation without the tape: for another framework's autograd. */
+export interface RawOp {
+  // biome-ignore lint/suspicious/noExplicitAny: keyed by the operation's own input names
+  forward(t: Record<string, any>, options?: object, needs?: Needs): ForwardResult;
+  // biome-ignore lint/suspicious/noExplicitAny: the form of `saved` is the operation's own
+  backward(saved: any, gradOutputs: any, needs?: Needs): Gradients;
+}
+
+/** Operations add to this interface what their entry has besides. */
+export interface RawOps {
+  [name: string]: RawOp;
+}
+
+let gradEnabled = true;
+let nextId = 1;
+
+/**
+ * What a backward may do with what was saved: while `retained`, saved tensors will be needed again
+ * and must not be written to or returned.
+ */
+export const tape = { retained: false };
+
+export function isGradEnabled(): boolean {
+  return gradEnabled;
+}
+
+/** Runs `fn` (synchronous) without recording operations. */
+export function noGrad<R>(fn: () => R): R {
+  const before = gradEnabled;
+  gradEnabled = false;
+  try {
+    const result = fn();
+    if (result instanceof Promise) {
+      result.catch(() => {});
+      fail(
+        'noGrad',
+        'ERR_INVALID_TYPE',
+        'expected a synchronous function, got one that returns a promise',
+      );
+    }
+    return result;
+  } finally {
+    gradEnabled = before;
+  }
+}
+
+/** Runs a backward with `tape.retained` set, without recording. */
+export function retaining<R>(retained: boolean, work: () => R): R {
+  const before = tape.retained;
+  tape.retained = retained;
+  try {
+    return noGrad(work);
+  } finally {
+    tape.retained = before;
+  }
+}
+
+/** Tensors of one tape that hang together; dies with it, which frees what it saved for `copy_`. */
+export class Graph {
+  pending = 0;
+  private saver: Saver | null = null;
+  asSaver(): Saver {
+    if (!this.saver) {
+      const weak = new WeakRef(this);
+      this.saver = { isPending: () => (weak.deref()?.pending ?? 0) > 0 };
+    }
+    return this.saver;
+  }
+}
+
+/** Where one gradient of a node goes. */
+export interface Edge {
+  key: string;
+  /** Position in a list input, or -1. */
+  position: number;
+  /** The leaf that accumulates, or null. */
+  leaf: Tensor | null;
+  /** The node that goes on, and which of its outputs this is. */
+  node: Node | null;
+  outputIndex: number;
+  shape: readonly number[];
+  dtype: Tensor['dtype'];
+}
+
+interface OutputInfo {
+  key: string;
+  shape: readonly number[];
+  dtype: Tensor['dtype'];
+}
+
+/** One recorded operation. */
+export class Node implements GradNode {
+  readonly id = nextId++;
+  released = false;
+  running = false;
+  /** Number of the backward run that visited it last. */
+  visit = 0;
+  useful = false;
+  edges: Edge[] = [];
+  outputs: OutputInfo[] = [];
+  saved: unknown;
+  savedTensors: Tensor[] = [];
+  savedVersions: number[] = [];
+  hooks: Hook[][] | null = null;
+  graph: Graph | null = null;
+
+  constructor(
+    // biome-ignore lint/suspicious/noExplicitAny: nodes of all operations share one type
+    readonly op: OpDefinition<any, any, any>,
+    readonly needs: Needs,
+  ) {}
+
+  get name(): string {
+    return this.op.name;
+  }
+
+  addHook(output: number, hook: Hook): () => void {
+    this.hooks ??= [];
+    this.hooks[output] ??= [];
+    const list = this.hooks[output];
+    list.push(hook);
+    return () => {
+      const at = list.indexOf(hook);
+      if (at >= 0) list.splice(at, 1);
+    };
+  }
+
+  /** Refuses saved tensors that were disposed or written to since. */
+  checkSaved(): void {
+    for (let i = 0; i < this.savedTensors.length; i++) {
+      const t = this.savedTensors[i];
+      if (!t.storage) {
+        throw errorOf(
+          'ERR_DISPOSED',
+          `backward: a tensor of shape [${t.shape.join(', ')}] that ${this.name} saved has been disposed`,
+        );
+      }
+      if (t.storage.version !== this.savedVersions[i]) {
+        throw errorOf(
+          'ERR_GRAPH',
+          `backward: a tensor of shape [${t.shape.join(', ')}] that ${this.name} saved has been overwritten since`,
+        );
+      }
+    }
+  }
+
+  /** Forgets what was saved; `keepAlive` are saved tensors that have become somebody's gradient. */
+  release(keepAlive: ReadonlySet<Tensor> | null): void {
+    if (this.released) return;
+    this.released = true;
+    if (this.graph && this.savedTensors.length) this.graph.pending--;
+    if (this.op.builtin) {
+      for (const t of this.savedTensors) {
+        if (t.claims === privateMark && !keepAlive?.has(t)) t.dispose();
+      }
+    }
+    this.saved = undefined;
+    this.savedTensors = [];
+    this.savedVersions = [];
+  }
+}
+
+/** Marks saved tensors that only their node holds (neither an input nor an output). */
+export const privateMark = -1;
+
+/** Calls `visit` with every tensor inside plain objects and arrays. */
+export function eachTensor(value: unknown, visit: (t: Tensor) => void): void {
+  if (value instanceof Tensor) visit(value);
+  else if (Array.isArray(value)) for (const v of value) eachTensor(v, visit);
+  else if (
+    value !== null &&
+    typeof value === 'object' &&
+    Object.getPrototypeOf(value) === Object.prototype
+  ) {
+    for (const key in value) eachTensor((value as Record<string, unknown>)[key], visit);
+  }
+}
+
+graphTensors.of = (root, found) => {
+  const stack: (Node | null)[] = [root.node as Node | null];
+  const visited = new Set<Node>();
+  while (stack.length) {
+    const node = stack.pop();
+    if (!node || visited.has(node)) continue;
+    visited.add(node);
+    for (const t of node.savedTensors) found.add(t);
+    for (const edge of node.edges) {
+      if (edge.leaf) found.add(edge.leaf);
+      stack.push(edge.node);
+    }
+  }
+};
