@@ -3,7 +3,7 @@
 // scales it; for 'none', float16 (whose gradients vanish before loss scaling) and gradients of
 // other inputs, backward reads the logits again.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op, tape } from '../autograd.js';
-import { accumulatorOf, type FloatDType, type IndexDType, isFloat } from '../dtype.js';
+import { accumulatorOf, type DType, type FloatDType, type IndexDType, isFloat } from '../dtype.js';
 import { expectDType, expectShape, fail, showShape } from '../expect.js';
 import {
   checkLossOptions,
@@ -128,20 +128,33 @@ function backward({ gradLogits, again }: Saved, upstream: Tensor, needs: Needs):
   return { logits: ready ? scaled(gradLogits, upstream) : own, target, tokenWeight };
 }
 
-type LossDType<D extends FloatDType> = D extends 'float64' ? 'float64' : 'float32';
+type LossDType<D extends DType> = DType extends D
+  ? 'float32' | 'float64'
+  : D extends 'float64'
+    ? 'float64'
+    : 'float32';
+
+/** `unknown` where a tensor of dtype D may be float: it is, or D is not known. */
+type MaybeFloat<D extends DType> = DType extends D
+  ? unknown
+  : D extends FloatDType
+    ? unknown
+    : { readonly __error: `logits must be of a float dtype, not ${D}` };
 
 /** Class indices need one target per row, probabilities the shape of the logits. */
-type TargetCheck<L extends Shape, TD, T extends Shape> = TD extends IndexDType
-  ? SameSize<
-      Last<T>,
-      Last<Leading<L>>,
-      `batch mismatch: logits have ${Last<Leading<L>>} rows, targets ${Last<T>}`
-    >
-  : SameSize<
-      Last<T>,
-      Last<L>,
-      `class mismatch: logits have ${Last<L>} classes, targets ${Last<T>}`
-    >;
+type TargetCheck<L extends Shape, TD, T extends Shape> = TD extends 'uint8' | 'bool'
+  ? { readonly __error: `target must hold class indices or probabilities, not ${TD}` }
+  : TD extends IndexDType
+    ? SameSize<
+        Last<T>,
+        Last<Leading<L>>,
+        `batch mismatch: logits have ${Last<Leading<L>>} rows, targets ${Last<T>}`
+      >
+    : SameSize<
+        Last<T>,
+        Last<L>,
+        `class mismatch: logits have ${Last<L>} classes, targets ${Last<T>}`
+      >;
 
 /**
  * Cross-entropy between logits and class indices or probabilities, computed stably: no
@@ -169,13 +182,13 @@ type TargetCheck<L extends Shape, TD, T extends Shape> = TD extends IndexDType
  */
 export const crossEntropy: Op<
   <
-    D extends FloatDType,
+    D extends DType,
     L extends Shape,
-    TD extends IndexDType | FloatDType,
+    TD extends DType,
     T extends Shape,
     R extends LossReduction = 'mean',
   >(
-    logits: Tensor<D, L>,
+    logits: Tensor<D, L> & MaybeFloat<D>,
     target: Tensor<TD, T> & TargetCheck<L, TD, T>,
     options?: CrossEntropyOptions<R>,
   ) => Tensor<LossDType<D>, R extends 'none' ? Leading<L> : readonly []>
