@@ -1,7 +1,7 @@
 // Cross-entropy of x·weightᵀ + bias without ever holding the logits: see the doc comment below.
 // Where the upstream gradient is one number, forward computes the gradients for an upstream of 1
-// (three matrix products in all) and backward scales them; for 'none' and mainGrad, backward
-// recomputes the logits (four products).
+// (three matrix products in all) and backward scales them; for 'none', mainGrad and float16,
+// backward recomputes the logits (four products).
 import {
   addedElsewhere,
   defineOp,
@@ -11,15 +11,18 @@ import {
   type Op,
   tape,
 } from '../autograd.js';
-import type { DType, FloatDType, IndexDType } from '../dtype.js';
+import type { DType } from '../dtype.js';
+import { expectDType, expectShape, showShape } from '../expect.js';
 import {
-  expectDType,
-  expectNumber,
-  expectSameDType,
-  expectShape,
-  fail,
-  showShape,
-} from '../expect.js';
+  checkLinear,
+  checkShift,
+  checkTarget,
+  checkWorkspace,
+  floats,
+  linearFields,
+  type ScoredOptions,
+  scoredShape,
+} from '../linear-logits.js';
 import {
   checkLossOptions,
   type LossOptions,
@@ -29,21 +32,12 @@ import {
   lossOptionTensors,
 } from '../loss-options.js';
 import { launch, native } from '../native.js';
-import { type Last, type Leading, type SameSize, type Shape, sizeOf } from '../shape.js';
+import type { Last, Leading, SameSize, Shape } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
 
 export interface LinearCrossEntropyOptions<R extends LossReduction = LossReduction>
-  extends LossOptions<R> {
-  /** [V], of x's dtype; differentiable. */
-  bias?: Tensor;
-  /**
-   * s >= 0: row t of x is scored against target t+s along the last axis of target, by index;
-   * default 0. target and tokenWeight keep their length T, the loss of 'none' has length T-s, and
-   * the last s rows of x get gradient 0.
-   */
-  shift?: number;
-  /** Upper bound on scratch memory, forward and backward; default 32 MiB. */
-  workspaceBytes?: number;
+  extends LossOptions<R>,
+    ScoredOptions {
   /**
    * float32 [V, D]: += upstream·dweight during backward; `weight.grad` stays null, and hooks of
    * weight do not run.
@@ -52,63 +46,9 @@ export interface LinearCrossEntropyOptions<R extends LossReduction = LossReducti
 }
 
 const name = 'linearCrossEntropy';
-const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
-const indices: readonly IndexDType[] = ['int64', 'int32'];
-
 type Names = 'x' | 'weight' | 'target';
 type Tensors = 'bias' | 'mainGrad' | (typeof lossOptionTensors)[number];
 type In = Inputs<Names, Tensors>;
-
-/** Sequences of rows, as native code counts them. */
-function sizes(x: Tensor, weight: Tensor, shift: number) {
-  const lead = x.shape.slice(0, -1);
-  const length = lead.length ? lead[lead.length - 1] : 1;
-  return {
-    batch: sizeOf(lead.slice(0, -1)),
-    length,
-    width: weight.shape[1],
-    classes: weight.shape[0],
-    shift,
-  };
-}
-
-function checkLinear({ x, weight, target, bias }: In): void {
-  expectDType(name, 'x', x, floats);
-  if (x.rank === 0) fail(name, 'ERR_SHAPE', 'expected x to have shape [..., D], got []');
-  expectSameDType(name, 'weight', weight, 'x', x);
-  const width = x.shape[x.rank - 1];
-  if (weight.rank !== 2 || weight.shape[1] !== width) {
-    fail(
-      name,
-      'ERR_SHAPE',
-      `expected weight to have shape [V, ${width}] (the last axis of x ${showShape(x.shape)}), got ${showShape(weight.shape)}`,
-    );
-  }
-  if (weight.shape[0] === 0) {
-    fail(
-      name,
-      'ERR_SHAPE',
-      `expected weight to have at least one row, got ${showShape(weight.shape)}`,
-    );
-  }
-  expectDType(name, 'target', target, indices);
-  expectShape(
-    name,
-    'target',
-    target,
-    x.shape.slice(0, -1),
-    `one per row of x ${showShape(x.shape)}`,
-  );
-  if (!bias) return;
-  expectSameDType(name, 'bias', bias, 'x', x);
-  expectShape(
-    name,
-    'bias',
-    bias,
-    [weight.shape[0]],
-    `one per row of weight ${showShape(weight.shape)}`,
-  );
-}
 
 function checkWeights({ weight, target, classWeight, tokenWeight, mainGrad }: In): void {
   const perClass = `one per row of weight ${showShape(weight.shape)}`;
@@ -126,30 +66,14 @@ function checkWeights({ weight, target, classWeight, tokenWeight, mainGrad }: In
   }
 }
 
-function checkShift(shift: unknown, target: Tensor): void {
-  expectNumber(name, 'shift', shift, { min: 0, integer: true });
-  const length = target.rank ? target.shape[target.rank - 1] : 1;
-  if (shift > 0 && shift >= length) {
-    fail(
-      name,
-      'ERR_OUT_OF_RANGE',
-      `expected shift to be less than the ${length} targets along the last axis, got ${shift}`,
-    );
-  }
-}
-
 /** What native code needs in both directions. */
 function fields(t: In, options: LinearCrossEntropyOptions) {
   return {
-    ...sizes(t.x, t.weight, options.shift ?? 0),
     ...lossFields(options),
-    x: t.x.raw,
-    weight: t.weight.raw,
+    ...linearFields(t.x, t.weight, t.bias, options),
     target: t.target.raw,
-    bias: t.bias?.raw,
     classWeight: t.classWeight?.raw,
     tokenWeight: t.tokenWeight?.raw,
-    workspaceBytes: options.workspaceBytes ?? 2 ** 25,
   };
 }
 
@@ -204,12 +128,12 @@ function scaled(gradients: GradientTensors, upstream: Tensor): GradientTensors {
 
 function forward(t: In, options: LinearCrossEntropyOptions, needs: Needs) {
   const { shift = 0, reduction = 'mean' } = options;
-  const lead = t.target.shape as Shape;
-  const scored = lead.length ? [...lead.slice(0, -1), lead[lead.length - 1] - shift] : [];
+  const scored = scoredShape(t.target, shift);
   const dtype = t.x.dtype === 'float64' ? 'float64' : 'float32';
   const output = empty(reduction === 'none' ? scored : [], dtype);
   const needed = Object.values(needs).some((need) => need);
-  const fused = needed && reduction !== 'none' && !t.mainGrad;
+  // float16 cannot hold gradients at an upstream of 1 that loss scaling is there to enlarge.
+  const fused = needed && reduction !== 'none' && !t.mainGrad && t.x.dtype !== 'float16';
   const gradients = fused ? gradientsOf(t, needs) : undefined;
   const rowSums = needed && !fused ? empty([...scored, 4], 'float64') : undefined;
   launch(native.linearCrossEntropyForward, {
@@ -264,7 +188,7 @@ type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
  */
 export const linearCrossEntropy: Op<
   <
-    D extends FloatDType,
+    D extends DType,
     X extends Shape,
     W extends Shape,
     T extends Shape,
@@ -273,7 +197,7 @@ export const linearCrossEntropy: Op<
     x: Tensor<D, X>,
     weight: Tensor<D, W> &
       SameSize<Last<W>, Last<X>, `size mismatch: x has ${Last<X>} features, weight ${Last<W>}`>,
-    target: Tensor<IndexDType, T> &
+    target: Tensor<DType, T> &
       SameSize<
         Last<T>,
         Last<Leading<X>>,
@@ -289,14 +213,12 @@ export const linearCrossEntropy: Op<
   options: [...lossOptionNames, 'shift', 'workspaceBytes'],
   nondifferentiable: ['target', 'classWeight', 'mainGrad'],
   check(t: In, options: LinearCrossEntropyOptions) {
-    checkLinear(t);
+    checkLinear(name, t.x, t.weight, t.bias);
+    checkTarget(name, 'target', t.target, t.x);
     checkWeights(t);
     checkLossOptions(name, options);
-    checkShift(options.shift ?? 0, t.target);
-    expectNumber(name, 'workspaceBytes', options.workspaceBytes ?? 2 ** 25, {
-      min: 1,
-      integer: true,
-    });
+    checkShift(name, options.shift ?? 0, t.target);
+    checkWorkspace(name, options);
   },
   forward,
   backward,

@@ -25,6 +25,25 @@ void bind(node::Module& m) {
                           SP_FIELD(Forward, later_adds)});
   m.def<Backward, backward>("linearCrossEntropyBackward",
                             {LOSS(Backward), SP_FIELD(Backward, upstream)});
+  m.def<Logprobs, logprobs>(
+      "linearLogprobs",
+      {SCORED(Logprobs), SP_FIELD(Logprobs, logprob), SP_FIELD(Logprobs, lse),
+       SP_FIELD(Logprobs, entropy), SP_FIELD(Logprobs, later_x), SP_FIELD(Logprobs, later_weight),
+       SP_FIELD(Logprobs, later_bias)});
+  m.def<LogprobsBackward, logprobs_backward>(
+      "linearLogprobsBackward",
+      {SCORED(LogprobsBackward), GRADIENTS(LogprobsBackward), SP_FIELD(LogprobsBackward, dlogprob),
+       SP_FIELD(LogprobsBackward, dlse), SP_FIELD(LogprobsBackward, dentropy)});
+  m.def<Partials, partials>(
+      "linearCrossEntropyPartials",
+      {SCORED(Partials), SP_FIELD(Partials, vocab_offset), SP_FIELD(Partials, max),
+       SP_FIELD(Partials, sum_exp), SP_FIELD(Partials, target_logit),
+       SP_FIELD(Partials, sum_logits)});
+  m.def<ShardBackward, shard_backward>(
+      "linearCrossEntropyShardBackward",
+      {SCORED(ShardBackward), GRADIENTS(ShardBackward), SP_FIELD(ShardBackward, vocab_offset),
+       SP_FIELD(ShardBackward, lse), SP_FIELD(ShardBackward, grad_loss)});
+  m.def<Argmax, argmax>("linearArgmax", {LINEAR(Argmax), SP_FIELD(Argmax, out)});
   m.def<Scale, scale>("linearCrossEntropyScale",
                       {SP_FIELD(Scale, gradient), SP_FIELD(Scale, upstream), SP_FIELD(Scale, out)});
 }

@@ -18,6 +18,12 @@ void stream(const Stream& s) {
   SURPRISAL_DISPATCH(linear_cross_entropy::stream, s);
 }
 
+void argmax(const Argmax& op) {
+  check_linear(op, "linearArgmax");
+  require(op.out.size == op.batch * op.length && op.shift == 0, "linearArgmax: size of out");
+  SURPRISAL_DISPATCH(linear_cross_entropy::argmax, op);
+}
+
 void scale(const Scale& op) {
   require(op.out.size == op.gradient.size && op.out.dtype == op.gradient.dtype &&
               op.upstream.size == 1,

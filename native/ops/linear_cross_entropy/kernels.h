@@ -54,11 +54,7 @@ LogitPlan checked_plan(const Stream& s) {
       plan<A>(s, bool(g.dx), bool(g.dweight), bool(g.dbias), g.add_to_dweight);
   const LogitPlan later = plan<A>(s, s.later_x, s.later_weight, s.later_bias, s.later_adds);
   const int64_t minimum = std::max(now.minimum, later.minimum);
-  if (minimum > s.op.workspace_bytes) {
-    throw Error(Code::invalid_value, std::string(s.name) + ": expected workspaceBytes to be >= " +
-                                         std::to_string(minimum) + " for these shapes, got " +
-                                         std::to_string(s.op.workspace_bytes));
-  }
+  require_workspace(s.name, minimum, s.op.workspace_bytes);
   return now;
 }
 
@@ -116,6 +112,47 @@ void scale(const Scale& op) {
   const double factor = value_of(op.upstream, 0);
   if (op.out.dtype == DType::f64) return scale_as<double>(op, factor);
   scale_as<float>(op, static_cast<float>(factor));
+}
+
+template <class A>
+void argmax_as(const Argmax& op) {
+  const int64_t n = op.batch * op.length;
+  LogitShape shape;
+  shape.rows = n;
+  shape.columns = op.classes;
+  shape.depth = op.width;
+  shape.lanes = kTileCols<A>;
+  shape.unit = sizeof(A);
+  shape.row_bytes = ArgmaxTerms<A>::row_bytes();
+  shape.fixed_bytes = op.classes * int64_t(op.bias ? sizeof(A) : 0) + n * int64_t(sizeof(int64_t));
+  shape.budget = op.workspace_bytes;
+  shape.threads = num_threads();
+  const LogitPlan cut = plan_logits(shape);
+  require_workspace("linearArgmax", cut.minimum, shape.budget);
+  if (n == 0) return;
+  const auto bias = widened<A>(op.bias);
+  Scratch<int64_t> row(n);
+  for (int64_t i = 0; i < n; ++i) row[i] = i;
+  SoftmaxOptions<A> options;
+  options.n = n;
+  options.classes = op.classes;
+  options.bias = bias ? bias->data() : nullptr;
+  options.map = logit_map(op.temperature, op.softcap, op.cap_first);
+  ArgmaxTerms<A> terms(options, op.out.as<int32_t>());
+  LogitProblem<A> problem;
+  problem.dtype = op.x.dtype;
+  problem.x = op.x.data;
+  problem.row = row.data();
+  problem.w = op.weight.data;
+  problem.n = n;
+  problem.V = op.classes;
+  problem.D = op.width;
+  LogitStream<A>(problem, cut, ArgmaxTerms<A>::row_bytes(), terms).run();
+}
+
+void argmax(const Argmax& op) {
+  if (op.x.dtype == DType::f64) return argmax_as<double>(op);
+  argmax_as<float>(op);
 }
 
 void stream(const Stream& s) {

@@ -53,6 +53,32 @@ struct Backward : Loss {
   View upstream;  // like loss
 };
 
+// Per row log p_y, lse(z) and the entropy H = lse - sum of p_c z_c; 0 for ignored ids.
+struct Logprobs : Scored {
+  View logprob, lse, entropy;  // (batch, length - shift), like a loss
+  bool later_x = false, later_weight = false, later_bias = false;
+};
+struct LogprobsBackward : Scored, Gradients {
+  View dlogprob, dlse, dentropy;  // upstream, each may be absent
+};
+
+// The part of one shard, classes [vocab_offset, vocab_offset + V), in every row. An ignored row has
+// max = sum_exp = target_logit = 0, so that merged its loss is 0.
+struct Partials : Scored {
+  int64_t vocab_offset = 0;
+  View max, sum_exp, target_logit, sum_logits;  // (batch, length) float32
+};
+// dz = grad_loss (e^(z - lse) - 1_y), lse being that of all shards.
+struct ShardBackward : Scored, Gradients {
+  int64_t vocab_offset = 0;
+  View lse, grad_loss;  // (batch, length) float32
+};
+
+// The first class of the largest logit in each row.
+struct Argmax : Linear {
+  View out;  // (batch, length) int32
+};
+
 // out = gradient · upstream; nothing to do in place for an upstream of 1.
 struct Scale {
   View gradient, upstream, out;
@@ -61,5 +87,10 @@ struct Scale {
 void forward(const Forward& op);
 void backward(const Backward& op);
 void scale(const Scale& op);
+void logprobs(const Logprobs& op);
+void logprobs_backward(const LogprobsBackward& op);
+void partials(const Partials& op);
+void shard_backward(const ShardBackward& op);
+void argmax(const Argmax& op);
 
 }  // namespace surprisal::linear_cross_entropy

@@ -8,7 +8,7 @@
 
 namespace surprisal::linear_cross_entropy {
 
-Rows::Rows(const Scored& op, const char* name)
+Rows::Rows(const Scored& op, const char* name, bool shard, int64_t vocab_offset)
     : row(op.batch * op.length),
       position(op.batch * op.length),
       target(op.batch * op.length),
@@ -22,15 +22,17 @@ Rows::Rows(const Scored& op, const char* name)
         const int64_t from = b * op.length + t + op.shift;
         const int64_t c = y[from];
         if (c == op.ignore_index) continue;
-        if (c < 0 || c >= op.classes) {
+        if (c < 0 || (!shard && c >= op.classes)) {
           throw Error(Code::out_of_range,
-                      std::string(name) + ": expected target in [0, " + std::to_string(op.classes) +
-                          ") or ignoreIndex " + std::to_string(op.ignore_index) + ", got " +
-                          std::to_string(c) + " at row " + std::to_string(from));
+                      std::string(name) + ": expected target in [0, " +
+                          (shard ? "V" : std::to_string(op.classes)) + ") or ignoreIndex " +
+                          std::to_string(op.ignore_index) + ", got " + std::to_string(c) +
+                          " at row " + std::to_string(from));
         }
         row[count] = b * op.length + t;
         position[count] = b * scored + t;
-        target[count] = c;
+        const int64_t own = c - vocab_offset;
+        target[count] = own >= 0 && own < op.classes ? own : -1;
         source[count] = from;
         ++count;
       }
@@ -75,6 +77,13 @@ void check_gradients(const Linear& op, const Gradients& to, const char* name) {
   like(to.dbias, op.classes);
   if (!to.add_to_dweight) return like(to.dweight, op.weight.size);
   require(to.dweight.dtype == DType::f32 && to.dweight.size == op.weight.size, name);
+}
+
+void require_workspace(const char* name, int64_t minimum, int64_t given) {
+  if (given >= minimum) return;
+  throw Error(Code::invalid_value, std::string(name) + ": expected workspaceBytes to be >= " +
+                                       std::to_string(minimum) + " for these shapes, got " +
+                                       std::to_string(given));
 }
 
 std::string text_of(double x) {

@@ -41,11 +41,12 @@ class RowFinish {
 // Kept rows in order: not ignored, and scored at all (shift).
 class Rows {
  public:
-  Rows(const Scored& op, const char* name);
+  // A shard holds the classes from vocab_offset on; targets in other shards count as -1.
+  Rows(const Scored& op, const char* name, bool shard = false, int64_t vocab_offset = 0);
   int64_t count = 0;
   Scratch<int64_t> row;       // of x
   Scratch<int64_t> position;  // in the outputs
-  Scratch<int64_t> target;    // class
+  Scratch<int64_t> target;    // class, -1 for one of another shard
   Scratch<int64_t> source;    // index into target and token_weight
 };
 
@@ -86,6 +87,7 @@ class States {
 void check_linear(const Linear& op, const char* name);
 void check_targets(const Scored& op, const char* name);
 void check_gradients(const Linear& op, const Gradients& to, const char* name);
+void require_workspace(const char* name, int64_t minimum, int64_t given);
 std::string text_of(double x);
 double value_of(const View& view, int64_t i);
 void set_value(const View& view, int64_t i, double x);

@@ -240,3 +240,77 @@ class SoftmaxTerms final : public LogitTerms<A> {
     *w_ = nullptr, *own_ = nullptr;
   A *strip_max_ = nullptr, *strip_others_ = nullptr, *strip_extra_ = nullptr;
 };
+
+// The first class of the largest logit; NaN is never the largest.
+template <class A>
+class ArgmaxTerms final : public LogitTerms<A> {
+  static constexpr int64_t kPanel = kTileCols<A>;
+
+ public:
+  ArgmaxTerms(const SoftmaxOptions<A>& options, int32_t* out)
+      : o_(options), map_(options.map), out_(out) {
+    strips_ = std::min(kLogitStrips, (o_.classes + kLogitBlock - 1) / kLogitBlock);
+  }
+  static int64_t row_bytes() { return kLogitStrips * int64_t(sizeof(A) + sizeof(int32_t)); }
+
+  void begin(void* memory, int64_t first, int64_t rows) override {
+    first_ = first;
+    padded_ = rows;
+    best_ = static_cast<A*>(memory);
+    where_ = reinterpret_cast<int32_t*>(best_ + strips_ * rows);
+    std::fill_n(best_, strips_ * rows, -std::numeric_limits<A>::infinity());
+    std::fill_n(where_, strips_ * rows, 0);
+  }
+
+  void sums(int64_t strip, int64_t row, int64_t column, int64_t columns, const A* z) override {
+    A* best = best_ + strip * padded_ + row;
+    int32_t* where = where_ + strip * padded_ + row;
+    const bool plain = !o_.bias && o_.map.identity();
+    for (int64_t i = 0; i < columns; ++i, z += kPanel) {
+      const A bias = o_.bias ? o_.bias[column + i] : 0;
+      for (int64_t lane = 0; lane < kPanel; lane += kLanes<A>) {
+        auto x = load(z + lane);
+        if (!plain) x = map_.value(x + bias);
+        const auto greater = x > load(best + lane);
+        if (!any(greater)) continue;
+        for (int k = 0; k < kLanes<A>; ++k) {
+          if (!greater[k]) continue;
+          best[lane + k] = x[k];
+          where[lane + k] = static_cast<int32_t>(column + i);
+        }
+      }
+    }
+  }
+
+  void merge() override {
+    for (int64_t row = 0; row < padded_ && first_ + row < o_.n; ++row) {
+      A best = best_[row];
+      int32_t where = where_[row];
+      for (int64_t k = 1; k < strips_; ++k) {
+        if (!(best_[k * padded_ + row] > best)) continue;
+        best = best_[k * padded_ + row];
+        where = where_[k * padded_ + row];
+      }
+      out_[first_ + row] = where;
+    }
+  }
+
+ private:
+  template <class M>
+  static bool any(M mask) {
+#ifdef SURPRISAL_TARGET_AVX2
+    return _mm256_movemask_epi8(reinterpret_cast<__m256i>(mask)) != 0;
+#else
+    for (int k = 0; k < kLanes<A>; ++k)
+      if (mask[k]) return true;
+    return false;
+#endif
+  }
+
+  const SoftmaxOptions<A> o_;
+  const VectorMap<A> map_;
+  int32_t* const out_;
+  int64_t strips_, first_ = 0, padded_ = 0;
+  A* best_ = nullptr;
+  int32_t* where_ = nullptr;
+};
