@@ -10,8 +10,9 @@ import type { Head } from './head.js';
 const tokens = 1024;
 
 export async function trainedHead(path: string): Promise<Head> {
-  const { x, weight, target, bias, ...others } = await sp.loadSafetensors(path);
-  if ('model.head' in others) return await demoHead(path);
+  const tensors = await sp.loadSafetensors(path);
+  if ('model.head' in tensors) return await demoHead(path);
+  const { x, weight, target, bias } = tensors as unknown as Head;
   if (!x || !weight || !target) throw new Error(`${path}: expected tensors x, weight and target`);
   return { x: x.requiresGrad_(), weight: weight.requiresGrad_(), target, bias };
 }
