@@ -73,6 +73,14 @@ inline void load_block(DType dtype, const void* data, int64_t offset, int64_t n,
   require(false, "load_block: a 16-bit float is computed in float32");
 }
 
+// The same elements where they lie, if they are C already, else copied to `buffer`.
+template <class C>
+inline const C* block_of(const View& view, int64_t offset, int64_t n, C* buffer) {
+  if (view.dtype == kNative<C>) return static_cast<const C*>(view.data) + offset;
+  load_block(view.dtype, view.data, offset, n, buffer);
+  return buffer;
+}
+
 // The reverse; integers wrap, a boolean is "not zero".
 template <class C>
 inline void store_block(DType dtype, const C* from, int64_t n, void* data, int64_t offset) {

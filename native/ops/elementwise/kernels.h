@@ -67,9 +67,7 @@ struct Source {
   const C* block(int64_t begin, int64_t n, C* buffer) const {
     if (kind == constant) return buffer;
     if (kind == strided) return gather(begin, n, buffer);
-    if (view.dtype == kNative<C>) return static_cast<const C*>(view.data) + begin;
-    load_block(view.dtype, view.data, begin, n, buffer);
-    return buffer;
+    return block_of(view, begin, n, buffer);
   }
 
   const C* gather(int64_t begin, int64_t n, C* buffer) const {
@@ -182,19 +180,22 @@ inline void run(const Call& call) {
 
 template <class C>
 void dropout_as(const Dropout& op) {
+  using V = vector_t<C>;
   const int64_t n = op.out.size;
-  const float p = static_cast<float>(op.p);
-  const C scale = static_cast<C>(op.p < 1 ? 1 / (1 - op.p) : 0);
+  // uniform(word) >= p, in integers: a uniform number is (word >> 8) / 2^24.
+  const auto threshold = static_cast<uint32_t>(std::ceil(op.p * 0x1p24));
+  const V scale = splat(static_cast<C>(op.p < 1 ? 1 / (1 - op.p) : 0));
   parallel_for((n + kBlock - 1) / kBlock, kParallelBlocks / 4, [&](int64_t first, int64_t last) {
-    alignas(64) C block[kBlock];
+    alignas(64) C block[kBlock] = {}, kept[kBlock];
     for (int64_t begin = first * kBlock; begin < std::min(n, last * kBlock); begin += kBlock) {
       const int64_t count = std::min(kBlock, n - begin);
       load_block(op.a.dtype, op.a.data, begin, count, block);
       for (int64_t i = 0; i < count; i += 4) {
         const PhiloxBlock random = philox(op.seed, op.offset + (begin + i) / 4);
-        for (int64_t k = i; k < std::min(count, i + 4); ++k)
-          block[k] = uniform(random.word[k - i]) >= p ? block[k] * scale : C(0);
+        for (int k = 0; k < 4; ++k) kept[i + k] = C(int((random.word[k] >> 8) >= threshold));
       }
+      for (int64_t i = 0; i < count; i += kLanes<C>)
+        store(block + i, select(load(kept + i) != V{}, load(block + i) * scale, V{}));
       store_block(op.out.dtype, block, count, op.out.data, begin);
     }
   });

@@ -31,13 +31,10 @@ double sum_row(int64_t n, F vector, G scalar) {
   return total;
 }
 
-// A row of a tensor as C: where it lies, or copied to `buffer`.
+// A row of a tensor that may be absent.
 template <class C>
 const C* row_of(const View& view, int64_t row, int64_t width, C* buffer) {
-  if (!view) return nullptr;
-  if (view.dtype == kNative<C>) return static_cast<const C*>(view.data) + row * width;
-  load_block(view.dtype, view.data, row * width, width, buffer);
-  return buffer;
+  return view ? block_of(view, row * width, width, buffer) : nullptr;
 }
 template <class C>
 C* target_row(const View& view, int64_t row, int64_t width, C* buffer) {

@@ -87,7 +87,11 @@ struct Sum {
   }
   template <class T>
   static T fold(T a, T x) {
-    return a + x;
+    // Integers wrap, as unsigned ones may.
+    if constexpr (std::is_integral_v<T>)
+      return static_cast<T>(uint64_t(a) + uint64_t(x));
+    else
+      return a + x;
   }
 };
 // Once a is NaN nothing replaces it. The first value of a lane is the least number of its type.
@@ -143,13 +147,6 @@ C fold_block(const C* x, int64_t n, C shift, C parameter) {
   for (int64_t width = kStep / 2; width > 0; width /= 2)
     for (int64_t j = 0; j < width; ++j) lane[j] = Fold::fold(lane[j], lane[j + width]);
   return lane[0];
-}
-
-template <class C>
-inline const C* block_of(const View& a, int64_t begin, int64_t n, C* buffer) {
-  if (a.dtype == kNative<C>) return static_cast<const C*>(a.data) + begin;
-  load_block(a.dtype, a.data, begin, n, buffer);
-  return buffer;
 }
 
 template <class C, class Map, class Fold>

@@ -11,6 +11,7 @@ using ::surprisal::softmax::Backward;
 using ::surprisal::softmax::Forward;
 
 constexpr int64_t kTile = 16;      // rows gathered together
+constexpr int64_t kPad = 16;       // elements between them
 constexpr int64_t kGrain = 16384;  // elements worth waking a thread for
 
 template <class C>
@@ -129,20 +130,19 @@ void backward_row(const C* y, const C* g, int64_t n, bool log, C* dx) {
 struct Place {
   int64_t n, inner, begin;  // of element (o, 0, first)
   int64_t rows;             // 1 where inner is 1
+
+  // Of gathered rows: a power of two would put all of them into one set of the cache.
+  int64_t stride() const { return n + kPad; }
 };
 
 // The tile's rows as C, row-major: where they lie, or copied to `buffer`.
 template <class C>
 const C* fetch(const View& view, const Place& at, C* buffer) {
-  if (at.inner == 1 && view.dtype == kNative<C>) return static_cast<const C*>(view.data) + at.begin;
-  if (at.inner == 1) {
-    load_block(view.dtype, view.data, at.begin, at.n, buffer);
-    return buffer;
-  }
+  if (at.inner == 1) return block_of(view, at.begin, at.n, buffer);
   C side[kTile];
   for (int64_t i = 0; i < at.n; ++i) {
-    load_block(view.dtype, view.data, at.begin + i * at.inner, at.rows, side);
-    for (int64_t r = 0; r < at.rows; ++r) buffer[r * at.n + i] = side[r];
+    const C* from = block_of(view, at.begin + i * at.inner, at.rows, side);
+    for (int64_t r = 0; r < at.rows; ++r) buffer[r * at.stride() + i] = from[r];
   }
   return buffer;
 }
@@ -158,9 +158,12 @@ void put(const View& view, const Place& at, const C* rows) {
     return;
   }
   C side[kTile];
+  const bool direct = view.dtype == kNative<C>;
   for (int64_t i = 0; i < at.n; ++i) {
-    for (int64_t r = 0; r < at.rows; ++r) side[r] = rows[r * at.n + i];
-    store_block(view.dtype, side, at.rows, view.data, at.begin + i * at.inner);
+    const int64_t begin = at.begin + i * at.inner;
+    C* to = direct ? static_cast<C*>(view.data) + begin : side;
+    for (int64_t r = 0; r < at.rows; ++r) to[r] = rows[r * at.stride() + i];
+    if (!direct) store_block(view.dtype, side, at.rows, view.data, begin);
   }
 }
 
@@ -172,7 +175,7 @@ void each_tile(const Op& op, DType dtype, int buffers, F body) {
   const bool direct = op.inner == 1 && dtype == kNative<C>;
   const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(1, rows * op.n));
   parallel_for(op.outer * tiles, grain, [&](int64_t first, int64_t last) {
-    const Scratch<C> scratch(direct ? 0 : buffers * rows * op.n);
+    const Scratch<C> scratch(direct ? 0 : buffers * rows * (op.n + kPad));
     for (int64_t unit = first; unit < last; ++unit) {
       const int64_t o = unit / tiles, column = unit % tiles * rows;
       body(Place{op.n, op.inner, o * op.n * op.inner + column, std::min(rows, op.inner - column)},
@@ -186,20 +189,21 @@ void forward_as(const Forward& op) {
   each_tile<C>(op, op.x.dtype, 1, [&](const Place& at, C* scratch) {
     const C* x = fetch(op.x, at, scratch);
     C* y = destination(op.y, at, scratch);
-    for (int64_t r = 0; r < at.rows; ++r) forward_row(x + r * at.n, at.n, op.log, y + r * at.n);
+    for (int64_t r = 0; r < at.rows; ++r)
+      forward_row(x + r * at.stride(), at.n, op.log, y + r * at.stride());
     put<C>(op.y, at, y);
   });
 }
 
 template <class C>
 void backward_as(const Backward& op) {
-  const int64_t tile = (op.inner == 1 ? 1 : kTile) * op.n;
+  const int64_t tile = (op.inner == 1 ? 1 : kTile) * (op.n + kPad);
   each_tile<C>(op, op.y.dtype, 2, [&](const Place& at, C* scratch) {
     const C* y = fetch(op.y, at, scratch);
     const C* g = fetch(op.g, at, scratch ? scratch + tile : nullptr);
     C* dx = destination(op.dx, at, scratch);
     for (int64_t r = 0; r < at.rows; ++r)
-      backward_row(y + r * at.n, g + r * at.n, at.n, op.log, dx + r * at.n);
+      backward_row(y + r * at.stride(), g + r * at.stride(), at.n, op.log, dx + r * at.stride());
     put<C>(op.dx, at, dx);
   });
 }
