@@ -4,7 +4,7 @@
 import { defineOp, type Op } from '../autograd.js';
 import type { DType, FloatDType } from '../dtype.js';
 import { expectBoolean, expectDType, expectSameDType, fail, showShape } from '../expect.js';
-import { launch, native, type RawArray } from '../native.js';
+import { launchAt, native, type RawArray } from '../native.js';
 import { broadcastShapes, type Shape, sizeOf, stridesOf } from '../shape.js';
 import { sumTo } from '../strided.js';
 import { empty, type Tensor } from '../tensor.js';
@@ -51,7 +51,8 @@ function matrixOf(shape: Shape, transposed: boolean): [number, number] {
   return transposed ? [columns, rows] : [rows, columns];
 }
 
-const batchOf = (shape: Shape): Shape => shape.slice(0, -2);
+const none: Shape = [];
+const batchOf = (shape: Shape): Shape => (shape.length === 2 ? none : shape.slice(0, -2));
 
 /** A vector is one row on the left, one column on the right. */
 const leftShape = ({ shape }: Tensor): Shape => (shape.length === 1 ? [1, shape[0]] : shape);
@@ -72,18 +73,23 @@ function product(
   const batch = broadcastShapes('matmul', batchA, batchB);
   const out = empty(outShape ?? [...batch, m, n], dtype);
   if (out.size === 0) return out;
-  const fields = { a: a.raw, b: b.raw, out: out.raw, n, k, transposeA, transposeB };
-  if (!transposeA && sizeOf(batchB) === 1) {
-    launch(native.matmul, { ...fields, m: m * sizeOf(batch), batch: 1 });
-  } else {
-    launch(native.matmul, {
-      ...fields,
-      m,
-      batch: sizeOf(batch),
-      aOffsets: offsets(batch, batchA, m * k),
-      bOffsets: offsets(batch, batchB, k * n),
-    });
-  }
+  // One matrix on the right of untransposed rows: all of them are one product.
+  const joint = !transposeA && sizeOf(batchB) === 1;
+  const pairs = joint ? 1 : sizeOf(batch);
+  launchAt(native.matmul, [
+    a.raw,
+    b.raw,
+    out.raw,
+    joint ? m * sizeOf(batch) : m,
+    n,
+    k,
+    pairs,
+    transposeA,
+    transposeB,
+    false,
+    joint ? undefined : offsets(batch, batchA, m * k),
+    joint ? undefined : offsets(batch, batchB, k * n),
+  ]);
   return out;
 }
 
