@@ -34,7 +34,7 @@ function referenceCurve(): number[] {
   const { x, classes, weights } = task();
   const input = new Matrix(examples, 5, x);
   const w = Object.fromEntries(
-    names.map((name) => [name, new Matrix(...shapes[name], weights[name])]),
+    names.map((name) => [name, new Matrix(shapes[name][0], shapes[name][1], weights[name])]),
   ) as Record<Name, Matrix>;
   const adam = new AdamW(optimiser, () => weightDecay);
   return Array.from({ length: steps }, () => {
