@@ -75,7 +75,14 @@ export function softmaxRow(z: Float64Array): Row {
   const max = z[argmax];
   if (max === -Infinity) finite = false;
   let rest = 0;
-  for (let c = 0; c < z.length; c++) if (c !== argmax) rest += Math.exp(z[c] - max);
+  let lost = 0; // what adding to `rest` rounds away (Kahan): many equal terms all round alike
+  for (let c = 0; c < z.length; c++) {
+    if (c === argmax) continue;
+    const term = Math.exp(z[c] - max) - lost;
+    const next = rest + term;
+    lost = next - rest - term;
+    rest = next;
+  }
   const logSum = Math.log1p(rest);
   return { finite, argmax, max, rest, logSum, lse: max + logSum };
 }

@@ -34,6 +34,7 @@ struct BlockSums {
 
 constexpr int kUnroll = 4;         // vectors at a time, so that their latencies overlap
 constexpr int kGeneralUnroll = 2;  // has more to do for each
+constexpr int kChain = 16;         // additions in a row: many equal terms all round the same way
 #define SURPRISAL_UNROLL _Pragma("GCC unroll 8")
 
 // While one block is summed the next one comes from memory: without this, finding the maximum
@@ -94,14 +95,19 @@ inline BlockSums<accumulator_t<T>> plain_sums(const Block<T>& b, int64_t ahead) 
   const vector_t<Real> reference = splat(top);
   vector_t<Real> sum[kUnroll] = {};
   const auto range = [&](int64_t i, int64_t end) __attribute__((always_inline)) {
-    for (; i + kUnroll * L <= end; i += kUnroll * L) {
-      prefetch(b.x + i + ahead, kUnroll * L * sizeof(T));
-      SURPRISAL_UNROLL
-      for (int u = 0; u < kUnroll; u += 2) {
-        const Pair<Real> v = load_pair(b.x + i + u * L);
-        sum[u] += exp_nonpositive(v.a - reference);
-        sum[u + 1] += exp_nonpositive(v.b - reference);
+    while (i + kUnroll * L <= end) {
+      vector_t<Real> part[kUnroll] = {};
+      for (int c = 0; c < kChain && i + kUnroll * L <= end; ++c, i += kUnroll * L) {
+        prefetch(b.x + i + ahead, kUnroll * L * sizeof(T));
+        SURPRISAL_UNROLL
+        for (int u = 0; u < kUnroll; u += 2) {
+          const Pair<Real> v = load_pair(b.x + i + u * L);
+          part[u] += exp_nonpositive(v.a - reference);
+          part[u + 1] += exp_nonpositive(v.b - reference);
+        }
       }
+      SURPRISAL_UNROLL
+      for (int u = 0; u < kUnroll; ++u) sum[u] += part[u];
     }
     for (; i < end; i += L) sum[0] += exp_nonpositive(load_wide(b.x + i) - reference);
   };
@@ -132,7 +138,8 @@ BlockSums<accumulator_t<T>> general_sums(const Block<T>& b, const LogitVectors<a
   constexpr int L = kLanes<Real>;
   const Real top = f.value(largest(b.x, b.n));
   const V reference = splat(top), k = splat(f.k), one = splat(Real(1)), zero{};
-  V sum[kGeneralUnroll] = {}, below[kGeneralUnroll] = {}, weight[kGeneralUnroll] = {}, count[kGeneralUnroll] = {};
+  using Sums = V[kGeneralUnroll];
+  Sums sum = {}, below = {}, weight = {}, count = {}, sum_part = {}, below_part = {}, weight_part = {};
   const auto add = [&](int u, V v, V q, int64_t skip) __attribute__((always_inline)) {
     const V d = (v - reference) * k;
     V e = exp_nonpositive(d);
@@ -141,21 +148,32 @@ BlockSums<accumulator_t<T>> general_sums(const Block<T>& b, const LogitVectors<a
       count[u] += select(v == reference, one, zero);
       e = select(v == reference, zero, e);
     }
-    sum[u] += e;
+    sum_part[u] += e;
     if (b.below) {
       // A class without weight adds nothing, also where its logit is -inf.
-      below[u] += select(q == zero, zero, -d * q);
-      weight[u] += q;
+      below_part[u] += select(q == zero, zero, -d * q);
+      weight_part[u] += q;
+    }
+  };
+  const auto fold = [&] {
+    for (int u = 0; u < kGeneralUnroll; ++u) {
+      sum[u] += sum_part[u];
+      below[u] += below_part[u];
+      weight[u] += weight_part[u];
+      sum_part[u] = below_part[u] = weight_part[u] = zero;
     }
   };
   const auto at = [&](int u, int64_t i, int64_t skip) __attribute__((always_inline)) {
     add(u, f.value(load_wide(b.x + i)), b.q ? load(b.q + i) : one, skip);
   };
   const auto range = [&](int64_t i, int64_t end) __attribute__((always_inline)) {
-    for (; i + kGeneralUnroll * L <= end; i += kGeneralUnroll * L) {
-      prefetch(b.x + i + ahead, kGeneralUnroll * L * sizeof(T));
-      SURPRISAL_UNROLL
-      for (int u = 0; u < kGeneralUnroll; ++u) at(u, i + u * L, -1);
+    while (i + kGeneralUnroll * L <= end) {
+      for (int c = 0; c < kChain && i + kGeneralUnroll * L <= end; ++c, i += kGeneralUnroll * L) {
+        prefetch(b.x + i + ahead, kGeneralUnroll * L * sizeof(T));
+        SURPRISAL_UNROLL
+        for (int u = 0; u < kGeneralUnroll; ++u) at(u, i + u * L, -1);
+      }
+      fold();
     }
     for (; i < end; i += L) at(0, i, -1);
   };
@@ -179,7 +197,8 @@ BlockSums<accumulator_t<T>> general_sums(const Block<T>& b, const LogitVectors<a
     add(0, select(fresh == zero, splat(-std::numeric_limits<Real>::infinity()), v), q,
         here ? lane_in_last<L>(b.target, b.n) : -1);
   }
-  const auto total = [](const V(&v)[kGeneralUnroll]) { return reduce_add(v[0] + v[1]); };
+  fold();
+  const auto total = [](const Sums& v) { return reduce_add(v[0] + v[1]); };
   return {top, total(sum), total(below), total(weight), total(count)};
 }
 
