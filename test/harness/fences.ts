@@ -23,42 +23,49 @@ function fence(original: Values, poisoned: boolean) {
   return { all, start, inner: new Kind(all.buffer, start, original.length) };
 }
 
-/** A call that moves its arrays; `outputs` are the fields that it must fill. */
-function fencedCall(call: Call, names: readonly string[], outputs: readonly string[]): Call {
+export interface Fields {
+  /** Arrays that the kernel must fill. */
+  outputs: readonly string[];
+  /** One that it adds to or rewrites instead, and the flag that says so. */
+  updates?: readonly [name: string, flag: string];
+}
+
+/** A call that moves its arrays. */
+function fencedCall(call: Call, names: readonly string[], { outputs, updates }: Fields): Call {
   return (...fields) => {
-    const moved = fields.map((field, i) =>
-      ArrayBuffer.isView(field) && field.byteLength > 0
-        ? { original: field as Values, ...fence(field as Values, outputs.includes(names[i])) }
-        : undefined,
-    );
+    const updated = updates && fields[names.indexOf(updates[1])] === true ? updates[0] : '';
+    const isOutput = (i: number) => outputs.includes(names[i]);
+    const moved = fields.map((field, i) => {
+      if (!ArrayBuffer.isView(field) || field.byteLength === 0) return undefined;
+      const original = field as Values;
+      return { original, ...fence(original, isOutput(i) && names[i] !== updated) };
+    });
     call(...fields.map((field, i) => moved[i]?.inner ?? field));
     for (const [i, field] of moved.entries()) {
       if (!field) continue;
       const { all, start, inner, original } = field;
-      const outside = [...all.subarray(0, start), ...all.subarray(start + inner.byteLength)];
-      expect(
-        outside.every((byte) => byte === guardByte),
-        `guard bytes around ${names[i]}`,
-      ).toBe(true);
-      if (outputs.includes(names[i])) bytesOf(original).set(bytesOf(inner));
-      else
-        expect(Buffer.compare(bytesOf(inner), bytesOf(original)), `${names[i]} unchanged`).toBe(0);
+      const end = start + inner.byteLength;
+      const outside = Buffer.concat([all.subarray(0, start), all.subarray(end)]);
+      const intact = outside.every((byte) => byte === guardByte);
+      expect(intact, `guard bytes around ${names[i]}`).toBe(true);
+      if (isOutput(i)) bytesOf(original).set(bytesOf(inner));
+      else expect(Buffer.compare(bytesOf(inner), bytesOf(original)), `${names[i]} changed`).toBe(0);
     }
   };
 }
 
-/** Does the work with these kernels fenced: their names, and the outputs of each. */
-export function fenced(kernels: Record<string, readonly string[]>, work: () => void): void {
-  const entries = Object.entries(kernels).map(([name, outputs]) => {
+/** Does the work with these kernels fenced, by their names. */
+export function fenced(kernels: Record<string, Fields>, work: () => void): void {
+  const entries = Object.entries(kernels).map(([name, fields]) => {
     const kernel = native[name] as { call: Call; fields: readonly string[] };
-    return { kernel, original: kernel.call, outputs };
+    return { kernel, original: kernel.call, fields };
   });
   let calls = 0;
-  for (const { kernel, original, outputs } of entries) {
-    const call = fencedCall(original, kernel.fields, outputs);
-    kernel.call = (...fields) => {
+  for (const { kernel, original, fields } of entries) {
+    const call = fencedCall(original, kernel.fields, fields);
+    kernel.call = (...values) => {
       calls++;
-      call(...fields);
+      call(...values);
     };
   }
   try {
