@@ -3,6 +3,7 @@ import { checkedDevice, type Device } from './device.js';
 import { type DType, dtypeInfo, dtypes, isFloat } from './dtype.js';
 import {
   expectBoolean,
+  expectFits,
   expectNumber,
   expectOneOf,
   expectOptions,
@@ -238,7 +239,9 @@ function write(raw: RawArray, dtype: DType, values: ArrayLike<Value>): void {
   } else if (dtype === 'float32' || dtype === 'float64') {
     for (let i = 0; i < values.length; i++) (raw as Float32Array)[i] = Number(values[i]);
   } else {
-    const wide = Float32Array.from(values, Number);
+    // Not Float32Array.from, which lists the values as a JavaScript array first: gigabytes of heap.
+    const wide = new Float32Array(values.length);
+    for (let i = 0; i < values.length; i++) wide[i] = Number(values[i]);
     launch(native.cast, { a: wide, out: raw });
   }
 }
@@ -293,8 +296,7 @@ export function full<const S extends Shape, D extends DType = 'float32'>(
   value: number,
   options: CreateOptions<D> = {},
 ): Tensor<D, S> {
-  if (typeof value !== 'number')
-    fail('full', 'ERR_INVALID_TYPE', `expected value to be a number, got ${show(value)}`);
+  expectFits('full', 'value', value, options.dtype ?? 'float32');
   return constant('full', shape, value, options);
 }
 

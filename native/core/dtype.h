@@ -1,8 +1,11 @@
 // Element types, and the two 16-bit storage formats as plain structs.
 // Conversions round to nearest even (IEEE 754); NaN stays NaN.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <limits>
+#include <type_traits>
 
 namespace surprisal {
 
@@ -125,6 +128,32 @@ inline BFloat16 from_float<BFloat16>(float x) {
 template <>
 inline Float16 from_float<Float16>(float x) {
   return to_float16(x);
+}
+
+// A float as an integer: truncated, beyond the range its nearest end, NaN 0. C leaves the last two
+// undefined. 2^(bits-1) is a float where the largest integer may not be: it is compared with.
+template <class To, class From>
+inline To saturate(From x) {
+  constexpr From kEnd = From(uint64_t{1} << (sizeof(To) * 8 - 1));
+  if (x >= kEnd) return std::numeric_limits<To>::max();
+  if (x < -kEnd) return std::numeric_limits<To>::min();
+  return x != x ? To{0} : static_cast<To>(x);
+}
+
+// A number as an element of a dtype.
+template <class T>
+inline T element_of(double x) {
+  if constexpr (std::is_same_v<T, double>) {
+    return x;
+  } else if constexpr (std::is_same_v<T, uint8_t>) {
+    return static_cast<uint8_t>(std::max(0, std::min(255, saturate<int32_t>(x))));
+  } else if constexpr (std::is_same_v<T, int8_t>) {
+    return x != 0;
+  } else if constexpr (std::is_integral_v<T>) {
+    return saturate<T>(x);
+  } else {
+    return from_float<T>(static_cast<float>(x));
+  }
 }
 
 // The type in which a dtype is computed and accumulated.

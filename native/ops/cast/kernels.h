@@ -6,15 +6,6 @@ using ::surprisal::cast::Cast;
 
 constexpr int64_t kBlock = 2048;
 
-template <class To, class From>
-inline To saturate(From x) {
-  // 2^(bits-1) is a float, its predecessor the largest integer may not be: compare with the former.
-  constexpr From kEnd = From(uint64_t{1} << (sizeof(To) * 8 - 1));
-  if (x >= kEnd) return std::numeric_limits<To>::max();
-  if (x < -kEnd) return std::numeric_limits<To>::min();
-  return x != x ? To{0} : static_cast<To>(x);
-}
-
 inline void widen(const View& a, int64_t begin, int64_t n, float* wide) {
   const auto convert = [&](const auto* p) {
     int64_t i = 0;

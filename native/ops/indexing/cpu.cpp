@@ -131,12 +131,7 @@ uint64_t bits_of_value(DType dtype, double value) {
   uint64_t bits = 0;
   visit_any(dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    T typed;
-    if constexpr (std::is_same_v<T, BFloat16> || std::is_same_v<T, Float16>) {
-      typed = from_float<T>(static_cast<float>(value));
-    } else {
-      typed = static_cast<T>(value);
-    }
+    const T typed = element_of<T>(value);
     std::memcpy(&bits, &typed, sizeof typed);
   });
   return bits;

@@ -159,12 +159,7 @@ void triangle_cpu(const Triangle& op) {
 void fill_cpu(const Fill& op) {
   visit_any(op.out.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    T value;
-    if constexpr (std::is_same_v<T, BFloat16> || std::is_same_v<T, Float16>) {
-      value = from_float<T>(static_cast<float>(op.value));
-    } else {
-      value = static_cast<T>(op.value);
-    }
+    const T value = element_of<T>(op.value);
     T* p = op.out.as<T>();
     parallel_for(op.out.size, kGrain,
                  [&](int64_t begin, int64_t end) { std::fill(p + begin, p + end, value); });
