@@ -1,4 +1,3 @@
-// @ts-nocheck until the operations are exported
 // crossEntropy on logits. Floor: forward reads the logits once; forward + gradient reads them once
 // and writes the gradient once, at the bandwidth measured in the same rounds. The last rows are one
 // core's: cycles an element by the clock that a chain of dependent additions shows.
