@@ -82,8 +82,12 @@ export {
   scatterAdd,
 } from './ops/indexing.js';
 export { concat, split, stack } from './ops/join.js';
-export type { LinearCrossEntropyOptions } from './ops/linear-cross-entropy.js';
-export { linearCrossEntropy } from './ops/linear-cross-entropy.js';
+export type {
+  Filter,
+  FilterReport,
+  LinearCrossEntropyOptions,
+} from './ops/linear-cross-entropy.js';
+export { filterReport, linearCrossEntropy } from './ops/linear-cross-entropy.js';
 export type {
   BackwardShardOptions,
   LinearLogprobsOptions,

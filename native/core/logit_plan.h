@@ -21,6 +21,15 @@ struct LogitShape {
   int threads = 1;
 };
 
+// Which blocks of the gradient may be skipped: those whose largest p off the target is below eps,
+// or, with eps < 0, as many as keep the Frobenius errors of dx and dW within max_error.
+struct LogitFilter {
+  double eps = -1, max_error = -1;
+  double unit = 1;           // upstream gradient at which errors are reported
+  double* report = nullptr;  // (3) kept fraction of the blocks, bounds on the errors of dx and dW
+  bool exact() const { return !(eps >= 0) && !(max_error >= 0); }
+};
+
 struct LogitPlan {
   int64_t minimum = 0;  // the least budget that works; above `budget` the rest is not filled in
   int threads = 1;

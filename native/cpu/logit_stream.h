@@ -19,9 +19,10 @@ struct LogitTerms {
   virtual void sums(int64_t strip, int64_t row, int64_t column, int64_t columns, const A* z) = 0;
   virtual void merge() {}    // strips to rows, once every column was seen
   virtual void prepare() {}  // before slopes, whether or not this wave had sums
-  // z (rows) of one column becomes dz, and 0 for rows beyond the last.
-  virtual void slopes(int64_t column, int64_t row, int64_t rows, A* z) {
-    (void)column, (void)row, (void)rows, (void)z;
+  // z (rows) of one column becomes dz, and 0 for rows beyond the last. `peak` (rows), if given,
+  // keeps the largest p off the target.
+  virtual void slopes(int64_t column, int64_t row, int64_t rows, A* z, A* peak) {
+    (void)column, (void)row, (void)rows, (void)z, (void)peak;
   }
 
  protected:
@@ -40,6 +41,9 @@ struct LogitProblem {
   View dbias;  // (V)
   bool add_to_dw = false;
   bool sums = true;  // false: the terms know every row already
+  // Block-sparse gradients; `positive` (n) is the target of each row, or -1.
+  LogitFilter filter;
+  const int64_t* positive = nullptr;
 };
 
 constexpr int64_t kLogitStrips = 32;
@@ -127,9 +131,12 @@ class LogitStream {
       bias_.reset(new Scratch<double>(p_.V));
       std::fill_n(bias_->data(), p_.V, 0.0);
     }
+    if (gradient && !p_.filter.exact())
+      tiles_ = std::make_unique<LogitTiles<A>>(p_.filter, p_.n, p_.V, wave);
   }
 
   void run() {
+    if (tiles_) measure_weight();
     for (int64_t first = 0; first < p_.n;) {
       const Wave wave = cut(first);
       run_wave(wave);
@@ -137,6 +144,7 @@ class LogitStream {
     }
     if (plan_.weight_sweep) sweep();
     if (p_.dbias) write_bias();
+    if (tiles_) tiles_->report();
   }
 
  private:
@@ -158,7 +166,9 @@ class LogitStream {
     const Range all{0, p_.V};
     pack(wave);
     terms_.begin(row_memory_, wave.first, wave.padded);
-    if (!p_.dx && !p_.dw && !p_.dbias) {
+    const bool dw_later = plan_.weight_sweep && !tiles_;
+    if (!p_.dx && !p_.dbias && (!p_.dw || dw_later)) {
+      if (!p_.sums) return;
       logits(wave, all, true, false);
       return terms_.merge();
     }
@@ -167,6 +177,7 @@ class LogitStream {
       logits(wave, all, true, false);
       terms_.merge();
     }
+    if (tiles_ && p_.dx) std::fill_n(dx_, wave.padded * depth_padded(), A{0});
     for (int64_t column = 0; column < p_.V; column += plan_.range) {
       const Range range{column, std::min(p_.V, column + plan_.range)};
       logits(wave, range, p_.sums && whole, true);
@@ -178,6 +189,7 @@ class LogitStream {
         gradient_weight(wave, range, p_.dw.data, p_.dw.dtype, wave.first > 0, p_.add_to_dw);
       }
     }
+    if (tiles_) tiles_->count(wave.panels());
     if (p_.dx) with_storage<A>(p_.dx.dtype, [&](auto tag) { write_x(wave, tag); });
   }
 
@@ -242,6 +254,7 @@ class LogitStream {
           }
           pack_transposed(rows.data(), p_.D, kPanel, p_.D, x_ + panel * kPanel * p_.D);
           if (p_.dw) pack_features(rows.data(), panel, wave.padded);
+          if (tiles_) tiles_->set_x_norm(panel, squares(rows.data(), kPanel * p_.D));
         }
       });
     });
@@ -314,18 +327,86 @@ class LogitStream {
   }
 
   void slopes(const Wave& wave, const Range& range, bool count_bias = true) {
-    parallel_for(range.end - range.begin, 16, [&](int64_t begin, int64_t end) {
-      for (int64_t column = range.begin + begin; column < range.begin + end; ++column) {
-        const int64_t own = wave.padded - wave.lent;
-        if (wave.lent) terms_.slopes(column, 0, wave.lent, lent_row(column));
-        if (own) terms_.slopes(column, wave.lent, own, own_row(column, range));
-        if (!p_.dbias || !count_bias) continue;
-        double& sum = (*bias_)[column];
-        if (wave.lent) add_panels(lent_row(column), wave.lent, sum);
-        if (own) add_panels(own_row(column, range), own, sum);
+    parallel_for(range.blocks(), 1, [&](int64_t begin, int64_t end) {
+      Scratch<A> norms(tiles_ ? 3 * wave.padded : 0);
+      for (int64_t block = begin; block < end; ++block) {
+        const int64_t column = range.begin + block * kLogitBlock;
+        const int64_t last = std::min(range.end, column + kLogitBlock);
+        if (tiles_) std::fill_n(norms.data(), 3 * wave.padded, A{0});
+        for (int64_t c = column; c < last; ++c)
+          slopes_of(wave, range, c, norms.data(), p_.dbias && count_bias);
+        if (tiles_) judge(wave, range, column, last - column, norms.data());
       }
     });
   }
+
+  void slopes_of(const Wave& wave, const Range& range, int64_t column, A* peak, bool count_bias) {
+    const int64_t own = wave.padded - wave.lent;
+    if (wave.lent) terms_.slopes(column, 0, wave.lent, lent_row(column), peak);
+    A* const own_peak = peak ? peak + wave.lent : nullptr;
+    if (own) terms_.slopes(column, wave.lent, own, own_row(column, range), own_peak);
+    if (!count_bias) return;
+    double& sum = (*bias_)[column];
+    if (wave.lent) add_panels(lent_row(column), wave.lent, sum);
+    if (own) add_panels(own_row(column, range), own, sum);
+  }
+
+  // z of a row and column of the wave.
+  A& at(const Wave& wave, const Range& range, int64_t column, int64_t row) const {
+    return row < wave.lent ? lent_row(column)[row] : own_row(column, range)[row - wave.lent];
+  }
+  // Whether the target of the row lies in the block of columns from `column`.
+  bool positive_in(const Wave& wave, int64_t row, int64_t column, int64_t columns) const {
+    const int64_t y = row < wave.rows ? p_.positive[wave.first + row] : -1;
+    return y >= column && y < column + columns;
+  }
+
+  // Judges the tiles of a block, the targets' own dz left out; norms: peak, l1, l2 of each row.
+  void judge(const Wave& wave, const Range& range, int64_t column, int64_t columns, A* norms) {
+    A* const l1 = norms + wave.padded;
+    A* const l2 = l1 + wave.padded;
+    for (int64_t c = column; c < column + columns; ++c) {
+      for (int64_t row = 0; row < wave.padded; ++row) {
+        if (row < wave.rows && p_.positive[wave.first + row] == c) continue;
+        const A dz = at(wave, range, c, row);
+        l1[row] += dz < 0 ? -dz : dz;
+        l2[row] += dz * dz;
+      }
+    }
+    for (int64_t panel = 0; panel < wave.panels(); ++panel) {
+      const int64_t row = panel * kPanel;
+      tiles_->judge(column, columns, panel, std::min(kPanel, wave.rows - row), norms + row,
+                    l1 + row, l2 + row);
+    }
+  }
+
+  static double squares(const A* x, int64_t count) {
+    double sum = 0;
+    for (int64_t i = 0; i < count; ++i) sum += double(x[i]) * double(x[i]);
+    return sum;
+  }
+
+  void measure_weight() {
+    with_storage<A>(p_.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      const T* w = static_cast<const T*>(p_.w);
+      parallel_for((p_.V + kLogitBlock - 1) / kLogitBlock, 1, [&](int64_t begin, int64_t end) {
+        Scratch<A> line(p_.D);
+        for (int64_t block = begin; block < end; ++block) {
+          double largest = 0, sum = 0;
+          const int64_t last = std::min(p_.V, (block + 1) * kLogitBlock);
+          for (int64_t v = block * kLogitBlock; v < last; ++v) {
+            widen(w + v * p_.D, p_.D, line.data());
+            const double square = squares(line.data(), p_.D);
+            largest = std::max(largest, square);
+            sum += square;
+          }
+          tiles_->set_weight_norm(block * kLogitBlock, largest, sum);
+        }
+      });
+    });
+  }
+
   static void add_panels(const A* dz, int64_t rows, double& sum) {
     for (int64_t i = 0; i < rows; i += kPanel)
       sum += reduce_add(load(dz + i) + load(dz + i + kPanel / 2));
@@ -352,9 +433,19 @@ class LogitStream {
     });
   }
 
+  bool keeps(int64_t column, int64_t panel) const {
+    return !tiles_ || tiles_->keeps(column, panel);
+  }
+
   void gradient_x_block(const Wave& wave, const Range& range, int64_t panel, int64_t panel_end,
                         int64_t column, int64_t feature, int64_t features, A* memory) {
     const int64_t columns = std::min(kLogitBlock, range.end - column);
+    bool any = false;
+    for (int64_t q = panel; q < panel_end; ++q) {
+      any |= keeps(column, q);
+      if (!keeps(column, q)) positives_to_x(wave, range, q, column, columns, feature, features);
+    }
+    if (!any) return;
     A* const left = memory;
     A* const right = memory + columns * round_up(features, kTileRows);
     with_storage<A>(p_.dtype, [&](auto tag) {
@@ -362,24 +453,43 @@ class LogitStream {
       pack_columns<kTileRows>(static_cast<const T*>(p_.w) + column * p_.D + feature, p_.D, features,
                               columns, left);
     });
-    const int64_t lent = wave.lent / kPanel;
     for (int64_t i = 0; i < columns; ++i) {
       for (int64_t q = panel; q < panel_end; ++q) {
-        const A* from = q < lent ? lent_row(column + i) + q * kPanel
-                                 : own_row(column + i, range) + (q - lent) * kPanel;
-        std::memcpy(right + ((q - panel) * columns + i) * kPanel, from, kPanel * sizeof(A));
+        std::memcpy(right + ((q - panel) * columns + i) * kPanel,
+                    &at(wave, range, column + i, q * kPanel), kPanel * sizeof(A));
       }
     }
     for (int64_t q = panel; q < panel_end; ++q) {
+      if (!keeps(column, q)) continue;
       const A* dz = right + (q - panel) * columns * kPanel;
       for (int64_t f = 0; f < features; f += kTileRows) {
         A* to = dx_ + (q * depth_padded() + feature + f) * kPanel;
-        if (column == 0) {
+        if (column == 0 && !tiles_) {
           multiply_tile<true, Start::zero>(columns, left + f * columns, 0, dz, to, kPanel);
         } else {
           multiply_tile<true, Start::add>(columns, left + f * columns, 0, dz, to, kPanel);
         }
       }
+    }
+  }
+
+  // What the targets contribute to dx from a tile that is skipped.
+  void positives_to_x(const Wave& wave, const Range& range, int64_t panel, int64_t column,
+                      int64_t columns, int64_t feature, int64_t features) {
+    for (int64_t row = panel * kPanel; row < (panel + 1) * kPanel; ++row) {
+      if (!positive_in(wave, row, column, columns)) continue;
+      const int64_t y = p_.positive[wave.first + row];
+      const A dz = at(wave, range, y, row);
+      A* to = dx_ + (panel * depth_padded() + feature) * kPanel + row % kPanel;
+      with_storage<A>(p_.dtype, [&](auto tag) {
+        using T = typename decltype(tag)::type;
+        const T* w = static_cast<const T*>(p_.w) + y * p_.D + feature;
+        for (int64_t d = 0; d < features; ++d) {
+          A value;
+          widen(w + d, 1, &value);
+          to[d * kPanel] += dz * value;
+        }
+      });
     }
   }
 
@@ -421,25 +531,51 @@ class LogitStream {
         std::fill_n(sum, tiles * features_padded(), A{0});
         for (int64_t i = 0; carry && i < columns; ++i)
           load_rows(to, dtype, (column + i) * p_.D, p_.D, sum + i * features_padded());
-        gradient_weight_block(wave, tiles, memory.data(), stride, sum);
+        if (tiles_) {
+          gradient_weight_kept(wave, column, columns, memory.data(), stride, sum);
+        } else {
+          gradient_weight_rows(wave, 0, wave.padded, columns, memory.data(), stride, sum);
+        }
         for (int64_t i = 0; i < columns; ++i)
           store_rows(sum + i * features_padded(), p_.D, to, dtype, (column + i) * p_.D, add);
       }
     });
   }
 
-  void gradient_weight_block(const Wave& wave, int64_t tiles, const A* left, int64_t stride,
-                             A* sum) {
+  // sum (columns, D) += dz of the rows [begin, end)ᵀ·x.
+  void gradient_weight_rows(const Wave& wave, int64_t begin, int64_t end, int64_t columns,
+                            const A* left, int64_t stride, A* sum) {
     constexpr int64_t kPart = 256;
-    for (int64_t k = 0; k < wave.padded; k += kPart) {
-      const int64_t depth = std::min(kPart, wave.padded - k);
+    for (int64_t k = begin; k < end; k += kPart) {
+      const int64_t depth = std::min(kPart, end - k);
       for (int64_t d = 0; d < p_.D; d += kPanel) {
         const A* right = features_ + d * wave.padded + k * kPanel;
-        for (int64_t i = 0; i < tiles; i += kTileRows) {
+        for (int64_t i = 0; i < columns; i += kTileRows) {
           multiply_tile<false, Start::chain>(depth, left + i * stride + k, stride, right,
                                              sum + i * features_padded() + d, features_padded());
         }
       }
+    }
+  }
+
+  // The same over the runs of panels that are kept; of the others, what the targets contribute.
+  void gradient_weight_kept(const Wave& wave, int64_t column, int64_t columns, const A* left,
+                            int64_t stride, A* sum) {
+    for (int64_t panel = 0; panel < wave.panels();) {
+      int64_t end = panel;
+      while (end < wave.panels() && keeps(column, end)) ++end;
+      gradient_weight_rows(wave, panel * kPanel, end * kPanel, columns, left, stride, sum);
+      for (; end < wave.panels() && !keeps(column, end); ++end) {
+        for (int64_t row = end * kPanel; row < (end + 1) * kPanel; ++row) {
+          if (!positive_in(wave, row, column, columns)) continue;
+          const int64_t i = p_.positive[wave.first + row] - column;
+          for (int64_t d = 0; d < p_.D; ++d) {
+            const A* x = features_ + d / kPanel * kPanel * wave.padded + row * kPanel;
+            sum[i * features_padded() + d] += left[i * stride + row] * x[d % kPanel];
+          }
+        }
+      }
+      panel = end;
     }
   }
 
@@ -459,6 +595,7 @@ class LogitStream {
   LogitTerms<A>& terms_;
   std::unique_ptr<Scratch<A>> memory_;
   std::unique_ptr<Scratch<double>> bias_;
+  std::unique_ptr<LogitTiles<A>> tiles_;
   A *row_memory_, *x_, *features_, *dx_, *z_;
   int64_t ld_ = 0;
 };

@@ -12,7 +12,7 @@ import {
   tape,
 } from '../autograd.js';
 import type { DType } from '../dtype.js';
-import { expectDType, expectShape, showShape } from '../expect.js';
+import { expectDType, expectNumber, expectShape, fail, show, showShape } from '../expect.js';
 import {
   checkLinear,
   checkShift,
@@ -33,7 +33,7 @@ import {
 } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import type { Last, Leading, SameSize, Shape } from '../shape.js';
-import { empty, type Tensor } from '../tensor.js';
+import { empty, expectTensor, type Tensor } from '../tensor.js';
 
 export interface LinearCrossEntropyOptions<R extends LossReduction = LossReduction>
   extends LossOptions<R>,
@@ -43,6 +43,28 @@ export interface LinearCrossEntropyOptions<R extends LossReduction = LossReducti
    * weight do not run.
    */
   mainGrad?: Tensor<'float32'>;
+  /** Which blocks of the gradient are computed; default 'exact': all. See `filterReport`. */
+  filter?: Filter;
+}
+
+export type Filter =
+  | 'exact'
+  /**
+   * Skips blocks in which the largest p off the target is below eps, before row weights and
+   * reduction; 'auto': the machine epsilon of the dtype / 32 (Wijmans et al. 2024).
+   */
+  | { eps: number | 'auto' }
+  /** Skips what keeps the Frobenius errors of dx and of dweight, at upstream 1, within this. */
+  | { maxError: number };
+
+/** What a filter did. */
+export interface FilterReport {
+  /** Fraction of the blocks that was computed. */
+  kept: number;
+  /** Upper bound on the Frobenius error of dx at upstream 1, rounding apart. */
+  boundX: number;
+  /** The same of dweight. */
+  boundWeight: number;
 }
 
 const name = 'linearCrossEntropy';
@@ -66,6 +88,55 @@ function checkWeights({ weight, target, classWeight, tokenWeight, mainGrad }: In
   }
 }
 
+function checkFilter(filter: unknown): asserts filter is Filter {
+  if (filter === 'exact') return;
+  const wanted = "filter to be 'exact', { eps } or { maxError }";
+  if (typeof filter === 'string') {
+    fail(name, 'ERR_INVALID_VALUE', `expected ${wanted}, got ${show(filter)}`);
+  }
+  const keys = filter !== null && typeof filter === 'object' ? Object.keys(filter) : [];
+  if (keys.length !== 1 || !['eps', 'maxError'].includes(keys[0])) {
+    const got = keys.length ? `{ ${keys.join(', ')} }` : show(filter);
+    fail(name, 'ERR_INVALID_TYPE', `expected ${wanted}, got ${got}`);
+  }
+  const [value] = Object.values(filter as object);
+  if (keys[0] === 'eps' && value === 'auto') return;
+  expectNumber(name, `filter.${keys[0]}`, value, { min: 0 });
+}
+
+const epsilons = { float64: 2 ** -52, float32: 2 ** -23, float16: 2 ** -10, bfloat16: 2 ** -7 };
+
+function filterFields(filter: Filter, dtype: DType) {
+  if (filter === 'exact') return {};
+  if ('maxError' in filter) return { filterError: filter.maxError };
+  const auto = epsilons[dtype as keyof typeof epsilons] / 32;
+  return { filterEps: filter.eps === 'auto' ? auto : filter.eps };
+}
+
+interface Report {
+  values: Float64Array;
+  /** Whether backward has run. */
+  done: boolean;
+}
+const reports = new WeakMap<Tensor, Report>();
+
+/** What the filter of a `linearCrossEntropy` skipped in its backward. */
+export function filterReport(loss: Tensor): FilterReport {
+  expectTensor('filterReport', 'loss', loss);
+  const report = reports.get(loss);
+  if (!report?.done) {
+    fail(
+      'filterReport',
+      'ERR_GRAPH',
+      report
+        ? 'expected a loss whose backward has run'
+        : 'expected the result of a linearCrossEntropy with a filter and inputs that require a gradient',
+    );
+  }
+  const [kept, boundX, boundWeight] = report.values;
+  return { kept, boundX, boundWeight };
+}
+
 /** What native code needs in both directions. */
 function fields(t: In, options: LinearCrossEntropyOptions) {
   return {
@@ -74,6 +145,7 @@ function fields(t: In, options: LinearCrossEntropyOptions) {
     target: t.target.raw,
     classWeight: t.classWeight?.raw,
     tokenWeight: t.tokenWeight?.raw,
+    ...filterFields(options.filter ?? 'exact', t.x.dtype),
   };
 }
 
@@ -107,6 +179,7 @@ interface Saved {
   rowSums: Tensor | undefined;
   /** For an upstream gradient of 1, from a forward that could compute them. */
   gradients: GradientTensors | undefined;
+  report: Report | undefined;
 }
 
 /** The gradients of forward times the upstream gradient; in place unless they are needed again. */
@@ -136,6 +209,9 @@ function forward(t: In, options: LinearCrossEntropyOptions, needs: Needs) {
   const fused = needed && reduction !== 'none' && !t.mainGrad && t.x.dtype !== 'float16';
   const gradients = fused ? gradientsOf(t, needs) : undefined;
   const rowSums = needed && !fused ? empty([...scored, 4], 'float64') : undefined;
+  const filtered = needed && (options.filter ?? 'exact') !== 'exact';
+  const report = filtered ? { values: new Float64Array([1, 0, 0]), done: false } : undefined;
+  if (report) reports.set(output, report);
   launch(native.linearCrossEntropyForward, {
     ...fields(t, options),
     ...(gradients && gradientFields(gradients)),
@@ -145,12 +221,14 @@ function forward(t: In, options: LinearCrossEntropyOptions, needs: Needs) {
     laterAdds: t.mainGrad !== undefined,
     rowSums: rowSums?.raw,
     loss: output.raw,
+    filterReport: report?.values,
   });
-  return { output, saved: { t, options, rowSums, gradients } satisfies Saved };
+  return { output, saved: { t, options, rowSums, gradients, report } satisfies Saved };
 }
 
 function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
-  const { t, options, rowSums } = saved;
+  const { t, options, rowSums, report } = saved;
+  if (report) report.done = true;
   if (saved.gradients) return scaled(saved.gradients, upstream);
   const gradients = gradientsOf(t, needs);
   const main = needs.weight && t.mainGrad;
@@ -160,6 +238,7 @@ function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
     ...(main && { dweight: t.mainGrad.raw, addToDweight: true }),
     rowSums: rowSums?.raw,
     upstream: upstream.raw,
+    filterReport: report?.values,
   });
   return main ? { ...gradients, weight: addedElsewhere } : gradients;
 }
@@ -210,13 +289,14 @@ export const linearCrossEntropy: Op<
   builtin: true,
   inputs: ['x', 'weight', 'target'],
   optionTensors: ['bias', ...lossOptionTensors, 'mainGrad'],
-  options: [...lossOptionNames, 'shift', 'workspaceBytes'],
+  options: [...lossOptionNames, 'shift', 'filter', 'workspaceBytes'],
   nondifferentiable: ['target', 'classWeight', 'mainGrad'],
   check(t: In, options: LinearCrossEntropyOptions) {
     checkLinear(name, t.x, t.weight, t.bias);
     checkTarget(name, 'target', t.target, t.x);
     checkWeights(t);
     checkLossOptions(name, options);
+    if (options.filter !== undefined) checkFilter(options.filter);
     checkShift(name, options.shift ?? 0, t.target);
     checkWorkspace(name, options);
   },

@@ -15,7 +15,8 @@ namespace {
 #define LOSS(Op)                                                                         \
   SCORED(Op), GRADIENTS(Op), SP_FIELD(Op, class_weight), SP_FIELD(Op, token_weight),     \
       SP_FIELD(Op, dtoken_weight), SP_FIELD(Op, reduction), SP_FIELD(Op, label_smoothing), \
-      SP_FIELD(Op, z_loss), SP_FIELD(Op, epilogue), SP_FIELD(Op, epilogue_k)
+      SP_FIELD(Op, z_loss), SP_FIELD(Op, epilogue), SP_FIELD(Op, epilogue_k),  \
+      SP_FIELD(Op, filter_eps), SP_FIELD(Op, filter_error), SP_FIELD(Op, filter_report)
 
 }  // namespace
 

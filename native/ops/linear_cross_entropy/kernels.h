@@ -1,5 +1,6 @@
 #include "cpu/gemm.h"
 #include "cpu/logit_map.h"
+#include "cpu/logit_filter.h"
 #include "cpu/logit_stream.h"
 
 namespace linear_cross_entropy {
@@ -25,6 +26,7 @@ LogitShape shape_of(const Stream& s) {
   shape.lanes = kTileCols<A>;
   shape.unit = sizeof(A);
   shape.row_bytes = SoftmaxTerms<A>::row_bytes(s.op.classes);
+  if (!s.filter.exact()) shape.row_bytes += LogitTiles<A>::row_bytes(s.op.classes);
   shape.budget = s.op.workspace_bytes;
   shape.threads = num_threads();
   return shape;
@@ -36,6 +38,7 @@ LogitPlan plan(const Stream& s, bool dx, bool dweight, bool dbias, bool adds) {
   const int64_t vectors = bool(s.op.bias) + bool(s.class_weight);
   shape.fixed_bytes = s.op.classes * (vectors * int64_t(sizeof(A)) + (dbias ? 8 : 0)) +
                       s.op.batch * s.op.length * int64_t(6 * sizeof(int64_t) + sizeof(RowState));
+  if (!s.filter.exact()) shape.fixed_bytes += LogitTiles<A>::fixed_bytes(s.op.classes);
   const DType dtype = adds ? DType::f32 : s.op.x.dtype;
   const int64_t lent = s.op.width * size_of(dtype);
   if (dweight && !adds && lent % int64_t(sizeof(A)) == 0) shape.lent_bytes = lent;
@@ -88,6 +91,8 @@ void stream_as(const Stream& s) {
   problem.dbias = s.gradients.dbias;
   problem.add_to_dw = s.gradients.add_to_dweight;
   problem.sums = s.sums;
+  problem.filter = s.filter;
+  problem.positive = s.target;
   LogitStream<A>(problem, cut, SoftmaxTerms<A>::row_bytes(s.op.classes), terms).run();
 }
 

@@ -118,6 +118,14 @@ Stream pass(const Loss& op, LossRows& rows, RowState* states) {
   if (s.smooth) s.extra = Extra::below;
   s.class_weight = op.class_weight;
   s.gradients = op;
+  s.filter.eps = op.filter_eps;
+  s.filter.max_error = op.filter_error;
+  if (op.filter_report) {
+    require(op.filter_report.size == 3, "linearCrossEntropy: filterReport");
+    s.filter.report = op.filter_report.as<double>();
+    s.filter.report[0] = 1;
+    s.filter.report[1] = s.filter.report[2] = 0;
+  }
   return s;
 }
 
@@ -165,6 +173,11 @@ void backward(const Backward& op) {
     for (int64_t n = 0; n < rows.rows.count; ++n) rows.finish(n, states.kept()[n]);
   Stream s = pass(op, rows, states.kept());
   s.sums = false;
+  const double unit = rows.reduced() ? std::fabs(value_of(op.upstream, 0)) : 1;
+  if (unit > 0 && std::isfinite(unit)) {
+    s.filter.unit = unit;
+    s.filter.max_error *= unit;
+  }
   if (op.dx || op.dweight || op.dbias) stream(s);
   token_gradient(op, rows);
 }

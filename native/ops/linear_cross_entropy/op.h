@@ -42,6 +42,8 @@ struct Loss : Scored, Gradients {
   double label_smoothing = 0, z_loss = 0;
   int32_t epilogue = 0;  // Epilogue
   double epilogue_k = 0;
+  double filter_eps = -1, filter_error = -1;  // LogitFilter; both negative: every block counts
+  View filter_report;                         // (3) float64, absent unless the gradient is filtered
 };
 
 struct Forward : Loss {

@@ -2,6 +2,7 @@
 #pragma once
 #include <string>
 
+#include "core/logit_plan.h"
 #include "core/scratch.h"
 #include "ops/linear_cross_entropy/op.h"
 
@@ -65,6 +66,7 @@ struct Stream {
   bool own_from_z = false;  // see RowCoefficients
   View class_weight = {};
   Gradients gradients = {};
+  LogitFilter filter = {};
   // Gradients that another pass will want within the same workspace.
   bool later_x = false, later_weight = false, later_bias = false, later_adds = false;
 };

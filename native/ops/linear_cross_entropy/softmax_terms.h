@@ -38,7 +38,7 @@ class SoftmaxTerms final : public LogitTerms<A> {
 
   static int64_t row_bytes(int64_t classes) {
     const int64_t blocks = (classes + kLogitBlock - 1) / kLogitBlock;
-    return (3 * std::min(kLogitStrips, blocks) + 7) * int64_t(sizeof(A)) + 8;
+    return (3 * std::min(kLogitStrips, blocks) + 8) * int64_t(sizeof(A)) + 8;
   }
 
   void begin(void* memory, int64_t first, int64_t rows) override {
@@ -47,7 +47,7 @@ class SoftmaxTerms final : public LogitTerms<A> {
     count_ = std::min(rows, o_.n - first);
     order_ = static_cast<int64_t*>(memory);
     A* at = reinterpret_cast<A*>(order_ + rows);
-    for (A** array : {&own_dz_, &target_, &max_, &p_, &q_, &w_, &own_}) {
+    for (A** array : {&own_dz_, &target_, &max_, &p_, &q_, &w_, &own_, &inverse_}) {
       *array = at;
       at += rows;
     }
@@ -84,11 +84,16 @@ class SoftmaxTerms final : public LogitTerms<A> {
         q_[row] = static_cast<A>(c.q);
         w_[row] = static_cast<A>(c.w);
         own_[row] = static_cast<A>(c.own);
+        // Of rows that move nothing, every block may be skipped.
+        const bool live = c.p != 0 || c.q != 0 || c.w != 0;
+        const RowState* state = states_ + first_ + row;
+        inverse_[row] =
+            live ? static_cast<A>(1 / (state->others + std::exp(state->target))) : A{0};
       }
     });
   }
 
-  void slopes(int64_t column, int64_t row, int64_t rows, A* z) override {
+  void slopes(int64_t column, int64_t row, int64_t rows, A* z, A* peak) override {
     const auto before = [&](int64_t r, int64_t key) { return o_.target[first_ + r] < key; };
     const int64_t* const last = order_ + count_;
     const int64_t* const owners = std::lower_bound(order_, order_ + count_, column, before);
@@ -97,6 +102,11 @@ class SoftmaxTerms final : public LogitTerms<A> {
         if (*r >= row && *r < row + rows) f(*r);
     };
     const A bias = o_.bias ? o_.bias[column] : 0;
+    if (peak) {
+      each_owner([&](int64_t r) { own_dz_[r] = peak[r - row]; });
+      keep_peak(row, rows, bias, z, peak);
+      each_owner([&](int64_t r) { peak[r - row] = own_dz_[r]; });
+    }
     each_owner([&](int64_t r) { own_dz_[r] = own_slope(r, z[r - row] + bias); });
     if (o_.extra == Extra::entropy || o_.smooth) {
       slopes_of<true>(column, row, rows, bias, z);
@@ -200,6 +210,16 @@ class SoftmaxTerms final : public LogitTerms<A> {
     return s;
   }
 
+  void keep_peak(int64_t row, int64_t rows, A bias, const A* z, A* peak) const {
+    for (int64_t i = 0; i < rows; i += L) {
+      const V x = load(z + i) + bias;
+      const V e = exp((plain_ ? x : map_.value(x)) - load(max_ + row + i));
+      const V inverse = load(inverse_ + row + i), old = load(peak + i);
+      const V p = select(inverse == V{}, V{}, e * inverse);
+      store(peak + i, select(p <= old, old, p));
+    }
+  }
+
   A own_slope(int64_t r, A x) const {
     const A slope = static_cast<A>(map_slope(o_.map, x));
     if (!o_.own_from_z) return own_[r] * slope;
@@ -237,7 +257,7 @@ class SoftmaxTerms final : public LogitTerms<A> {
   bool plain_;
   int64_t* order_ = nullptr;
   A *own_dz_ = nullptr, *target_ = nullptr, *max_ = nullptr, *p_ = nullptr, *q_ = nullptr,
-    *w_ = nullptr, *own_ = nullptr;
+    *w_ = nullptr, *own_ = nullptr, *inverse_ = nullptr;
   A *strip_max_ = nullptr, *strip_others_ = nullptr, *strip_extra_ = nullptr;
 };
 
