@@ -38,31 +38,35 @@ export { OutOfMemoryError } from './native.js';
 export type { Activation, DropoutOptions, GeluOptions } from './ops/activation.js';
 export { dropout, gelu, relu, sigmoid, silu, softplus, tanh } from './ops/activation.js';
 export { clone, to } from './ops/cast.js';
+export type { Comparison, UnaryTest } from './ops/comparison.js';
+export {
+  eq,
+  ge,
+  gt,
+  isNaN,
+  le,
+  logicalAnd,
+  logicalNot,
+  logicalOr,
+  lt,
+  ne,
+  where,
+} from './ops/comparison.js';
 export type { CrossEntropyOptions } from './ops/cross-entropy.js';
 export { crossEntropy } from './ops/cross-entropy.js';
-export type { Binary, ClampOptions, Comparison, Unary, UnaryTest } from './ops/elementwise.js';
+export type { Binary, ClampOptions, Unary } from './ops/elementwise.js';
 export {
   abs,
   add,
   clamp,
   cos,
   div,
-  eq,
   exp,
-  ge,
-  gt,
-  isNaN,
-  le,
   log,
   log1p,
-  logicalAnd,
-  logicalNot,
-  logicalOr,
-  lt,
   maximum,
   minimum,
   mul,
-  ne,
   neg,
   pow,
   rsqrt,
@@ -70,7 +74,6 @@ export {
   sin,
   sqrt,
   sub,
-  where,
 } from './ops/elementwise.js';
 export type { EmbeddingOptions } from './ops/indexing.js';
 export {

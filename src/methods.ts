@@ -16,28 +16,30 @@ import {
 } from './ops/activation.js';
 import { clone, to } from './ops/cast.js';
 import {
+  eq,
+  ge,
+  gt,
+  isNaN as isNan,
+  le,
+  logicalAnd,
+  logicalNot,
+  logicalOr,
+  lt,
+  ne,
+} from './ops/comparison.js';
+import {
   abs,
   add,
   type ClampOptions,
   clamp,
   cos,
   div,
-  eq,
   exp,
-  ge,
-  gt,
-  isNaN as isNan,
-  le,
   log,
   log1p,
-  logicalAnd,
-  logicalNot,
-  logicalOr,
-  lt,
   maximum,
   minimum,
   mul,
-  ne,
   neg,
   pow,
   rsqrt,
@@ -46,9 +48,17 @@ import {
   sqrt,
   sub,
 } from './ops/elementwise.js';
-import { gather, indexSelect, maskedFill, scatterAdd } from './ops/indexing.js';
+import {
+  embedding,
+  gather,
+  indexSelect,
+  maskedFill,
+  oneHot,
+  scatterAdd,
+} from './ops/indexing.js';
 import { split } from './ops/join.js';
 import { type MatmulOptions, matmul } from './ops/matmul.js';
+import { type LayerNormOptions, layerNorm, type RmsNormOptions, rmsNorm } from './ops/norm.js';
 import {
   type ArgOptions,
   argmax,
@@ -212,3 +222,18 @@ attach({ eq, ne, lt, le, gt, ge, relu, gelu, silu, sigmoid, tanh });
 attach({ softplus, dropout });
 attach({ sum, mean, var: variance, std, max, min, argmax, argmin, logsumexp });
 attach({ norm, normalize, softmax, logSoftmax });
+
+declare module './tensor.js' {
+  interface Tensor<out D extends DType = DType, out S extends Shape = Shape> {
+    /** `where(this, a, b)`: this is the condition. */
+    where(a: Tensor | number, b: Tensor | number): Tensor;
+    layerNorm(options?: LayerNormOptions): Tensor<D, S>;
+    rmsNorm(options?: RmsNormOptions): Tensor<D, S>;
+    /** `embedding(this, ids)`: this is the table. */
+    embedding(ids: Tensor<IndexDType>, options?: { paddingIdx?: number }): Tensor<D>;
+    /** `oneHot(this, classes)`: these are the indices. */
+    oneHot(classes: number, options?: { dtype?: DType }): Tensor;
+  }
+}
+
+attach({ where, layerNorm, rmsNorm, embedding, oneHot });

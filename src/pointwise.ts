@@ -1,9 +1,9 @@
 // Calls of the elementwise kernel, shared by the operations that need it: a function of one to
 // three operands, each a tensor or a number, broadcast to a shape.
-import type { DType } from './dtype.js';
+import { type DType, isFloat } from './dtype.js';
+import { expectDType, expectSameDType, fail } from './expect.js';
 import { isRecording, launchAt, native, type RawArray } from './native.js';
-import type { Shape } from './shape.js';
-import { sameShape } from './shape.js';
+import { broadcastShapes, type Shape, sameShape } from './shape.js';
 import { sumTo } from './strided.js';
 import { empty, Tensor } from './tensor.js';
 
@@ -84,7 +84,8 @@ export function unary(f: number, x: Tensor, dtype: DType = x.dtype, p?: number, 
   return out;
 }
 
-const none: Shape = [];
+/** Where a number stands for a tensor. */
+export const noShape: Shape = [];
 
 function rawOf(x: Operand): RawArray | undefined {
   return typeof x === 'number' ? undefined : x.raw;
@@ -105,8 +106,8 @@ export function binary(
   b: Operand,
   shape: Shape,
   dtype: DType,
-  aShape: Shape = a instanceof Tensor ? a.shape : none,
-  bShape: Shape = b instanceof Tensor ? b.shape : none,
+  aShape: Shape = a instanceof Tensor ? a.shape : noShape,
+  bShape: Shape = b instanceof Tensor ? b.shape : noShape,
   p = typeof a === 'number' ? a : typeof b === 'number' ? b : 0,
   q = 0,
 ): Tensor {
@@ -129,8 +130,8 @@ export function ternary(
   shape: Shape,
   dtype: DType,
   aShape: Shape = a.shape,
-  bShape: Shape = b instanceof Tensor ? b.shape : none,
-  cShape: Shape = c instanceof Tensor ? c.shape : none,
+  bShape: Shape = b instanceof Tensor ? b.shape : noShape,
+  cShape: Shape = c instanceof Tensor ? c.shape : noShape,
 ): Tensor {
   const out = empty(shape, dtype);
   const p = typeof b === 'number' ? b : 0;
@@ -143,6 +144,41 @@ export function ternary(
     launchAt(ternaryKernel, values);
   }
   return out;
+}
+
+/** The dtype that two operands share, after checking it. */
+export function sharedDType(op: string, a: Operand, b: Operand, allowed?: readonly DType[]): DType {
+  if (a instanceof Tensor) {
+    if (allowed) expectDType(op, 'a', a, allowed);
+    if (b instanceof Tensor) expectSameDType(op, 'a', a, 'b', b);
+    else expectFits(op, 'b', b, a.dtype);
+    return a.dtype;
+  }
+  if (!(b instanceof Tensor)) {
+    fail(op, 'ERR_INVALID_TYPE', `expected a or b to be a Tensor, got the numbers ${a} and ${b}`);
+  }
+  if (allowed) expectDType(op, 'b', b, allowed);
+  expectFits(op, 'a', a, b.dtype);
+  return b.dtype;
+}
+
+/** A number that stands for an element of an integer tensor must be one. */
+export function expectFits(op: string, name: string, value: number, dtype: DType): void {
+  if (isFloat(dtype) || Number.isSafeInteger(value)) return;
+  fail(
+    op,
+    'ERR_INVALID_VALUE',
+    `expected ${name} to be an integer beside a tensor of ${dtype}, got ${value}`,
+  );
+}
+
+/** The shape of an operand: `noShape` for a number. */
+export const shapeOf = (x: Operand): Shape => (x instanceof Tensor ? x.shape : noShape);
+
+/** The shape that two operands broadcast to. */
+export function resultShape(op: string, a: Operand, b: Operand): Shape {
+  if (!(b instanceof Tensor)) return (a as Tensor).shape;
+  return a instanceof Tensor ? broadcastShapes(op, a.shape, b.shape) : b.shape;
 }
 
 /** Gives back a tensor that only served a step, unless a recorded launch has yet to use it. */

@@ -1,24 +1,30 @@
-// Arithmetic, comparison and logic, element by element. Tensors broadcast as in NumPy and share a
-// dtype; a plain number takes the tensor's dtype. float16 and bfloat16 are computed in float32 and
-// rounded once; integers wrap. Comparisons and logic give bool.
+// Arithmetic, element by element. Tensors broadcast as in NumPy and share a dtype; a plain number
+// takes the tensor's dtype. float16 and bfloat16 are computed in float32 and rounded once; integers
+// wrap.
 import { defineOp, type Needs, type RawOp } from '../autograd.js';
 import { type DType, type FloatDType, isFloat } from '../dtype.js';
-import { expectDType, expectSameDType, fail, show } from '../expect.js';
-import { binary, fn, type Operand, reducedTo, reducing, ternary, unary } from '../pointwise.js';
-import { broadcastShapes, type Shape } from '../shape.js';
+import { expectDType, fail, show } from '../expect.js';
+import {
+  binary,
+  expectFits,
+  fn,
+  noShape,
+  type Operand,
+  reducedTo,
+  reducing,
+  resultShape,
+  shapeOf,
+  sharedDType,
+  ternary,
+  unary,
+} from '../pointwise.js';
+import type { Shape } from '../shape.js';
 import { Tensor } from '../tensor.js';
 
 /** An operation of one tensor that keeps its dtype and shape. */
 export interface Unary {
   <D extends DType, S extends Shape>(x: Tensor<D, S>): Tensor<D, S>;
   async<D extends DType, S extends Shape>(x: Tensor<D, S>): Promise<Tensor<D, S>>;
-  readonly raw: RawOp;
-}
-
-/** As `Unary`, with a bool result. */
-export interface UnaryTest {
-  <S extends Shape>(x: Tensor<DType, S>): Tensor<'bool', S>;
-  async<S extends Shape>(x: Tensor<DType, S>): Promise<Tensor<'bool', S>>;
   readonly raw: RawOp;
 }
 
@@ -31,17 +37,6 @@ export interface Binary {
   <D extends DType, S extends Shape>(a: number, b: Tensor<D, S>): Tensor<D, S>;
   <D extends DType>(a: Tensor<D> | number, b: Tensor<D> | number): Tensor<D>;
   async<D extends DType>(a: Tensor<D> | number, b: Tensor<D> | number): Promise<Tensor<D>>;
-  readonly raw: RawOp;
-}
-
-/** As `Binary`, with a bool result. */
-export interface Comparison {
-  <D extends DType, S extends Shape>(
-    a: Tensor<D, S>,
-    b: number | Tensor<NoInfer<D>, S>,
-  ): Tensor<'bool', S>;
-  <D extends DType>(a: Tensor<D> | number, b: Tensor<D> | number): Tensor<'bool'>;
-  async<D extends DType>(a: Tensor<D> | number, b: Tensor<D> | number): Promise<Tensor<'bool'>>;
   readonly raw: RawOp;
 }
 
@@ -103,40 +98,6 @@ export const sin = unaryOp('sin', fn.sin, { save: 'x', gradient: by(fn.sinGradie
 /** Cosine; x in radians. */
 export const cos = unaryOp('cos', fn.cos, { save: 'x', gradient: by(fn.cosGradient) });
 
-/** The dtype that two operands share, after checking it. */
-function sharedDType(op: string, a: Operand, b: Operand, allowed?: readonly DType[]): DType {
-  if (a instanceof Tensor) {
-    if (allowed) expectDType(op, 'a', a, allowed);
-    if (b instanceof Tensor) expectSameDType(op, 'a', a, 'b', b);
-    else expectFits(op, 'b', b, a.dtype);
-    return a.dtype;
-  }
-  if (!(b instanceof Tensor)) {
-    fail(op, 'ERR_INVALID_TYPE', `expected a or b to be a Tensor, got the numbers ${a} and ${b}`);
-  }
-  if (allowed) expectDType(op, 'b', b, allowed);
-  expectFits(op, 'a', a, b.dtype);
-  return b.dtype;
-}
-
-/** A number that stands for an element of an integer tensor must be one. */
-function expectFits(op: string, name: string, value: number, dtype: DType): void {
-  if (isFloat(dtype) || Number.isSafeInteger(value)) return;
-  fail(
-    op,
-    'ERR_INVALID_VALUE',
-    `expected ${name} to be an integer beside a tensor of ${dtype}, got ${value}`,
-  );
-}
-
-const none: Shape = [];
-const shapeOf = (x: Operand): Shape => (x instanceof Tensor ? x.shape : none);
-
-function resultShape(op: string, a: Operand, b: Operand): Shape {
-  if (!(b instanceof Tensor)) return (a as Tensor).shape;
-  return a instanceof Tensor ? broadcastShapes(op, a.shape, b.shape) : b.shape;
-}
-
 interface Pair {
   a: Operand;
   b: Operand;
@@ -178,8 +139,8 @@ function binaryOp(name: string, f: number, parts: BinaryParts): Binary {
     },
     backward(saved, g: Tensor, needs) {
       const result: Record<string, Tensor> = {};
-      if (needs.a && saved.shapeA !== none) result.a = to(saved.shapeA, g, gradientA(g, saved));
-      if (needs.b && saved.shapeB !== none) result.b = to(saved.shapeB, g, gradientB(g, saved));
+      if (needs.a && saved.shapeA !== noShape) result.a = to(saved.shapeA, g, gradientA(g, saved));
+      if (needs.b && saved.shapeB !== noShape) result.b = to(saved.shapeB, g, gradientB(g, saved));
       return result;
     },
   }) as unknown as Binary;
@@ -254,54 +215,6 @@ export const pow: Binary = Object.assign(
   },
   { async: powOp.async, raw: powOp.raw },
 ) as Binary;
-
-function comparisonOp(name: string, f: number): Comparison {
-  return defineOp({
-    name,
-    builtin: true,
-    inputs: ['a', 'b'],
-    numbers: ['a', 'b'],
-    options: [],
-    forward({ a, b }: Pair) {
-      sharedDType(name, a, b);
-      return { output: binary(f, a, b, resultShape(name, a, b), 'bool') };
-    },
-  }) as unknown as Comparison;
-}
-
-/** a = b; false where either is NaN. */
-export const eq = comparisonOp('eq', fn.eq);
-/** a ≠ b; true where either is NaN. */
-export const ne = comparisonOp('ne', fn.ne);
-/** a < b */
-export const lt = comparisonOp('lt', fn.lt);
-/** a ≤ b */
-export const le = comparisonOp('le', fn.le);
-/** a > b */
-export const gt = comparisonOp('gt', fn.gt);
-/** a ≥ b */
-export const ge = comparisonOp('ge', fn.ge);
-/** a and b, where anything but 0 is true. */
-export const logicalAnd = comparisonOp('logicalAnd', fn.logicalAnd);
-/** a or b, where anything but 0 is true. */
-export const logicalOr = comparisonOp('logicalOr', fn.logicalOr);
-
-function testOp(name: string, f: number): UnaryTest {
-  return defineOp({
-    name,
-    builtin: true,
-    inputs: ['x'],
-    options: [],
-    forward: ({ x }) => ({ output: unary(f, x, 'bool') }),
-  }) as unknown as UnaryTest;
-}
-
-/** x = 0 */
-export const logicalNot = testOp('logicalNot', fn.logicalNot);
-const isNan = testOp('isNaN', fn.isNaN);
-
-/** Whether x is NaN; never for integers. */
-export { isNan as isNaN };
 
 export interface ClampOptions {
   /** Smallest value; none by default. */
@@ -385,51 +298,3 @@ export const clamp: Clamp = Object.assign(
     raw: clampOp.raw,
   },
 ) as Clamp;
-
-interface Choice {
-  condition: Tensor;
-  a: Operand;
-  b: Operand;
-}
-
-/**
- * a where `condition` (bool) is true, else b; all three broadcast. The gradient goes to the one
- * that was taken. Two numbers give float32.
- *
- * @example sp.where(mask, scores, -Infinity)
- */
-export const where: {
-  <D extends DType>(condition: Tensor<'bool'>, a: Tensor<D> | number, b: Tensor<D>): Tensor<D>;
-  <D extends DType>(condition: Tensor<'bool'>, a: Tensor<D>, b: number): Tensor<D>;
-  (condition: Tensor<'bool'>, a: number, b: number): Tensor<'float32'>;
-  async<D extends DType>(
-    condition: Tensor<'bool'>,
-    a: Tensor<D> | number,
-    b: Tensor<D> | number,
-  ): Promise<Tensor<D>>;
-  readonly raw: RawOp;
-} = defineOp({
-  name: 'where',
-  builtin: true,
-  inputs: ['condition', 'a', 'b'],
-  numbers: ['a', 'b'],
-  nondifferentiable: ['condition'],
-  options: [],
-  forward({ condition, a, b }: Choice) {
-    expectDType('where', 'condition', condition, ['bool']);
-    const numbers = !(a instanceof Tensor) && !(b instanceof Tensor);
-    const dtype = numbers ? 'float32' : sharedDType('where', a, b);
-    const values = numbers ? none : resultShape('where', a, b);
-    const shape = broadcastShapes('where', condition.shape, values);
-    const output = ternary(fn.where, condition, a, b, shape, dtype);
-    return { output, saved: { condition, shapeA: shapeOf(a), shapeB: shapeOf(b) } };
-  },
-  backward({ condition, shapeA, shapeB }, g: Tensor, needs) {
-    const result: Record<string, Tensor> = {};
-    const taken = (a: Operand, b: Operand) => ternary(fn.where, condition, a, b, g.shape, g.dtype);
-    if (needs.a) result.a = reducing(taken(g, 0), shapeA);
-    if (needs.b) result.b = reducing(taken(0, g), shapeB);
-    return result;
-  },
-  // biome-ignore lint/suspicious/noExplicitAny: a generic signature that Op cannot carry
-}) as any;

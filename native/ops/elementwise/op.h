@@ -4,7 +4,7 @@
 // has the size of `out` or 1. An absent operand is a number: `p`, or `q` for the third.
 // Gradients are functions of the same kind, with the upstream gradient g as first operand; those
 // with respect to an operand that was broadcast are summed by ops/reduce afterwards.
-// The numbers are repeated in src/ops/elementwise.ts.
+// The numbers are repeated in src/pointwise.ts.
 #pragma once
 #include "core/view.h"
 

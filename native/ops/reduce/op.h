@@ -14,7 +14,7 @@
 
 namespace surprisal::reduce {
 
-// The numbers are repeated in src/ops/reduce.ts.
+// The numbers are repeated in src/reduction.ts.
 enum class Kind : int32_t {
   sum,
   var,
