@@ -5,7 +5,7 @@ import * as sp from 'surprisal';
 import { type Batch, ignored } from './data.js';
 import type { Size } from './options.js';
 
-type Weight = sp.Tensor<sp.FloatDType>;
+export type Weight = sp.Tensor<sp.FloatDType>;
 
 interface Layer {
   attentionNorm: Weight;

@@ -38,10 +38,10 @@ export interface Options extends Limits {
 /** Tuned for two minutes on two cores. */
 export const defaults: Settings = {
   width: 64,
-  layers: 2,
+  layers: 1,
   heads: 4,
   length: 128,
-  batch: 2,
+  batch: 8,
   learningRate: 3e-3,
   dtype: 'float32',
   seed: 1,

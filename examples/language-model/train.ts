@@ -3,7 +3,7 @@
 import { setImmediate } from 'node:timers/promises';
 import * as sp from 'surprisal';
 import { type Corpus, scoringBatches, TrainingBatches } from './data.js';
-import { LanguageModel } from './model.js';
+import { LanguageModel, type Weight } from './model.js';
 import type { Limits, Settings } from './options.js';
 import type { StepRecord } from './report.js';
 import { unigramLogProbabilities } from './unigram.js';
@@ -11,6 +11,9 @@ import { unigramLogProbabilities } from './unigram.js';
 const warmupSteps = 20;
 const lastRate = 0.02; // of the highest
 const weightDecay = 0.1;
+// A row of the two tables has a gradient worth following only where its token occurs; they can
+// take larger steps than the matrices that every token trains.
+const tableRate = 8; // times the learning rate
 const maxGradientNorm = 1;
 
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
@@ -19,25 +22,32 @@ export class Trainer {
   readonly model: LanguageModel;
   readonly optimizer: sp.optim.AdamW;
   readonly history: StepRecord[] = [];
-  private readonly weights: sp.Tensor[];
+  private readonly weights: Weight[];
   private readonly batches: TrainingBatches;
+  /** The learning rate of the next step. */
+  private rate = 0;
 
   constructor(
     corpus: Corpus,
     readonly settings: Settings,
   ) {
-    const { dtype, batch, length, seed, learningRate } = settings;
+    const { dtype, batch, length, seed } = settings;
     sp.manualSeed(seed);
     const unigram = unigramLogProbabilities(corpus.train, corpus.vocabulary);
     this.model = new LanguageModel(settings, dtype, unigram);
     this.weights = Object.values(this.model.weights);
     this.batches = new TrainingBatches(corpus.train, batch, length, seed);
-    // Decay pulls matrices towards 0; gains and the unigram bias have no reason to go there.
+    const { embedding, head } = this.model.weights;
+    const tables = [embedding, head];
+    const matrices = this.weights.filter((w) => w.rank === 2 && !tables.includes(w));
+    const vectors = this.weights.filter((w) => w.rank === 1);
     const groups = [
-      { params: this.weights.filter((w) => w.rank === 2), weightDecay },
-      { params: this.weights.filter((w) => w.rank === 1), weightDecay: 0 },
+      { params: tables, lr: () => tableRate * this.rate, weightDecay },
+      { params: matrices, lr: () => this.rate, weightDecay },
+      // Gains and the unigram bias have no reason to go to 0.
+      { params: vectors, lr: () => this.rate, weightDecay: 0 },
     ];
-    this.optimizer = new sp.optim.AdamW(groups, { lr: learningRate, betas: [0.9, 0.95] });
+    this.optimizer = new sp.optim.AdamW(groups, { betas: [0.9, 0.95] });
   }
 
   get tokensPerStep(): number {
@@ -58,7 +68,7 @@ export class Trainer {
     const { history, settings } = this;
     const warmth = Math.min(1, (history.length + 1) / warmupSteps);
     const decay = lastRate + ((1 - lastRate) * (1 + Math.cos(Math.PI * progress))) / 2;
-    this.optimizer.lr = settings.learningRate * warmth * decay;
+    this.rate = settings.learningRate * warmth * decay;
     const loss = sp.scope(() => {
       const mean = this.model.loss(this.batches.at(history.length));
       mean.backward();
