@@ -86,16 +86,23 @@ struct RowSlope {
   double target;
 };
 
-inline SP_HOST_DEVICE double row_surprisal(const RowSums& row) {
-  const double own = std::exp(row.target);
-  return row.others < own ? std::log1p(row.others / own)
-                          : std::log(row.others + own) - row.target;
+// e^target, log(others + own) and L, each to its own relative accuracy.
+struct RowLogs {
+  double own, sum, surprisal;
+};
+
+inline SP_HOST_DEVICE RowLogs row_logs(const RowSums& row) {
+  const double own = row.target == 0 ? 1 : std::exp(row.target);
+  if (row.others < own) {
+    const double surprisal = std::log1p(row.others / own);
+    return {own, row.target + surprisal, surprisal};
+  }
+  const double sum = std::log(row.others + own);
+  return {own, sum, sum - row.target};
 }
 
-inline SP_HOST_DEVICE double row_lse(const RowSums& row) {
-  const double own = std::exp(row.target);
-  return row.max + (own == 1 ? std::log1p(row.others) : std::log(row.others + own));
-}
+inline SP_HOST_DEVICE double row_surprisal(const RowSums& row) { return row_logs(row).surprisal; }
+inline SP_HOST_DEVICE double row_lse(const RowSums& row) { return row.max + row_logs(row).sum; }
 
 inline SP_HOST_DEVICE double epilogue_value(const RowOptions& o, double L) {
   const double k = o.epilogue_k;
@@ -116,13 +123,14 @@ inline SP_HOST_DEVICE double epilogue_slope(const RowOptions& o, double L) {
 
 inline SP_HOST_DEVICE RowLoss row_loss(const RowOptions& o, const RowSums& row,
                                        const RowWeights& w) {
-  RowLoss out{0, row_lse(row), row_surprisal(row)};
+  const RowLogs logs = row_logs(row);
+  RowLoss out{0, row.max + logs.sum, logs.surprisal};
   // A weight of 0 takes the class out, also where its probability is 0 and L infinite.
   const double share = (1 - o.label_smoothing) * w.target;
   if (share != 0 || std::isnan(out.surprisal))
     out.loss = share * epilogue_value(o, out.surprisal);
   if (o.label_smoothing != 0)
-    out.loss += o.label_smoothing / w.classes * (w.sum * (out.lse - row.max) + row.below);
+    out.loss += o.label_smoothing / w.classes * (w.sum * logs.sum + row.below);
   if (o.z_loss != 0) out.loss += o.z_loss * out.lse * out.lse;
   return out;
 }
@@ -130,7 +138,7 @@ inline SP_HOST_DEVICE RowLoss row_loss(const RowOptions& o, const RowSums& row,
 // The derivative of scale * row, scale being upstream gradient x token weight / denominator.
 inline SP_HOST_DEVICE RowSlope row_slope(const RowOptions& o, const RowSums& row,
                                          const RowWeights& w, double scale) {
-  const double own = std::exp(row.target);
+  const double own = row.target == 0 ? 1 : std::exp(row.target);
   const double inverse = 1 / (row.others + own);
   const double smooth = o.label_smoothing / w.classes;
   double share = (1 - o.label_smoothing) * w.target;

@@ -46,17 +46,33 @@ inline void prefetch(const T* p, int64_t bytes) {
     __builtin_prefetch(reinterpret_cast<const char*>(p) + at, 0, 3);
 }
 
-// The vector that ends with element n-1, n no multiple of the lanes; `seen` lanes of it have been
-// in an earlier vector, or with n < lanes the lanes from n on hold `fill`.
+template <class Real>
+inline typename VectorOf<Real>::mask lane_numbers() {
+  typename VectorOf<Real>::mask lanes;
+  for (int i = 0; i < kLanes<Real>; ++i) lanes[i] = i;
+  return lanes;
+}
+
+template <class Real>
+inline auto lane_of(int64_t lane) {
+  return std::conditional_t<sizeof(Real) == 4, int32_t, int64_t>(lane);
+}
+
+// v with `x` in one lane.
+template <class Real>
+inline vector_t<Real> with_lane(vector_t<Real> v, int64_t lane, Real x) {
+  const typename VectorOf<Real>::mask here = lane_numbers<Real>() == lane_of<Real>(lane);
+  return select(here, splat(x), v);
+}
+
+// The vector that ends with element n-1, n no multiple of the lanes. Lanes whose elements have been
+// in an earlier vector, or with n < lanes those from n on, hold `fill`.
 template <class T>
 inline vector_t<accumulator_t<T>> load_last(const T* x, int64_t n, accumulator_t<T> fill) {
   using Real = accumulator_t<T>;
   constexpr int L = kLanes<Real>;
   if (n < L) return load_wide_part(x, n, fill);
-  Real lane[L];
-  store(lane, load_wide(x + n - L));
-  for (int i = 0; i < L - static_cast<int>(n % L); ++i) lane[i] = fill;
-  return load(lane);
+  return select(lane_numbers<Real>() < lane_of<Real>(L - n % L), splat(fill), load_wide(x + n - L));
 }
 
 // Where element i of the block lies in the vector of load_last.
@@ -117,14 +133,14 @@ inline BlockSums<accumulator_t<T>> plain_sums(const Block<T>& b, int64_t ahead) 
     const int64_t at = b.target / L * L;
     range(0, at);
     vector_t<Real> v = load_wide(b.x + at);
-    v[b.target - at] = kNone;
+    v = with_lane(v, b.target - at, kNone);
     sum[1] += exp_nonpositive(v - reference);
     from = at + L;
   }
   range(from, whole);
   if (whole < b.n) {
     vector_t<Real> v = load_last(b.x, b.n, kNone);
-    if (b.target >= whole && b.target < b.n) v[lane_in_last<L>(b.target, b.n)] = kNone;
+    if (b.target >= whole && b.target < b.n) v = with_lane(v, lane_in_last<L>(b.target, b.n), kNone);
     sum[2] += exp_nonpositive(v - reference);
   }
   return {top, reduce_add((sum[0] + sum[1]) + (sum[2] + sum[3])), 0, 0, 0};
@@ -143,7 +159,7 @@ BlockSums<accumulator_t<T>> general_sums(const Block<T>& b, const LogitVectors<a
   const auto add = [&](int u, V v, V q, int64_t skip) __attribute__((always_inline)) {
     const V d = (v - reference) * k;
     V e = exp_nonpositive(d);
-    if (skip >= 0) e[skip] = 0;
+    if (skip >= 0) e = with_lane(e, skip, Real(0));
     if (b.soft) {
       count[u] += select(v == reference, one, zero);
       e = select(v == reference, zero, e);
