@@ -1,4 +1,3 @@
-// @ts-nocheck until filterReport is exported
 // linearCrossEntropy, forward + gradient: 6·N·D·V operations, judged by the float32 multiply-add
 // peak of the same rounds. PyTorch's three bare products, its two loss paths and ours run turn by
 // turn. Peak memory is one step's in a fresh process; gradient errors are relative Frobenius errors
