@@ -26,6 +26,7 @@ import {
   logicalOr,
   lt,
   ne,
+  where,
 } from './ops/comparison.js';
 import {
   abs,
@@ -48,14 +49,7 @@ import {
   sqrt,
   sub,
 } from './ops/elementwise.js';
-import {
-  embedding,
-  gather,
-  indexSelect,
-  maskedFill,
-  oneHot,
-  scatterAdd,
-} from './ops/indexing.js';
+import { embedding, gather, indexSelect, maskedFill, oneHot, scatterAdd } from './ops/indexing.js';
 import { split } from './ops/join.js';
 import { type MatmulOptions, matmul } from './ops/matmul.js';
 import { type LayerNormOptions, layerNorm, type RmsNormOptions, rmsNorm } from './ops/norm.js';
