@@ -44,7 +44,7 @@ function rewritten(text: string): string {
         if (changed.length)
           console.warn(`${op}: changed since it was measured: ${changed.join(' ')}`);
       }
-      return `${head}${all.map((one) => table(op, one)).join('\n\n')}\n${foot}`;
+      return [head, ...all.map((one) => `${table(op, one)}\n`), foot].join('');
     },
   );
 }
