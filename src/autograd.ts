@@ -33,14 +33,13 @@ export type {
 } from './tape.js';
 export { addedElsewhere, isGradEnabled, noGrad, tape } from './tape.js';
 
-/** A function made by `defineOp`. */
+/** A function made by `defineOp`: the public signature, generic where that is, and two members. */
 // biome-ignore lint/suspicious/noExplicitAny: callers give a precise type to each built-in
-export interface Op<F extends (...args: any[]) => any = (...args: any[]) => any> {
-  (...args: Parameters<F>): ReturnType<F>;
+export type Op<F extends (...args: any[]) => any = (...args: any[]) => any> = F & {
   /** The same on a background thread. */
   async(...args: Parameters<F>): Promise<ReturnType<F>>;
   readonly raw: RawOp;
-}
+};
 
 /** Every built-in operation's kernels by name: `raw.crossEntropy.forward({ logits, target })`. */
 export const raw = {} as RawOps;

@@ -6,9 +6,10 @@ import * as sp from '../src/index.js';
 const read = (path: string) => readFileSync(path, 'utf8');
 const folders = readdirSync('native/ops');
 const addon = read('native/node/addon.cpp');
-const tests = readdirSync('test/ops')
-  .filter((name) => name.endsWith('.test.ts'))
-  .map((name) => read(`test/ops/${name}`))
+const tests = ['test/ops', 'test/cases', 'test/core']
+  .flatMap((folder) => readdirSync(folder).map((name) => `${folder}/${name}`))
+  .filter((name) => name.endsWith('.ts'))
+  .map(read)
   .join('\n');
 const sources = readdirSync('src/ops').map((name) => read(`src/ops/${name}`));
 const kebab = (name: string) => name.replaceAll('_', '-');
@@ -48,7 +49,9 @@ test('every built-in operation is public, documented and named by a test', () =>
     ];
     if (!publicNames.includes(name)) missing.push(`${name}: not exported`);
     if (!new RegExp(`\\b${name}\\b`).test(tests)) missing.push(`${name}: no test names it`);
-    const documented = new RegExp(`\\*/\\s*export (?:const|function) ${name}\\b`);
+    const documented = new RegExp(
+      `\\*/\\s*export (?:const ${name}|function ${name}|\\{[^}]*\\b${name})\\b`,
+    );
     if (!sources.some((text) => documented.test(text))) missing.push(`${name}: no doc comment`);
   }
   expect(missing).toEqual([]);

@@ -379,6 +379,24 @@ describe('copy_', () => {
   });
 });
 
+describe('methods', () => {
+  test('every core operation of one tensor or more is a method too', () => {
+    const names =
+      'add sub mul div neg pow sqrt rsqrt exp log log1p sin cos abs sign clamp maximum minimum where eq ne lt le ' +
+      'gt ge logicalAnd logicalOr logicalNot isNaN matmul sum mean var std max min argmax argmin logsumexp softmax ' +
+      'logSoftmax norm normalize relu gelu silu sigmoid tanh softplus dropout reshape transpose permute squeeze ' +
+      'unsqueeze expand split slice pad tril triu gather indexSelect scatterAdd embedding maskedFill oneHot ' +
+      'layerNorm rmsNorm';
+    const prototype = sp.Tensor.prototype as unknown as Record<string, unknown>;
+    for (const name of names.split(' ')) {
+      expect(typeof (sp as unknown as Record<string, unknown>)[name], name).toBe('function');
+      expect(typeof prototype[name], name).toBe('function');
+    }
+    const picked = sp.tensor([true, false]).where(1, sp.zeros([2]));
+    expect(picked.toArray()).toEqual([1, 0]);
+  });
+});
+
 describe('threads', () => {
   test('setThreads checks its argument', () => {
     const before = sp.getThreads();

@@ -119,7 +119,7 @@ test('two heads share one x', () => {
   const gradient = (used: number[]) => {
     const x = floats(values, 'float64', [5, 4], true);
     used
-      .map((h) => {
+      .map((h): sp.Tensor => {
         const weight = floats(heads[h], 'float64', [heads[h].length / 4, 4]);
         return sp.linearCrossEntropy(x, weight, labels[h]);
       })
