@@ -303,7 +303,7 @@ const maskedFillOp = defineOp({
   backward: ({ mask }, g) => ({ x: filled(g, mask, 0) }),
 });
 
-/** `x` with `value` (a number, infinities included) where the bool `mask`, broadcast to it, is true. */
+/** `x` with `value` (any number, also infinite) where the bool `mask`, broadcast to it, is true. */
 export function maskedFill<D extends DType, S extends Shape>(
   x: Tensor<D, S>,
   mask: Tensor<'bool'>,
@@ -313,7 +313,7 @@ export function maskedFill<D extends DType, S extends Shape>(
 }
 
 /**
- * index [...] -> [..., classes], 1 at each index and 0 elsewhere; int64 unless `dtype` says otherwise.
+ * index [...] -> [..., classes], 1 at each index, 0 elsewhere; int64 unless `dtype` says otherwise.
  *
  * @throws RangeError ERR_OUT_OF_RANGE for an index outside [0, classes).
  */

@@ -18,7 +18,7 @@ export interface MatmulOptions {
 
 const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 
-/** Where each pair of a broadcast batch starts in an operand of this batch shape, or undefined if in order. */
+/** Where each pair of a broadcast batch starts in an operand; undefined if they lie in order. */
 function offsets(batch: Shape, own: Shape, matrix: number): BigInt64Array | undefined {
   if (sizeOf(own) === sizeOf(batch)) return undefined;
   const count = sizeOf(batch);

@@ -74,7 +74,7 @@ export function squeeze<D extends DType>(
   return squeezeOp(x, { shape: x.shape.filter((n, i) => n !== 1 || !dims.includes(i)) });
 }
 
-/** `x` with a new axis of size 1 before axis `dim`; negative dims count from behind the last axis. */
+/** `x` with a new axis of size 1 before axis `dim`; -1 puts it last. Shares memory. */
 export function unsqueeze<D extends DType>(x: Tensor<D>, dim: number): Tensor<D> {
   expectTensor('unsqueeze', 'x', x);
   expectRank('unsqueeze', x.rank + 1);

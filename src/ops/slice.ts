@@ -163,7 +163,7 @@ const triangle = (name: string, lower: boolean) => {
 const trilOp = triangle('tril', true);
 const triuOp = triangle('triu', false);
 
-/** Matrices (the last two axes) with 0 above the diagonal: element (i, j) stays where j - i <= diagonal. */
+/** Matrices (the last two axes): element (i, j) stays where j - i <= diagonal, else it is 0. */
 export function tril<D extends DType, S extends Shape>(
   x: Tensor<D, S>,
   diagonal = 0,
@@ -171,7 +171,7 @@ export function tril<D extends DType, S extends Shape>(
   return trilOp(x, { diagonal });
 }
 
-/** Matrices (the last two axes) with 0 below the diagonal: element (i, j) stays where j - i >= diagonal. */
+/** Matrices (the last two axes): element (i, j) stays where j - i >= diagonal, else it is 0. */
 export function triu<D extends DType, S extends Shape>(
   x: Tensor<D, S>,
   diagonal = 0,

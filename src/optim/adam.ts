@@ -87,7 +87,7 @@ export class Adam extends AdamBase {
 /**
  * Adam whose weight decay acts on the weights, p *= 1 - lr·weightDecay, not on the gradient.
  *
- * @example const optimizer = new optim.AdamW(params, { lr: optim.cosineSchedule({ lr: 3e-4, steps: 1000 }) })
+ * @example new optim.AdamW(params, { lr: optim.cosineSchedule({ lr: 3e-4, steps: 1000 }) })
  */
 export class AdamW extends AdamBase {
   constructor(

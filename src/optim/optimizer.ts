@@ -1,5 +1,5 @@
 // What all optimisers share: parameter groups, the learning rate, per-parameter state and its
-// saving. A subclass says which state tensors it keeps and updates one parameter in one native call.
+// saving. A subclass names its state tensors and updates one parameter in one native call.
 import { type DType, isFloat } from '../dtype.js';
 import {
   expectNumber,
