@@ -73,6 +73,7 @@ export {
   sign,
   sin,
   sqrt,
+  square,
   sub,
 } from './ops/elementwise.js';
 export type { EmbeddingOptions } from './ops/indexing.js';

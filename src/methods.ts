@@ -47,6 +47,7 @@ import {
   sign,
   sin,
   sqrt,
+  square,
   sub,
 } from './ops/elementwise.js';
 import { embedding, gather, indexSelect, maskedFill, oneHot, scatterAdd } from './ops/indexing.js';
@@ -150,6 +151,7 @@ declare module './tensor.js' {
     abs(): Tensor<D, S>;
     sign(): Tensor<D, S>;
     sqrt(): Tensor<D, S>;
+    square(): Tensor<D, S>;
     rsqrt(): Tensor<D, S>;
     exp(): Tensor<D, S>;
     log(): Tensor<D, S>;
@@ -210,7 +212,22 @@ declare module './tensor.js' {
   }
 }
 
-attach({ neg, abs, sign, sqrt, rsqrt, exp, log, log1p, sin, cos, clamp, isNaN: isNan, logicalNot });
+attach({
+  neg,
+  abs,
+  sign,
+  square,
+  sqrt,
+  rsqrt,
+  exp,
+  log,
+  log1p,
+  sin,
+  cos,
+  clamp,
+  isNaN: isNan,
+  logicalNot,
+});
 attach({ add, sub, mul, div, pow, maximum, minimum, logicalAnd, logicalOr });
 attach({ eq, ne, lt, le, gt, ge, relu, gelu, silu, sigmoid, tanh });
 attach({ softplus, dropout });

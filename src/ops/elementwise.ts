@@ -198,7 +198,8 @@ const powOp = binaryOp('pow', fn.pow, {
   gradientA: (g, { a, b }) => three(fn.powBaseGradient, g, a, b),
   gradientB: (g, { a, b }) => three(fn.powExponentGradient, g, a, b),
 });
-const square = unaryOp('square', fn.square, { save: 'x', gradient: by(fn.squareGradient) });
+/** x²; float dtypes only. */
+export const square = unaryOp('square', fn.square, { save: 'x', gradient: by(fn.squareGradient) });
 
 /**
  * a to the power b; float dtypes only. A negative base needs an integer exponent, else NaN.
