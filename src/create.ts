@@ -45,6 +45,13 @@ type TypedArray =
   | BigInt64Array
   | BigUint64Array;
 
+// The rank is at most 8; a type without a bound would not end.
+type Leaf<A, Depth extends 0[] = []> = A extends readonly (infer E)[]
+  ? Depth['length'] extends 8
+    ? never
+    : Leaf<E, [...Depth, 0]>
+  : A;
+
 /** What a tensor of these values has as dtype when none is asked for. */
 export type DTypeOf<A> = A extends Float64Array
   ? 'float64'
@@ -54,9 +61,9 @@ export type DTypeOf<A> = A extends Float64Array
       ? 'int64'
       : A extends Uint8Array
         ? 'uint8'
-        : A extends bigint
+        : Leaf<A> extends bigint
           ? 'int64'
-          : A extends boolean
+          : Leaf<A> extends boolean
             ? 'bool'
             : 'float32';
 

@@ -18,6 +18,11 @@ is<Equal<typeof targets, sp.Tensor<'int64', readonly [5]>>>();
 is<Equal<ReturnType<typeof targets.item>, bigint>>();
 is<Equal<ReturnType<typeof wide.dataSync>, Float64Array>>();
 
+const flags = sp.tensor([[true], [false]]);
+is<Equal<(typeof flags)['dtype'], 'bool'>>();
+const numbers = sp.tensor([[1, 2]]);
+is<Equal<(typeof numbers)['dtype'], 'float32'>>();
+
 // @ts-expect-error: not a dtype
 sp.zeros([1], { dtype: 'float8' });
 // @ts-expect-error: not an option
