@@ -43,7 +43,7 @@ struct LogitPlan {
 constexpr int64_t kLogitBlock = 192;     // columns; sums are merged, and p·W added, by blocks
 constexpr int64_t kLogitGroup = 16;      // panels that share one packed part of W
 constexpr int64_t kLogitPart = 288;      // longest part of the depth
-constexpr int64_t kGradientPart = 192;   // features of dx that share one packed part of W
+constexpr int64_t kGradientPart = 384;   // features of dx that share one packed part of W
 constexpr int64_t kWeightRows = 48;      // rows of dW at a time, fewer for long waves
 constexpr int64_t kWeightPart = 1 << 16;  // elements of z that dW reads at a time
 constexpr int64_t kLongestWave = 2048;   // of gradients: kWeightPart still holds many rows of dW
@@ -53,7 +53,7 @@ inline int64_t round_down(int64_t n, int64_t step) { return n / step * step; }
 
 // Scratch of one thread in the most demanding pass over a wave of `rows`.
 inline int64_t logit_thread_bytes(const LogitShape& s, int64_t rows) {
-  const int64_t group = std::min(round_up(rows, s.lanes), kLogitGroup * s.lanes) * kLogitBlock;
+  const int64_t group = std::min(round_up(rows, s.lanes), kLogitGroup * s.lanes) * (kLogitBlock + 1);
   int64_t elements = std::max(kLogitBlock * kLogitPart + group, s.lanes * s.depth);
   if (s.gradient_x) elements = std::max(elements, kLogitBlock * (kGradientPart + 6) + group);
   if (s.gradient_weight) {

@@ -105,24 +105,30 @@ void pack_left_rows(const T* from, int64_t ld, int64_t rows, int64_t depth, accu
 template <int width, class T>
 void pack_columns(const T* from, int64_t ld, int64_t columns, int64_t depth, accumulator_t<T>* to) {
   using A = accumulator_t<T>;
+  constexpr int64_t kRows = 8;  // at a time, so that whole cache lines are written
   constexpr int64_t kLine = 40 * width;
-  A line[kLine];
+  A lines[std::is_same_v<T, A> ? 1 : kRows * kLine];
   for (int64_t first = 0; first < columns; first += kLine, to += kLine * depth) {
     const int64_t count = std::min(kLine, columns - first);
-    for (int64_t k = 0; k < depth; ++k) {
-      const A* row = line;
+    const int64_t whole = count / width * width;
+    for (int64_t k = 0; k < depth; k += kRows) {
+      const int64_t rows = std::min(kRows, depth - k);
+      const A* row = lines;
+      int64_t stride = kLine;
       if constexpr (std::is_same_v<T, A>) {
         row = from + k * ld + first;
+        stride = ld;
       } else {
-        widen(from + k * ld + first, count, line);
+        for (int64_t r = 0; r < rows; ++r)
+          widen(from + (k + r) * ld + first, count, lines + r * kLine);
       }
       A* out = to + k * width;
-      int64_t c = 0;
-      for (; c + width <= count; c += width, out += depth * width)
-        std::memcpy(out, row + c, width * sizeof(A));
-      if (c < count) {
-        std::copy(row + c, row + count, out);
-        std::fill(out + (count - c), out + width, A{0});
+      for (int64_t c = 0; c < whole; c += width, out += depth * width)
+        for (int64_t r = 0; r < rows; ++r)
+          std::memcpy(out + r * width, row + r * stride + c, width * sizeof(A));
+      for (int64_t r = 0; whole < count && r < rows; ++r) {
+        std::copy(row + r * stride + whole, row + r * stride + count, out + r * width);
+        std::fill(out + r * width + (count - whole), out + (r + 1) * width, A{0});
       }
     }
   }

@@ -91,6 +91,8 @@ inline void store_rows(const A* from, int64_t count, void* data, DType dtype, in
 template <class A>
 class LogitStream {
   static constexpr int64_t kPanel = kTileCols<A>;
+  // Between the panels of a block: one row more, or they would all compete for the same cache sets.
+  static constexpr int64_t kPanelStride = (kLogitBlock + 1) * kPanel;
   struct Wave {
     int64_t first, rows, padded, lent;
     int64_t panels() const { return padded / kPanel; }
@@ -271,7 +273,7 @@ class LogitStream {
     const int64_t groups = (wave.panels() + kLogitGroup - 1) / kLogitGroup;
     parallel_units(strips * groups, [&](int64_t begin, int64_t end) {
       const int64_t panels = std::min(kLogitGroup, wave.panels());
-      Scratch<A> memory(kLogitBlock * (kLogitPart + panels * kPanel));
+      Scratch<A> memory(kLogitBlock * kLogitPart + panels * kPanelStride);
       for (int64_t unit = begin; unit < end; ++unit) {
         const int64_t strip = unit / groups;
         const int64_t panel = unit % groups * kLogitGroup;
@@ -283,7 +285,7 @@ class LogitStream {
           const int64_t columns = std::min(kLogitBlock, range.end - column);
           logits_block(panel, panel_end, column, columns, memory.data(), z);
           for (int64_t q = panel; sums && q < panel_end; ++q)
-            terms_.sums(strip, q * kPanel, column, columns, z + (q - panel) * kLogitBlock * kPanel);
+            terms_.sums(strip, q * kPanel, column, columns, z + (q - panel) * kPanelStride);
           if (keep) keep_block(wave, range, panel, panel_end, column, columns, z);
         }
       }
@@ -301,7 +303,7 @@ class LogitStream {
       });
       for (int64_t q = panel; q < panel_end; ++q) {
         const A* right = x_ + (q * p_.D + k) * kPanel;
-        A* to = z + (q - panel) * kLogitBlock * kPanel;
+        A* to = z + (q - panel) * kPanelStride;
         for (int64_t i = 0; i < columns; i += kTileRows) {
           const A* rows = left + i * depth;
           if (k == 0) {
@@ -321,7 +323,7 @@ class LogitStream {
       for (int64_t q = panel; q < panel_end; ++q) {
         A* to = q < lent ? lent_row(column + i) + q * kPanel
                          : own_row(column + i, range) + (q - lent) * kPanel;
-        std::memcpy(to, z + ((q - panel) * kLogitBlock + i) * kPanel, kPanel * sizeof(A));
+        std::memcpy(to, z + (q - panel) * kPanelStride + i * kPanel, kPanel * sizeof(A));
       }
     }
   }
@@ -421,7 +423,7 @@ class LogitStream {
     parts = (p_.D + features - 1) / features;
     parallel_units(groups * parts, [&](int64_t begin, int64_t end) {
       const int64_t panels = std::min(kLogitGroup, wave.panels());
-      Scratch<A> memory(kLogitBlock * (features + panels * kPanel));
+      Scratch<A> memory(kLogitBlock * features + panels * kPanelStride);
       for (int64_t unit = begin; unit < end; ++unit) {
         const int64_t panel = unit / parts * kLogitGroup;
         const int64_t feature = unit % parts * features;
@@ -455,13 +457,13 @@ class LogitStream {
     });
     for (int64_t i = 0; i < columns; ++i) {
       for (int64_t q = panel; q < panel_end; ++q) {
-        std::memcpy(right + ((q - panel) * columns + i) * kPanel,
+        std::memcpy(right + (q - panel) * kPanelStride + i * kPanel,
                     &at(wave, range, column + i, q * kPanel), kPanel * sizeof(A));
       }
     }
     for (int64_t q = panel; q < panel_end; ++q) {
       if (!keeps(column, q)) continue;
-      const A* dz = right + (q - panel) * columns * kPanel;
+      const A* dz = right + (q - panel) * kPanelStride;
       for (int64_t f = 0; f < features; f += kTileRows) {
         A* to = dx_ + (q * depth_padded() + feature + f) * kPanel;
         if (column == 0 && !tiles_) {

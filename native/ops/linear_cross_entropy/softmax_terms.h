@@ -141,14 +141,14 @@ class SoftmaxTerms final : public LogitTerms<A> {
       extra = select(old == none, V{}, scale * (extra + (old - shift) * others));
       others = others * scale;
       for (int64_t i = 0; i < columns; ++i) {
-        const V e = exp(mapped[i] - shift);
+        const V e = exp_nonpositive(mapped[i] - shift);
         others = others + e;
         extra = extra + select(e == V{}, V{}, e * (mapped[i] - shift));
       }
       store(strip_extra_ + at, extra);
     } else {
       others = others * scale;
-      for (int64_t i = 0; i < columns; ++i) others = others + exp(mapped[i] - shift);
+      for (int64_t i = 0; i < columns; ++i) others = others + exp_nonpositive(mapped[i] - shift);
     }
     store(strip_max_ + at, m);
     store(strip_others_ + at, others);
@@ -232,7 +232,7 @@ class SoftmaxTerms final : public LogitTerms<A> {
     for (int64_t i = 0; i < rows; i += L) {
       const V x = load(z + i) + bias;
       const V shifted = (plain_ ? x : map_.value(x)) - load(max_ + row + i);
-      const V e = exp(shifted);
+      const V e = exp_nonpositive(shifted);
       const V p = load(p_ + row + i);
       V dz = e * p;
       auto dead = p == V{};
