@@ -137,7 +137,6 @@ void add_weight_gradient(const C* x, const C* g, C mean, C r, int64_t n, C* dw, 
 // The chunks' sums, in float64, in order.
 template <class C>
 void combine(const View& out, const C* partial, int64_t chunks, int64_t width, int64_t stride) {
-  if (!out) return;
   C block[kBlock];
   for (int64_t begin = 0; begin < width; begin += kBlock) {
     const int64_t count = std::min(kBlock, width - begin);
@@ -182,8 +181,8 @@ void backward_as(const Backward& op) {
       }
     }
   });
-  combine(op.dweight, partial.data(), chunks, width, stride);
-  combine(op.dbias, partial.data() + stride - width, chunks, width, stride);
+  if (op.dweight) combine(op.dweight, partial.data(), chunks, width, stride);
+  if (op.dbias) combine(op.dbias, partial.data() + stride - width, chunks, width, stride);
 }
 
 inline void forward(const Forward& op) {
