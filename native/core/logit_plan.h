@@ -63,16 +63,18 @@ inline int64_t logit_thread_bytes(const LogitShape& s, int64_t rows) {
   return round_up(elements * s.unit, 4096) + 4096;
 }
 
-inline int64_t logit_row_bytes(const LogitShape& s) {
-  int64_t elements = s.depth;
-  if (s.gradient_weight) elements += round_up(s.depth, s.lanes);
-  if (s.gradient_x) elements += round_up(s.depth, 6);
+// Bytes of a row of a wave without its z. Where one range holds every column, x, dx and x again
+// (by features, for dW) take turns in one place.
+inline int64_t logit_row_bytes(const LogitShape& s, bool ranges) {
+  const int64_t features = s.gradient_weight ? round_up(s.depth, s.lanes) : 0;
+  const int64_t dx = s.gradient_x ? round_up(s.depth, 6) : 0;
+  const int64_t elements = ranges ? s.depth + features + dx : std::max({s.depth, features, dx});
   return elements * s.unit + s.row_bytes;
 }
 
 inline LogitPlan plan_logits(const LogitShape& s) {
   constexpr int64_t kSlack = 2 << 20;  // scratch is handed out in huge pages
-  const int64_t row = logit_row_bytes(s);
+  int64_t row = logit_row_bytes(s, true);
   const int64_t all = std::max(s.lanes, round_up(s.rows, s.lanes));
   const int64_t columns = std::max<int64_t>(1, s.columns);
   const int64_t block = std::min(kLogitBlock, columns);
@@ -94,6 +96,7 @@ inline LogitPlan plan_logits(const LogitShape& s) {
     plan.wave = plan.first_wave = std::min(all, std::max(s.lanes, round_down(room / row, s.lanes)));
     return plan;
   }
+  row = logit_row_bytes(s, false);
   const int64_t full = columns * s.unit;
   room -= 16 * full;  // rows of z are padded against cache aliasing
   plan.lent = std::min(all, round_down(s.lent_bytes / s.unit, s.lanes));
@@ -112,6 +115,7 @@ inline LogitPlan plan_logits(const LogitShape& s) {
   const int64_t useful = std::min<int64_t>(all, 64);
   if (plan.first_wave < useful || (!one_wave && plan.wave < useful)) {
     room += 16 * full;
+    row = logit_row_bytes(s, true);
     plan.lent = 0;
     const int64_t most = std::max(s.lanes, round_down(room / 2 / row, s.lanes));
     plan.wave = plan.first_wave = std::min<int64_t>({all, most, 256});

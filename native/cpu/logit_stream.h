@@ -115,9 +115,11 @@ class LogitStream {
       return at;
     };
     const int64_t rows = take(true, wave * row_bytes / int64_t(sizeof(A)) + 64);
-    const int64_t x = take(true, wave * p_.D);
-    const int64_t features = take(bool(p_.dw), wave * features_padded());
-    const int64_t dx = take(bool(p_.dx), wave * depth_padded());
+    shared_ = plan.range >= p_.V;
+    const int64_t widest = std::max({p_.D, p_.dw ? features_padded() : 0, p_.dx ? depth_padded() : 0});
+    const int64_t x = take(true, wave * (shared_ ? widest : p_.D));
+    const int64_t features = shared_ ? x : take(bool(p_.dw), wave * features_padded());
+    const int64_t dx = shared_ ? x : take(bool(p_.dx), wave * depth_padded());
     const bool later_waves = p_.n > plan.first_wave && !plan.weight_sweep;
     const int64_t own = std::max(plan.first_wave - plan.lent, later_waves ? plan.wave : 0);
     ld_ = own > 0 ? own + kPanel : 0;
@@ -166,7 +168,7 @@ class LogitStream {
 
   void run_wave(const Wave& wave) {
     const Range all{0, p_.V};
-    pack(wave);
+    pack_x(wave);
     terms_.begin(row_memory_, wave.first, wave.padded);
     const bool dw_later = plan_.weight_sweep && !tiles_;
     if (!p_.dx && !p_.dbias && (!p_.dw || dw_later)) {
@@ -179,20 +181,23 @@ class LogitStream {
       logits(wave, all, true, false);
       terms_.merge();
     }
-    if (tiles_ && p_.dx) std::fill_n(dx_, wave.padded * depth_padded(), A{0});
+    if (!shared_ && p_.dw) pack_features(wave);
+    if (!shared_ && tiles_ && p_.dx) std::fill_n(dx_, wave.padded * depth_padded(), A{0});
     for (int64_t column = 0; column < p_.V; column += plan_.range) {
       const Range range{column, std::min(p_.V, column + plan_.range)};
       logits(wave, range, p_.sums && whole, true);
       if (p_.sums && whole) terms_.merge();
       if (column == 0) terms_.prepare();
       slopes(wave, range);
+      if (shared_ && tiles_ && p_.dx) std::fill_n(dx_, wave.padded * depth_padded(), A{0});
       if (p_.dx) gradient_x(wave, range);
+      if (p_.dx && range.end == p_.V) write_x(wave);
       if (p_.dw && !plan_.weight_sweep) {
+        if (shared_) pack_features(wave);
         gradient_weight(wave, range, p_.dw.data, p_.dw.dtype, wave.first > 0, p_.add_to_dw);
       }
     }
     if (tiles_) tiles_->count(wave.panels());
-    if (p_.dx) with_storage<A>(p_.dx.dtype, [&](auto tag) { write_x(wave, tag); });
   }
 
   // dW in the accumulator's precision by ranges of columns, each over all rows: for a dW that
@@ -206,11 +211,12 @@ class LogitStream {
       for (int64_t first = 0; first < p_.n;) {
         Wave wave = cut(first);
         wave.lent = 0;
-        pack(wave);
+        pack_x(wave);
         terms_.begin(row_memory_, wave.first, wave.padded);
         logits(wave, range, false, true);
         terms_.prepare();
         slopes(wave, range, false);
+        pack_features(wave);
         gradient_weight(wave, range, panel - at, DTypeOf<A>::value, first > 0, false);
         first += wave.rows;
       }
@@ -237,35 +243,44 @@ class LogitStream {
     parallel_for(units, limit ? (units + threads - 1) / threads : 1, f);
   }
 
-  // x by panels of rows: x_ (panels, D, kPanel) for z, features_ (D by kPanel, rows, kPanel) for dW.
-  void pack(const Wave& wave) {
-    with_storage<A>(p_.dtype, [&](auto tag) {
-      using T = typename decltype(tag)::type;
-      const T* x = static_cast<const T*>(p_.x);
-      parallel_units(wave.panels(), [&](int64_t begin, int64_t end) {
-        Scratch<A> rows(kPanel * p_.D);
-        for (int64_t panel = begin; panel < end; ++panel) {
-          for (int64_t i = 0; i < kPanel; ++i) {
-            A* to = rows.data() + i * p_.D;
-            const int64_t row = panel * kPanel + i;
-            if (row < wave.rows) {
-              widen(x + p_.row[wave.first + row] * p_.D, p_.D, to);
-            } else {
-              std::fill_n(to, p_.D, A{0});
-            }
+  // Calls f(rows, panel) with each panel of rows of x as accumulators, zeros beyond the last row.
+  template <class F>
+  void each_panel(const Wave& wave, F&& f) {
+    parallel_units(wave.panels(), [&](int64_t begin, int64_t end) {
+      Scratch<A> rows(kPanel * p_.D);
+      for (int64_t panel = begin; panel < end; ++panel) {
+        for (int64_t i = 0; i < kPanel; ++i) {
+          A* to = rows.data() + i * p_.D;
+          const int64_t row = panel * kPanel + i;
+          if (row < wave.rows) {
+            with_storage<A>(p_.dtype, [&](auto tag) {
+              using T = typename decltype(tag)::type;
+              widen(static_cast<const T*>(p_.x) + p_.row[wave.first + row] * p_.D, p_.D, to);
+            });
+          } else {
+            std::fill_n(to, p_.D, A{0});
           }
-          pack_transposed(rows.data(), p_.D, kPanel, p_.D, x_ + panel * kPanel * p_.D);
-          if (p_.dw) pack_features(rows.data(), panel, wave.padded);
-          if (tiles_) tiles_->set_x_norm(panel, squares(rows.data(), kPanel * p_.D));
         }
-      });
+        f(rows.data(), panel);
+      }
     });
   }
-  void pack_features(const A* rows, int64_t panel, int64_t padded) {
-    for (int64_t d = 0; d < p_.D; d += kPanel) {
-      A* to = features_ + (d * padded) + panel * kPanel * kPanel;
-      pack_columns<kPanel>(rows + d, p_.D, std::min(kPanel, p_.D - d), kPanel, to);
-    }
+
+  // x_ (panels, D, kPanel), for z.
+  void pack_x(const Wave& wave) {
+    each_panel(wave, [&](const A* rows, int64_t panel) {
+      pack_transposed(rows, p_.D, kPanel, p_.D, x_ + panel * kPanel * p_.D);
+      if (tiles_) tiles_->set_x_norm(panel, squares(rows, kPanel * p_.D));
+    });
+  }
+  // features_ (D by kPanel, rows, kPanel), for dW.
+  void pack_features(const Wave& wave) {
+    each_panel(wave, [&](const A* rows, int64_t panel) {
+      for (int64_t d = 0; d < p_.D; d += kPanel) {
+        A* to = features_ + (d * wave.padded) + panel * kPanel * kPanel;
+        pack_columns<kPanel>(rows + d, p_.D, std::min(kPanel, p_.D - d), kPanel, to);
+      }
+    });
   }
 
   void logits(const Wave& wave, const Range& range, bool sums, bool keep) {
@@ -495,16 +510,17 @@ class LogitStream {
     }
   }
 
-  template <class Tag>
-  void write_x(const Wave& wave, Tag) {
-    using T = typename Tag::type;
-    parallel_for(wave.rows, 4, [&](int64_t begin, int64_t end) {
-      Scratch<A> line(p_.D);
-      for (int64_t row = begin; row < end; ++row) {
-        const A* from = dx_ + row / kPanel * depth_padded() * kPanel + row % kPanel;
-        for (int64_t d = 0; d < p_.D; ++d) line[d] = from[d * kPanel];
-        narrow(line.data(), p_.D, static_cast<T*>(p_.dx.data) + p_.row[wave.first + row] * p_.D);
-      }
+  void write_x(const Wave& wave) {
+    with_storage<A>(p_.dx.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      parallel_for(wave.rows, 4, [&](int64_t begin, int64_t end) {
+        Scratch<A> line(p_.D);
+        for (int64_t row = begin; row < end; ++row) {
+          const A* from = dx_ + row / kPanel * depth_padded() * kPanel + row % kPanel;
+          for (int64_t d = 0; d < p_.D; ++d) line[d] = from[d * kPanel];
+          narrow(line.data(), p_.D, static_cast<T*>(p_.dx.data) + p_.row[wave.first + row] * p_.D);
+        }
+      });
     });
   }
 
@@ -600,4 +616,5 @@ class LogitStream {
   std::unique_ptr<LogitTiles<A>> tiles_;
   A *row_memory_, *x_, *features_, *dx_, *z_;
   int64_t ld_ = 0;
+  bool shared_ = false;  // x_, dx_ and features_ are one place
 };
