@@ -127,8 +127,7 @@ inline SP_HOST_DEVICE RowLoss row_loss(const RowOptions& o, const RowSums& row,
   RowLoss out{0, row.max + logs.sum, logs.surprisal};
   // A weight of 0 takes the class out, also where its probability is 0 and L infinite.
   const double share = (1 - o.label_smoothing) * w.target;
-  if (share != 0 || std::isnan(out.surprisal))
-    out.loss = share * epilogue_value(o, out.surprisal);
+  if (share != 0 || std::isnan(out.surprisal)) out.loss = share * epilogue_value(o, out.surprisal);
   if (o.label_smoothing != 0)
     out.loss += o.label_smoothing / w.classes * (w.sum * logs.sum + row.below);
   if (o.z_loss != 0) out.loss += o.z_loss * out.lse * out.lse;

@@ -20,9 +20,9 @@ struct Block {
   using Real = accumulator_t<T>;
   const T* x;
   int64_t n;
-  int64_t target;    // in the block, or outside [0, n)
-  const Real* q;     // weights of the classes; null: all 1
-  bool soft, below;  // leave the largest out instead of the target; sum q (max - v) k
+  int64_t target;       // in the block, or outside [0, n)
+  const Real* q;        // weights of the classes; null: all 1
+  bool soft, weighted;  // leave the largest out instead of the target; sum q and q (max - v) k
 };
 
 template <class Real>
@@ -140,11 +140,50 @@ inline BlockSums<accumulator_t<T>> plain_sums(const Block<T>& b, int64_t ahead) 
   range(from, whole);
   if (whole < b.n) {
     vector_t<Real> v = load_last(b.x, b.n, kNone);
-    if (b.target >= whole && b.target < b.n) v = with_lane(v, lane_in_last<L>(b.target, b.n), kNone);
+    if (b.target >= whole && b.target < b.n)
+      v = with_lane(v, lane_in_last<L>(b.target, b.n), kNone);
     sum[2] += exp_nonpositive(v - reference);
   }
   return {top, reduce_add((sum[0] + sum[1]) + (sum[2] + sum[3])), 0, 0, 0};
 }
+
+// The running sums of a block, kGeneralUnroll vectors of each; add() fills the parts that fold()
+// moves into the totals.
+template <class Real>
+struct GeneralTerms {
+  using V = vector_t<Real>;
+  using Several = V[kGeneralUnroll];
+  V reference, k;
+  bool soft, weighted;
+  Several sum = {}, below = {}, weight = {}, largest = {};
+  Several sum_part = {}, below_part = {}, weight_part = {};
+
+  // The target's lane, if >= 0, adds no exponential.
+  __attribute__((always_inline)) void add(int u, V v, V q, int64_t target) {
+    const V d = (v - reference) * k, zero{};
+    V e = exp_nonpositive(d);
+    if (target >= 0) e = with_lane(e, target, Real(0));
+    if (soft) {
+      largest[u] += select(v == reference, splat(Real(1)), zero);
+      e = select(v == reference, zero, e);
+    }
+    sum_part[u] += e;
+    if (weighted) {
+      // A class without weight adds nothing, also where its logit is -inf.
+      below_part[u] += select(q == zero, zero, -d * q);
+      weight_part[u] += q;
+    }
+  }
+  __attribute__((always_inline)) void fold() {
+    SURPRISAL_UNROLL
+    for (int u = 0; u < kGeneralUnroll; ++u) {
+      sum[u] += sum_part[u];
+      below[u] += below_part[u];
+      weight[u] += weight_part[u];
+      sum_part[u] = below_part[u] = weight_part[u] = V{};
+    }
+  }
+};
 
 template <class T>
 BlockSums<accumulator_t<T>> general_sums(const Block<T>& b, const LogitVectors<accumulator_t<T>>& f,
@@ -152,44 +191,21 @@ BlockSums<accumulator_t<T>> general_sums(const Block<T>& b, const LogitVectors<a
   using Real = accumulator_t<T>;
   using V = vector_t<Real>;
   constexpr int L = kLanes<Real>;
+  constexpr int64_t kStep = kGeneralUnroll * L;
   const Real top = f.value(largest(b.x, b.n));
-  const V reference = splat(top), k = splat(f.k), one = splat(Real(1)), zero{};
-  using Sums = V[kGeneralUnroll];
-  Sums sum = {}, below = {}, weight = {}, count = {}, sum_part = {}, below_part = {}, weight_part = {};
-  const auto add = [&](int u, V v, V q, int64_t skip) __attribute__((always_inline)) {
-    const V d = (v - reference) * k;
-    V e = exp_nonpositive(d);
-    if (skip >= 0) e = with_lane(e, skip, Real(0));
-    if (b.soft) {
-      count[u] += select(v == reference, one, zero);
-      e = select(v == reference, zero, e);
-    }
-    sum_part[u] += e;
-    if (b.below) {
-      // A class without weight adds nothing, also where its logit is -inf.
-      below_part[u] += select(q == zero, zero, -d * q);
-      weight_part[u] += q;
-    }
-  };
-  const auto fold = [&] {
-    for (int u = 0; u < kGeneralUnroll; ++u) {
-      sum[u] += sum_part[u];
-      below[u] += below_part[u];
-      weight[u] += weight_part[u];
-      sum_part[u] = below_part[u] = weight_part[u] = zero;
-    }
-  };
-  const auto at = [&](int u, int64_t i, int64_t skip) __attribute__((always_inline)) {
-    add(u, f.value(load_wide(b.x + i)), b.q ? load(b.q + i) : one, skip);
+  const V one = splat(Real(1)), none = splat(-std::numeric_limits<Real>::infinity());
+  GeneralTerms<Real> terms{splat(top), splat(f.k), b.soft, b.weighted};
+  const auto at = [&](int u, int64_t i, int64_t target) __attribute__((always_inline)) {
+    terms.add(u, f.value(load_wide(b.x + i)), b.q ? load(b.q + i) : one, target);
   };
   const auto range = [&](int64_t i, int64_t end) __attribute__((always_inline)) {
-    while (i + kGeneralUnroll * L <= end) {
-      for (int c = 0; c < kChain && i + kGeneralUnroll * L <= end; ++c, i += kGeneralUnroll * L) {
-        prefetch(b.x + i + ahead, kGeneralUnroll * L * sizeof(T));
+    while (i + kStep <= end) {
+      for (int c = 0; c < kChain && i + kStep <= end; ++c, i += kStep) {
+        prefetch(b.x + i + ahead, kStep * sizeof(T));
         SURPRISAL_UNROLL
         for (int u = 0; u < kGeneralUnroll; ++u) at(u, i + u * L, -1);
       }
-      fold();
+      terms.fold();
     }
     for (; i < end; i += L) at(0, i, -1);
   };
@@ -203,19 +219,18 @@ BlockSums<accumulator_t<T>> general_sums(const Block<T>& b, const LogitVectors<a
   }
   range(from, whole);
   if (whole < b.n) {
-    // The lanes that are not new: v = -inf adds no exponential, q = 0 nothing else.
-    const V v = f.value(load_last(b.x, b.n, Real(0)));
-    Real lane[L];
-    for (int i = 0; i < L; ++i) lane[i] = b.n < L ? i < b.n : i >= L - b.n % L;
-    const V fresh = load(lane);
-    const V q = b.q ? load_last(b.q, b.n, Real(0)) : fresh;
+    // In lanes that are not new, v = -inf adds no exponential and q = 0 nothing else.
+    const auto past = lane_of<Real>(b.n < L ? 0 : L - b.n % L);
+    const auto end = lane_of<Real>(b.n < L ? b.n : L);
+    const auto fresh = (lane_numbers<Real>() >= past) & (lane_numbers<Real>() < end);
+    const V v = select(fresh, f.value(load_last(b.x, b.n, Real(0))), none);
+    const V q = b.q ? load_last(b.q, b.n, Real(0)) : select(fresh, one, V{});
     const bool here = b.target >= whole && b.target < b.n;
-    add(0, select(fresh == zero, splat(-std::numeric_limits<Real>::infinity()), v), q,
-        here ? lane_in_last<L>(b.target, b.n) : -1);
+    terms.add(0, v, q, here ? lane_in_last<L>(b.target, b.n) : -1);
   }
-  fold();
-  const auto total = [](const Sums& v) { return reduce_add(v[0] + v[1]); };
-  return {top, total(sum), total(below), total(weight), total(count)};
+  terms.fold();
+  const auto total = [](const V(&v)[kGeneralUnroll]) { return reduce_add(v[0] + v[1]); };
+  return {top, total(terms.sum), total(terms.below), total(terms.weight), total(terms.largest)};
 }
 
 // d row/d logit = (p e^((v-max)k) - w q) slope. Where `sure` (one class has more than half of the
@@ -295,21 +310,23 @@ void general_gradient(const Block<T>& b, const LogitVectors<accumulator_t<T>>& f
   const V one = splat(Real(1)), q_sum = splat(row.q_sum), largest = splat(row.largest);
   const V none = splat(-std::numeric_limits<Real>::infinity());
   const auto gradient = [&](V x, V q) __attribute__((always_inline)) {
-    const V v = f.value(x);
+    V slope = k;
+    const V v = f.map.capped ? f.map.value(x, &slope) : x;
     const V share = exp_nonpositive((v - reference) * k) * p;
     V g = share - w * q;
     if (row.sure) g = select(v == reference, fma(w, q_sum - q, largest), g);
     // A logit of -inf moves nothing; in a row of NaN `share` is NaN.
     g = select(v == none, share, g);
-    return g * f.map.slope(x);
+    return g * slope;
   };
   if (b.n < kLanes<Real>) {
     const V q = b.q ? load_wide_part(b.q, b.n, Real(0)) : one;
     return store_narrow_part(out, gradient(load_wide_part(b.x, b.n, Real(0)), q), b.n);
   }
-  store_vectors(out, b.n, stream, [&](int64_t i) __attribute__((always_inline)) {
-    return gradient(load_wide(b.x + i), b.q ? load(b.q + i) : one);
-  });
+  store_vectors(
+      out, b.n, stream, [&](int64_t i) __attribute__((always_inline)) {
+        return gradient(load_wide(b.x + i), b.q ? load(b.q + i) : one);
+      });
 }
 
 // d row/d t = scale w (lse - z): what a probability's own logarithm costs.
@@ -329,9 +346,10 @@ void target_gradient(const Block<T>& b, const LogitVectors<accumulator_t<T>>& f,
     const V q = b.q ? load_wide_part(b.q, b.n, Real(0)) : one;
     return store_narrow_part(out, gradient(load_wide_part(b.x, b.n, Real(0)), q), b.n);
   }
-  store_vectors(out, b.n, false, [&](int64_t i) __attribute__((always_inline)) {
-    return gradient(load_wide(b.x + i), b.q ? load(b.q + i) : one);
-  });
+  store_vectors(
+      out, b.n, false, [&](int64_t i) __attribute__((always_inline)) {
+        return gradient(load_wide(b.x + i), b.q ? load(b.q + i) : one);
+      });
 }
 
 }  // namespace cross_entropy

@@ -33,7 +33,7 @@ struct Forward : Problem {
 
 struct Backward : Problem {
   View row_stats;
-  View upstream;  // like loss
+  View upstream;                   // like loss
   bool grad_logits_ready = false;  // grad_logits holds the gradient for an upstream of 1
   View grad_logits, grad_target, grad_token_weight;  // like their inputs; absent if not needed
 };

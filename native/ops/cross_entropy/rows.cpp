@@ -38,10 +38,10 @@ void read_targets(const Problem& op, int64_t* to) {
     for (int64_t n = 0; n < op.rows; ++n) {
       const int64_t y = data[n];
       if (y != op.ignore_index && (y < 0 || y >= op.classes)) {
-        throw Error(Code::out_of_range,
-                    "crossEntropy: expected target in [0, " + std::to_string(op.classes) +
-                        ") or ignoreIndex " + std::to_string(op.ignore_index) + ", got " +
-                        std::to_string(y) + " at row " + std::to_string(n));
+        throw Error(Code::out_of_range, "crossEntropy: expected target in [0, " +
+                                            std::to_string(op.classes) + ") or ignoreIndex " +
+                                            std::to_string(op.ignore_index) + ", got " +
+                                            std::to_string(y) + " at row " + std::to_string(n));
       }
       to[n] = y == op.ignore_index ? kIgnored : y;
     }
