@@ -15,22 +15,29 @@ import { unigramLogProbabilities, unigramPerplexity } from './unigram.js';
 const say = (text = '') => process.stdout.write(`${text}\n`);
 const paint = painter(process.stdout);
 
+const counted = (n: number, noun: string) => `${thousands(n)} ${noun}${n === 1 ? '' : 's'}`;
+
 /** Bytes of tensors and of what kernels work in. */
 function memoryInUse(): number {
   const { live, scratch } = sp.memory().cpu;
   return live + scratch;
 }
 
-/** The first Ctrl-C asks for an end, a second one ends the process. */
+/** The first Ctrl-C asks for an end, a later one ends the process. */
 function listenForStop(): () => boolean {
-  let stopped = false;
+  let stoppedAt = Number.POSITIVE_INFINITY;
   const stop = (signal: NodeJS.Signals) => {
-    if (stopped) process.exit(signal === 'SIGINT' ? 130 : 143);
-    stopped = true;
-    process.stderr.write('\nstopping after this step; again to end at once\n');
+    const now = performance.now();
+    if (stoppedAt === Number.POSITIVE_INFINITY) {
+      stoppedAt = now;
+      process.stderr.write('\nstopping after this step; again to end at once\n');
+    } else if (now - stoppedAt > 1000) {
+      // Not the same key press again, which npm passes on after the terminal did.
+      process.exit(signal === 'SIGINT' ? 130 : 143);
+    }
   };
   process.on('SIGINT', stop).on('SIGTERM', stop);
-  return () => stopped;
+  return () => stoppedAt < Number.POSITIVE_INFINITY;
 }
 
 async function train(trainer: Trainer, options: Options): Promise<number> {
@@ -65,7 +72,7 @@ async function train(trainer: Trainer, options: Options): Promise<number> {
 function settingsTable(trainer: Trainer, options: Options): Record<string, string> {
   const { width, layers, heads, length, batch, dtype, learningRate, seed } = trainer.settings;
   return {
-    model: `width ${width}, ${layers} layers of ${heads} heads, SiLU, RMSNorm, ALiBi`,
+    model: `width ${width}, ${counted(layers, 'layer')} of ${counted(heads, 'head')}, SiLU, RMSNorm, ALiBi`,
     step: `${batch} windows of ${length} tokens`,
     dtype,
     optimiser: `AdamW, learning rate ${learningRate}, cosine decay, gradients clipped at norm 1`,
@@ -89,7 +96,7 @@ async function prepare(options: Options): Promise<{ corpus: Corpus; trainer: Tra
     : new Trainer(corpus, completeSettings(options.settings));
   const { width, layers, dtype } = trainer.settings;
   say(
-    `Model: ${thousands(trainer.parameterCount)} weights (width ${width}, ${layers} layers), ` +
+    `Model: ${thousands(trainer.parameterCount)} weights (width ${width}, ${counted(layers, 'layer')}), ` +
       `${dtype} on ${options.device}, ${sp.getThreads()} threads`,
   );
   const last = trainer.history[trainer.history.length - 1];
@@ -132,7 +139,7 @@ function conclude(results: Results, out: string): void {
   writeReport(out, results);
   if (history.length > 0) {
     say(
-      `Trained ${thousands(history.length)} steps in ${minutes(seconds)}, ` +
+      `Trained ${counted(history.length, 'step')} in ${minutes(seconds)}, ` +
         `${thousands(meanRate(results))} tokens/s, peak memory ${megabytes(peakBytes)} ` +
         `(stored logits and their gradient would add ${megabytes(2 * logitBytes(results))})`,
     );

@@ -38,7 +38,7 @@ export interface Options extends Limits {
 /** Tuned for two minutes on two cores. */
 export const defaults: Settings = {
   width: 64,
-  layers: 1,
+  layers: 2,
   heads: 4,
   length: 128,
   batch: 8,

@@ -48,9 +48,9 @@ function thinned(values: readonly number[]): Point[] {
   return points;
 }
 
-/** The mean of each value and its neighbours, a fiftieth of the run to either side. */
+/** The mean of each value and its neighbours, a thirtieth of the run to either side. */
 function smoothed(values: readonly number[]): number[] {
-  const reach = Math.floor(values.length / 50);
+  const reach = Math.ceil(values.length / 30);
   const sums = [0];
   for (const value of values) sums.push(sums[sums.length - 1] + value);
   return values.map((_, i) => {
