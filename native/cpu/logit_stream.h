@@ -88,6 +88,19 @@ inline void store_rows(const A* from, int64_t count, void* data, DType dtype, in
   }
 }
 
+// Past the caches, where the memory is aligned for it.
+template <class A>
+inline void stream_rows(const A* from, int64_t count, void* data, DType dtype, int64_t at) {
+  with_storage<A>(dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    T* const to = static_cast<T*>(data) + at;
+    if (reinterpret_cast<uintptr_t>(to) % sizeof(vector_t<A>) != 0) return narrow(from, count, to);
+    const int64_t whole = count / kLanes<A> * kLanes<A>;
+    for (int64_t i = 0; i < whole; i += kLanes<A>) stream_narrow(to + i, load(from + i));
+    narrow(from + whole, count - whole, to + whole);
+  });
+}
+
 template <class A>
 class LogitStream {
   static constexpr int64_t kPanel = kTileCols<A>;
@@ -531,6 +544,8 @@ class LogitStream {
     int64_t rows = kWeightRows;  // divides kLogitBlock
     while (rows > kTileRows && rows * wave.padded > kWeightPart) rows /= 2;
     const int64_t units = (range.end - range.begin + rows - 1) / rows;
+    const bool past_caches = to == p_.dw.data && !add &&
+                             p_.V * p_.D * size_of(dtype) > last_level_cache_bytes();
     parallel_units(units, [&](int64_t begin, int64_t end) {
       const int64_t stride = wave.padded + kPanel;
       Scratch<A> memory(rows * (stride + features_padded()));
@@ -554,8 +569,15 @@ class LogitStream {
         } else {
           gradient_weight_rows(wave, 0, wave.padded, columns, memory.data(), stride, sum);
         }
-        for (int64_t i = 0; i < columns; ++i)
-          store_rows(sum + i * features_padded(), p_.D, to, dtype, (column + i) * p_.D, add);
+        for (int64_t i = 0; i < columns; ++i) {
+          const A* row = sum + i * features_padded();
+          if (past_caches) {
+            stream_rows(row, p_.D, to, dtype, (column + i) * p_.D);
+          } else {
+            store_rows(row, p_.D, to, dtype, (column + i) * p_.D, add);
+          }
+        }
+        if (past_caches) stream_fence();
       }
     });
   }

@@ -38,7 +38,7 @@ class SoftmaxTerms final : public LogitTerms<A> {
 
   static int64_t row_bytes(int64_t classes) {
     const int64_t blocks = (classes + kLogitBlock - 1) / kLogitBlock;
-    return (3 * std::min(kLogitStrips, blocks) + 8) * int64_t(sizeof(A)) + 8;
+    return (3 * std::min(kLogitStrips, blocks) + 8) * int64_t(sizeof(A)) + 16;
   }
 
   void begin(void* memory, int64_t first, int64_t rows) override {
@@ -46,7 +46,8 @@ class SoftmaxTerms final : public LogitTerms<A> {
     padded_ = rows;
     count_ = std::min(rows, o_.n - first);
     order_ = static_cast<int64_t*>(memory);
-    A* at = reinterpret_cast<A*>(order_ + rows);
+    sorted_ = order_ + rows;
+    A* at = reinterpret_cast<A*>(sorted_ + rows);
     for (A** array : {&own_dz_, &target_, &max_, &p_, &q_, &w_, &own_, &inverse_}) {
       *array = at;
       at += rows;
@@ -58,6 +59,7 @@ class SoftmaxTerms final : public LogitTerms<A> {
     std::fill_n(strip_others_, 2 * strips_ * rows, A{0});
     std::fill_n(target_, rows, -kInfinity);
     order_by_target(o_.target + first, count_, order_);
+    for (int64_t i = 0; i < count_; ++i) sorted_[i] = o_.target[first + order_[i]];
   }
 
   void sums(int64_t strip, int64_t row, int64_t column, int64_t columns, const A* z) override {
@@ -94,12 +96,10 @@ class SoftmaxTerms final : public LogitTerms<A> {
   }
 
   void slopes(int64_t column, int64_t row, int64_t rows, A* z, A* peak) override {
-    const auto before = [&](int64_t r, int64_t key) { return o_.target[first_ + r] < key; };
-    const int64_t* const last = order_ + count_;
-    const int64_t* const owners = std::lower_bound(order_, order_ + count_, column, before);
+    const int64_t first = std::lower_bound(sorted_, sorted_ + count_, column) - sorted_;
     const auto each_owner = [&](auto&& f) {
-      for (const int64_t* r = owners; r < last && o_.target[first_ + *r] == column; ++r)
-        if (*r >= row && *r < row + rows) f(*r);
+      for (int64_t i = first; i < count_ && sorted_[i] == column; ++i)
+        if (order_[i] >= row && order_[i] < row + rows) f(order_[i]);
     };
     const A bias = o_.bias ? o_.bias[column] : 0;
     if (peak) {
@@ -255,7 +255,7 @@ class SoftmaxTerms final : public LogitTerms<A> {
   std::unique_ptr<Scratch<double>> weight_before_;
   int64_t strips_, first_ = 0, padded_ = 0, count_ = 0;
   bool plain_;
-  int64_t* order_ = nullptr;
+  int64_t *order_ = nullptr, *sorted_ = nullptr;  // rows by target, and their targets
   A *own_dz_ = nullptr, *target_ = nullptr, *max_ = nullptr, *p_ = nullptr, *q_ = nullptr,
     *w_ = nullptr, *own_ = nullptr, *inverse_ = nullptr;
   A *strip_max_ = nullptr, *strip_others_ = nullptr, *strip_extra_ = nullptr;
