@@ -49,7 +49,8 @@ class Weights {
 
   /** Normal numbers of the given deviation, 1/√rows unless given. */
   matrix(name: string, rows: number, columns: number, deviation = 1 / Math.sqrt(rows)): Weight {
-    return this.named(name, sp.randn([rows, columns]).mul(deviation).to(this.dtype));
+    const drawn = sp.scope(() => sp.randn([rows, columns]).mul(deviation).to(this.dtype));
+    return this.named(name, drawn);
   }
 
   vector(name: string, values: Float32Array): Weight {
