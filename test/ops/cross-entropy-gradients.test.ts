@@ -4,11 +4,11 @@ import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import type { Data } from '../cases/cross-entropy.js';
 import { draw, optionCases, plain } from '../cases/cross-entropy.js';
-import { expectWithin } from '../harness/compare.js';
+import { expectSameBits, expectWithin } from '../harness/compare.js';
 import { check } from '../harness/cross-entropy.js';
 import { Random } from '../harness/random.js';
 import type { AnyTensor } from '../harness/tensors.js';
-import { floats, gradOf, indices, read } from '../harness/tensors.js';
+import { bits, floats, gradOf, indices, read } from '../harness/tensors.js';
 import { crossEntropy as reference } from '../reference/cross-entropy.js';
 
 describe('gradcheck', () => {
@@ -143,5 +143,28 @@ describe('upstream gradients', () => {
     const z = floats(values, 'float64', [5, 30], true);
     sp.crossEntropy(z, target, { classWeight }).backward();
     expect(classWeight.grad ?? null).toBeNull();
+  });
+});
+
+describe('without the tape', () => {
+  const random = new Random(12);
+  const names = {
+    index: indices([1, 6, 0], [3]),
+    soft: floats(random.uniforms(21), 'float32', [3, 7]),
+  };
+  test.each(Object.entries(names))('raw kernels give the same bits: %s target', (_, target) => {
+    const values = random.normals(21);
+    const z = floats(values, 'float32', [3, 7], true);
+    const loss = sp.crossEntropy(z, target, { zLoss: 0.1 });
+    loss.backward(floats([3], 'float32', []));
+    const logits = floats(values, 'float32', [3, 7]);
+    const { forward, backward } = sp.raw.crossEntropy;
+    const result = forward({ logits, target }, { zLoss: 0.1 }, { logits: true });
+    const output = (result as { output: AnyTensor }).output;
+    expectSameBits(bits(output), bits(loss), 'loss');
+    for (let i = 0; i < 2; i++) {
+      const grads = backward(result.saved, floats([3], 'float32', []), { logits: true });
+      expectSameBits(bits(grads.logits as AnyTensor), bits(gradOf(z)), `gradient ${i}`);
+    }
   });
 });

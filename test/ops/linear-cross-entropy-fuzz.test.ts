@@ -1,12 +1,20 @@
 // Random shapes × options × dtypes of linearCrossEntropy against the reference, a few seconds.
 import fc from 'fast-check';
 import { test } from 'vitest';
+import * as sp from '../../src/index.js';
 import { epilogues, floatDTypes, isAllowed, optionMatrix } from '../cases/cross-entropy.js';
 import type { Case, Input } from '../cases/linear-cross-entropy.js';
 import { draw } from '../cases/linear-cross-entropy.js';
+import { expectWithin } from '../harness/compare.js';
 import { fuzz } from '../harness/fuzz.js';
-import { check } from '../harness/linear-cross-entropy.js';
-import { linearCrossEntropy as reference } from '../reference/linear-cross-entropy.js';
+import { check, expectGradient } from '../harness/linear-cross-entropy.js';
+import { Random } from '../harness/random.js';
+import { floats, indices, read } from '../harness/tensors.js';
+import { linearLossTolerance } from '../harness/tolerance.js';
+import {
+  linearLogprobs,
+  linearCrossEntropy as reference,
+} from '../reference/linear-cross-entropy.js';
 
 const pick = <T>(values: readonly T[]) => fc.constantFrom(...values);
 const inputs: Input[] = ['x', 'weight', 'bias', 'tokenWeight'];
@@ -47,6 +55,39 @@ test('linearCrossEntropy equals the reference', () => {
     if (dtype === 'float16' && c.epilogue?.kind === 'compSum') return;
     const data = draw(c, dtype, seed);
     check(c, data, dtype, reference(data.problem, data.options, data.upstream));
+  });
+  fuzz(property);
+});
+
+test('linearLogprobs equals the reference', () => {
+  const property = fc.property(anyCase, pick(floatDTypes), fc.nat(), (c, dtype, seed) => {
+    const { problem, options, rows } = draw(c, dtype, seed);
+    const { temperature, softcap, capFirst, shift } = options;
+    const random = new Random(seed);
+    const upstream = {
+      logprob: random.normals(rows),
+      lse: random.normals(rows),
+      entropy: random.normals(rows),
+    };
+    const kept = { temperature, softcap, capFirst, shift };
+    const want = linearLogprobs(problem, kept, upstream);
+    const wants = (name: Input) => c.needs.includes(name);
+    const x = floats(problem.x, dtype, [...c.shape, c.width], wants('x'));
+    const weight = floats(problem.weight, dtype, [c.classes, c.width], wants('weight'));
+    const bias = problem.bias && floats(problem.bias, dtype, [c.classes], wants('bias'));
+    const got = sp.linearLogprobs(x, weight, indices(problem.target, c.shape), { ...kept, bias });
+    const stored = dtype === 'float64' ? dtype : 'float32';
+    const terms = (['logprob', 'lse', 'entropy'] as const).map((name) => {
+      const allowed = (i: number) => linearLossTolerance[dtype] * (4 + Math.abs(want[name][i]));
+      expectWithin(read(got[name]), want[name], allowed, name);
+      return got[name].mul(floats(upstream[name], stored, got[name].shape)).sum();
+    });
+    const total = terms[0].add(terms[1]).add(terms[2]);
+    if (!total.requiresGrad) return;
+    total.backward();
+    if (wants('x')) expectGradient(x, want.gradX, 'dx');
+    if (wants('weight')) expectGradient(weight, want.gradWeight, 'dweight');
+    if (wants('bias') && bias) expectGradient(bias, want.gradBias, 'dbias');
   });
   fuzz(property);
 });

@@ -229,6 +229,60 @@ describe('shards of the vocabulary', () => {
   });
 });
 
+describe.each([
+  { temperature: 0.7 },
+  { softcap: 10 },
+  { temperature: 2, softcap: 5, capFirst: true },
+])('shards with a bias and %j', (options) => {
+  const p = problemOf(31, 12, 203);
+  const target = (p.target as Int32Array).map((y, t) => (t % 5 === 3 ? -100 : y));
+  const scored = { ...p, target };
+  const { x, weight, bias, ids } = tensorsOf(scored, 'float32', false);
+  const want = reference.linearLogprobs(scored, options);
+  const shards = [0, 70, 203].slice(1).map((to, i) => {
+    const from = [0, 70][i];
+    const b = floats((p.bias as Float64Array).subarray(from, to), 'float32', [to - from]);
+    const rows = (p.weight as Float64Array).subarray(from * 12, to * 12);
+    return { from, shard: floats(rows, 'float32', [to - from, 12]), bias: b };
+  });
+
+  test('merge into the whole, ignored rows with loss 0', () => {
+    const list = shards.map(({ from, shard, bias: b }) =>
+      sp.linearCrossEntropyPartials(x, shard, ids, { ...options, bias: b, vocabOffset: from }),
+    );
+    const merged = sp.mergePartials(list);
+    const allowed = (i: number) => 1e-5 * (1 + Math.abs(want.logprob[i]));
+    expectWithin(read(merged.logprob), want.logprob, allowed, 'logprob');
+    expectZero(
+      read(merged.loss).filter((_, t) => t % 5 === 3),
+      'loss',
+    );
+  });
+
+  test('give the gradients of the whole', () => {
+    const gradLoss = new Random(1).normals(31);
+    const exact = reference.linearCrossEntropy(scored, { ...options, reduction: 'none' }, gradLoss);
+    const { lse } = sp.linearLogprobs(x, weight, ids, { ...options, bias });
+    const dx = new Float64Array(31 * 12);
+    const dw = new Float64Array(203 * 12);
+    for (const { from, shard, bias: b } of shards) {
+      const part = sp.raw.linearCrossEntropy.backwardShard(x, shard, ids, {
+        ...options,
+        bias: b,
+        lse,
+        gradLoss: floats(gradLoss, 'float32', [31]),
+        vocabOffset: from,
+      });
+      read(part.dx).forEach((g, i) => {
+        dx[i] += g;
+      });
+      dw.set(read(part.dShard), from * 12);
+    }
+    expectFrobenius(dx, exact.gradX, linearGradientTolerance('float32', dx.length), 'dx');
+    expectFrobenius(dw, exact.gradWeight, linearGradientTolerance('float32', dw.length), 'dw');
+  });
+});
+
 test('the asynchronous forms give the same bits', async () => {
   const p = problemOf(33, 16, 333);
   const run = (t: ReturnType<typeof tensorsOf>) => [t.x, t.weight, t.ids] as const;
