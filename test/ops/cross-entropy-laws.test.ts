@@ -207,6 +207,30 @@ describe.each(floatDTypes)('extreme logits in %s', (dtype) => {
     }
   });
 
+  test('the gradient at -inf is exactly 0 with every option, the others are numbers', () => {
+    const masked = [0, 3, 17, 40];
+    const logits = new Random(8).normals(41);
+    for (const c of masked) logits[c] = -Infinity;
+    const options: Options[] = [
+      {},
+      { labelSmoothing: 0.1 },
+      { zLoss: 0.1, temperature: 0.5 },
+      { softcap: 20 },
+      { epilogue: { kind: 'focal', gamma: 2 } },
+    ];
+    for (const o of options) {
+      for (const label of [5, 17]) {
+        const { gradient } = lossOf(logits, [label], dtype, o);
+        const what = `${JSON.stringify(o)}, target ${label}`;
+        expectZero(
+          masked.map((c) => gradient[c]),
+          what,
+        );
+        expect(gradient.every(Number.isFinite), what).toBe(true);
+      }
+    }
+  });
+
   test('a target of probability 0 costs infinity', () => {
     const { loss } = lossOf([0, -Infinity, 1], [1], dtype, none);
     expect(loss[0]).toBe(Infinity);
