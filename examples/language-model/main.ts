@@ -9,7 +9,7 @@ import { completeSettings, type Options, readOptions, UsageError, usage } from '
 import { megabytes, minutes, Progress, painter, thousands } from './progress.js';
 import { logitBytes, meanRate, type Results, writeReport } from './report.js';
 import { sentence } from './sample.js';
-import { perplexity, Trainer } from './train.js';
+import { perplexity, Trainer, tableRate } from './train.js';
 import { unigramLogProbabilities, unigramPerplexity } from './unigram.js';
 
 const say = (text = '') => process.stdout.write(`${text}\n`);
@@ -75,7 +75,7 @@ function settingsTable(trainer: Trainer, options: Options): Record<string, strin
     model: `width ${width}, ${counted(layers, 'layer')} of ${counted(heads, 'head')}, SiLU, RMSNorm, ALiBi`,
     step: `${batch} windows of ${length} tokens`,
     dtype,
-    optimiser: `AdamW, learning rate ${learningRate}, cosine decay, gradients clipped at norm 1`,
+    optimiser: `AdamW, learning rate ${learningRate} (${tableRate} times that for embedding and head), cosine decay`,
     seed: String(seed),
     device: `${options.device}, ${sp.instructionSet()}, ${sp.getThreads()} threads`,
     'resident memory of the process at its peak': megabytes(process.resourceUsage().maxRSS * 1024),

@@ -34,7 +34,7 @@ export function logitBytes({ tokensPerStep, vocabulary }: Results): number {
   return tokensPerStep * vocabulary * 4;
 }
 
-const most = 400; // points of a curve: more than the drawing can show apart
+const most = 1000; // points of a curve: more than the drawing can show apart
 
 /** Means of equal stretches: at most `most` points. */
 function thinned(values: readonly number[]): Point[] {

@@ -13,7 +13,7 @@ const lastRate = 0.02; // of the highest
 const weightDecay = 0.1;
 // A row of the two tables has a gradient worth following only where its token occurs; they can
 // take larger steps than the matrices that every token trains.
-const tableRate = 8; // times the learning rate
+export const tableRate = 8; // times the learning rate
 const maxGradientNorm = 1;
 
 const sum = (values: readonly number[]) => values.reduce((a, b) => a + b, 0);
