@@ -35,25 +35,26 @@ struct LogitPlan {
   int threads = 1;
   int64_t wave = 0, first_wave = 0;  // rows, multiples of `lanes`
   int64_t lent = 0;                  // rows of a wave whose z lies in dW's memory
-  int64_t range = 0;                 // columns of z held at once; all of them: nothing is recomputed
-  bool weight_sweep = false;         // dW in a pass of its own, by ranges of sweep_range columns
+  int64_t range = 0;          // columns of z held at once; all of them: nothing is recomputed
+  bool weight_sweep = false;  // dW in a pass of its own, by ranges of sweep_range columns
   int64_t sweep_range = 0;
 };
 
-constexpr int64_t kLogitBlock = 192;     // columns; sums are merged, and p·W added, by blocks
-constexpr int64_t kLogitGroup = 16;      // panels that share one packed part of W
-constexpr int64_t kLogitPart = 288;      // longest part of the depth
-constexpr int64_t kGradientPart = 384;   // features of dx that share one packed part of W
-constexpr int64_t kWeightRows = 48;      // rows of dW at a time, fewer for long waves
+constexpr int64_t kLogitBlock = 192;      // columns; sums are merged, and p·W added, by blocks
+constexpr int64_t kLogitGroup = 16;       // panels that share one packed part of W
+constexpr int64_t kLogitPart = 288;       // longest part of the depth
+constexpr int64_t kGradientPart = 384;    // features of dx that share one packed part of W
+constexpr int64_t kWeightRows = 48;       // rows of dW at a time, fewer for long waves
 constexpr int64_t kWeightPart = 1 << 16;  // elements of z that dW reads at a time
-constexpr int64_t kLongestWave = 2048;   // of gradients: kWeightPart still holds many rows of dW
+constexpr int64_t kLongestWave = 2048;    // of gradients: kWeightPart still holds many rows of dW
 
 inline int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
 inline int64_t round_down(int64_t n, int64_t step) { return n / step * step; }
 
 // Scratch of one thread in the most demanding pass over a wave of `rows`.
 inline int64_t logit_thread_bytes(const LogitShape& s, int64_t rows) {
-  const int64_t group = std::min(round_up(rows, s.lanes), kLogitGroup * s.lanes) * (kLogitBlock + 1);
+  const int64_t group =
+      std::min(round_up(rows, s.lanes), kLogitGroup * s.lanes) * (kLogitBlock + 1);
   int64_t elements = std::max(kLogitBlock * kLogitPart + group, s.lanes * s.depth);
   if (s.gradient_x) elements = std::max(elements, kLogitBlock * (kGradientPart + 6) + group);
   if (s.gradient_weight) {

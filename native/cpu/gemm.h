@@ -20,26 +20,26 @@ __attribute__((noinline)) void multiply_tile(int64_t depth, const T* a, int64_t 
   using V = vector_t<T>;
   constexpr int L = kLanes<T>;
 #define ROWS(X) X(0) X(1) X(2) X(3) X(4) X(5)
-#define BEGIN(r)                                                     \
-  V p##r{}, q##r{};                                                  \
-  if constexpr (start == Start::chain) {                             \
-    p##r = load(c + r * ldc);                                        \
-    q##r = load(c + r * ldc + L);                                    \
-  } else {                                                           \
-    __builtin_prefetch(c + r * ldc, 1);                              \
+#define BEGIN(r)                         \
+  V p##r{}, q##r{};                      \
+  if constexpr (start == Start::chain) { \
+    p##r = load(c + r * ldc);            \
+    q##r = load(c + r * ldc + L);        \
+  } else {                               \
+    __builtin_prefetch(c + r * ldc, 1);  \
   }
-#define STEP(r)                                                      \
-  {                                                                  \
-    const V x = splat(by_k ? a[r] : row##r[k]);                      \
-    p##r = fma(x, left, p##r);                                       \
-    q##r = fma(x, right, q##r);                                      \
+#define STEP(r)                                 \
+  {                                             \
+    const V x = splat(by_k ? a[r] : row##r[k]); \
+    p##r = fma(x, left, p##r);                  \
+    q##r = fma(x, right, q##r);                 \
   }
-#define END(r)                                                       \
-  if constexpr (start == Start::add) {                               \
-    p##r = load(c + r * ldc) + p##r;                                 \
-    q##r = load(c + r * ldc + L) + q##r;                             \
-  }                                                                  \
-  store(c + r * ldc, p##r);                                          \
+#define END(r)                           \
+  if constexpr (start == Start::add) {   \
+    p##r = load(c + r * ldc) + p##r;     \
+    q##r = load(c + r * ldc + L) + q##r; \
+  }                                      \
+  store(c + r * ldc, p##r);              \
   store(c + r * ldc + L, q##r);
 #define ROW(r) const T* row##r = a + r * stride;
   ROWS(ROW)

@@ -58,10 +58,9 @@ class LogitTiles {
     }
     const double dx = std::sqrt(x), dw = std::sqrt(squares) * x_norm_[panel];
     const double part = double(rows) / double(rows_), width = double(columns) / double(columns_);
-    const bool drop = filter_.eps >= 0
-                          ? largest < filter_.eps
-                          : dx <= filter_.max_error * std::sqrt(part) * width &&
-                                dw <= filter_.max_error * part * std::sqrt(width);
+    const bool drop = filter_.eps >= 0 ? largest < filter_.eps
+                                       : dx <= filter_.max_error * std::sqrt(part) * width &&
+                                             dw <= filter_.max_error * part * std::sqrt(width);
     const int64_t tile = column / kLogitBlock * panels_ + panel;
     keep_[tile] = !drop;
     cost_[2 * tile] = drop ? dx : 0;

@@ -7,99 +7,8 @@
 // is not due yet), one more per recomputation otherwise (core/logit_plan.h). Bias, maps, excluded
 // columns, temperatures, targets and sums belong to the terms. Every sum runs in an order fixed by
 // D and V, or by the row number for dW: bits depend on no thread count and no wave.
-// After Wijmans et al. 2024. Included inside a target's namespace, after cpu/gemm.h.
-
-// What an op makes of z. Rows count from the start of the wave.
-template <class A>
-struct LogitTerms {
-  // A wave of `rows` (a multiple of kTileCols) begins; `memory` has row_bytes for each of them.
-  virtual void begin(void* memory, int64_t first, int64_t rows) = 0;
-  // z (columns, kTileCols) of the columns from `column` and the panel of rows from `row`. The
-  // columns of a strip come in order; strips run in parallel.
-  virtual void sums(int64_t strip, int64_t row, int64_t column, int64_t columns, const A* z) = 0;
-  virtual void merge() {}    // strips to rows, once every column was seen
-  virtual void prepare() {}  // before slopes, whether or not this wave had sums
-  // z (rows) of one column becomes dz, and 0 for rows beyond the last. `peak` (rows), if given,
-  // keeps the largest p off the target.
-  virtual void slopes(int64_t column, int64_t row, int64_t rows, A* z, A* peak) {
-    (void)column, (void)row, (void)rows, (void)z, (void)peak;
-  }
-
- protected:
-  ~LogitTerms() = default;
-};
-
-template <class A>
-struct LogitProblem {
-  DType dtype = DType::f32;      // of x and w
-  const void* x = nullptr;       // (.., D)
-  const int64_t* row = nullptr;  // (n) which rows of x
-  const void* w = nullptr;       // (V, D)
-  int64_t n = 0, V = 0, D = 0;
-  View dx;     // (.., D), of dtype; only the rows in `row` are written
-  View dw;     // (V, D), of dtype or float32
-  View dbias;  // (V)
-  bool add_to_dw = false;
-  bool sums = true;  // false: the terms know every row already
-  // Block-sparse gradients; `positive` (n) is the target of each row, or -1.
-  LogitFilter filter;
-  const int64_t* positive = nullptr;
-};
-
-constexpr int64_t kLogitStrips = 32;
-
-template <class A, class F>
-inline void with_storage(DType dtype, F&& f) {
-  if constexpr (std::is_same_v<A, double>) {
-    f(TypeTag<double>{});
-  } else if (dtype == DType::bf16) {
-    f(TypeTag<BFloat16>{});
-  } else if (dtype == DType::f16) {
-    f(TypeTag<Float16>{});
-  } else {
-    f(TypeTag<float>{});
-  }
-}
-
-// Rows of dW, which may be float32 where everything else is float64.
-template <class A>
-inline void load_rows(const void* data, DType dtype, int64_t at, int64_t count, A* to) {
-  if (std::is_same_v<A, double> && dtype == DType::f32) {
-    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<const float*>(data)[at + i];
-  } else {
-    with_storage<A>(dtype, [&](auto tag) {
-      widen(static_cast<const typename decltype(tag)::type*>(data) + at, count, to);
-    });
-  }
-}
-template <class A>
-inline void store_rows(const A* from, int64_t count, void* data, DType dtype, int64_t at, bool add) {
-  if (add) {
-    require(dtype == DType::f32, "logits: only a float32 dW is added to");
-    float* to = static_cast<float*>(data) + at;
-    for (int64_t i = 0; i < count; ++i) to[i] += static_cast<float>(from[i]);
-  } else if (std::is_same_v<A, double> && dtype == DType::f32) {
-    for (int64_t i = 0; i < count; ++i)
-      static_cast<float*>(data)[at + i] = static_cast<float>(from[i]);
-  } else {
-    with_storage<A>(dtype, [&](auto tag) {
-      narrow(from, count, static_cast<typename decltype(tag)::type*>(data) + at);
-    });
-  }
-}
-
-// Past the caches, where the memory is aligned for it.
-template <class A>
-inline void stream_rows(const A* from, int64_t count, void* data, DType dtype, int64_t at) {
-  with_storage<A>(dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    T* const to = static_cast<T*>(data) + at;
-    if (reinterpret_cast<uintptr_t>(to) % sizeof(vector_t<A>) != 0) return narrow(from, count, to);
-    const int64_t whole = count / kLanes<A> * kLanes<A>;
-    for (int64_t i = 0; i < whole; i += kLanes<A>) stream_narrow(to + i, load(from + i));
-    narrow(from + whole, count - whole, to + whole);
-  });
-}
+// After Wijmans et al. 2024. Included inside a target's namespace, after cpu/gemm.h,
+// cpu/logit_terms.h and cpu/logit_filter.h.
 
 template <class A>
 class LogitStream {
@@ -129,7 +38,8 @@ class LogitStream {
     };
     const int64_t rows = take(true, wave * row_bytes / int64_t(sizeof(A)) + 64);
     shared_ = plan.range >= p_.V;
-    const int64_t widest = std::max({p_.D, p_.dw ? features_padded() : 0, p_.dx ? depth_padded() : 0});
+    const int64_t widest =
+        std::max({p_.D, p_.dw ? features_padded() : 0, p_.dx ? depth_padded() : 0});
     const int64_t x = take(true, wave * (shared_ ? widest : p_.D));
     const int64_t features = shared_ ? x : take(bool(p_.dw), wave * features_padded());
     const int64_t dx = shared_ ? x : take(bool(p_.dx), wave * depth_padded());
@@ -174,8 +84,8 @@ class LogitStream {
     const int64_t most = first == 0 ? plan_.first_wave : plan_.wave;
     const int64_t left = p_.n - first;
     const int64_t waves = (left + most - 1) / most;
-    const int64_t padded =
-        first == 0 ? std::min(most, round_up(left, kPanel)) : round_up((left + waves - 1) / waves, kPanel);
+    const int64_t padded = first == 0 ? std::min(most, round_up(left, kPanel))
+                                      : round_up((left + waves - 1) / waves, kPanel);
     return {first, std::min(left, padded), padded, lend ? std::min(plan_.lent, padded) : 0};
   }
 
@@ -244,9 +154,7 @@ class LogitStream {
     const int64_t bytes = p_.D * size_of(p_.dw.dtype);
     return reinterpret_cast<A*>(static_cast<char*>(p_.dw.data) + column * bytes);
   }
-  A* own_row(int64_t column, const Range& range) const {
-    return z_ + (column - range.begin) * ld_;
-  }
+  A* own_row(int64_t column, const Range& range) const { return z_ + (column - range.begin) * ld_; }
 
   // At most plan_.threads pieces at once, so that their scratch stays within the plan.
   template <class F>
@@ -544,8 +452,8 @@ class LogitStream {
     int64_t rows = kWeightRows;  // divides kLogitBlock
     while (rows > kTileRows && rows * wave.padded > kWeightPart) rows /= 2;
     const int64_t units = (range.end - range.begin + rows - 1) / rows;
-    const bool past_caches = to == p_.dw.data && !add &&
-                             p_.V * p_.D * size_of(dtype) > last_level_cache_bytes();
+    const bool past_caches =
+        to == p_.dw.data && !add && p_.V * p_.D * size_of(dtype) > last_level_cache_bytes();
     parallel_units(units, [&](int64_t begin, int64_t end) {
       const int64_t stride = wave.padded + kPanel;
       Scratch<A> memory(rows * (stride + features_padded()));

@@ -25,9 +25,9 @@ void argmax(const Argmax& op) {
 }
 
 void scale(const Scale& op) {
-  require(op.out.size == op.gradient.size && op.out.dtype == op.gradient.dtype &&
-              op.upstream.size == 1,
-          "linearCrossEntropy: scale");
+  require(
+      op.out.size == op.gradient.size && op.out.dtype == op.gradient.dtype && op.upstream.size == 1,
+      "linearCrossEntropy: scale");
   if (op.out.data == op.gradient.data && value_of(op.upstream, 0) == 1) return;
   SURPRISAL_DISPATCH(linear_cross_entropy::scale, op);
 }

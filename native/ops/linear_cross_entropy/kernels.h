@@ -1,5 +1,7 @@
+// Bodies build on each other: their order matters.
 #include "cpu/gemm.h"
 #include "cpu/logit_map.h"
+#include "cpu/logit_terms.h"
 #include "cpu/logit_filter.h"
 #include "cpu/logit_stream.h"
 
@@ -53,8 +55,7 @@ LogitPlan plan(const Stream& s, bool dx, bool dweight, bool dbias, bool adds) {
 template <class A>
 LogitPlan checked_plan(const Stream& s) {
   const Gradients& g = s.gradients;
-  const LogitPlan now =
-      plan<A>(s, bool(g.dx), bool(g.dweight), bool(g.dbias), g.add_to_dweight);
+  const LogitPlan now = plan<A>(s, bool(g.dx), bool(g.dweight), bool(g.dbias), g.add_to_dweight);
   const LogitPlan later = plan<A>(s, s.later_x, s.later_weight, s.later_bias, s.later_adds);
   const int64_t minimum = std::max(now.minimum, later.minimum);
   require_workspace(s.name, minimum, s.op.workspace_bytes);

@@ -19,9 +19,9 @@ void check_weights(const Loss& op) {
   }
   for (int64_t i = 0; op.token_weight && i < op.token_weight.size; ++i) {
     if (!std::isnan(value_of(op.token_weight, i))) continue;
-    throw Error(Code::invalid_value,
-                std::string(kName) + ": expected tokenWeight to hold no NaN, got NaN at row " +
-                    std::to_string(i));
+    throw Error(Code::invalid_value, std::string(kName) +
+                                         ": expected tokenWeight to hold no NaN, got NaN at row " +
+                                         std::to_string(i));
   }
 }
 
@@ -93,7 +93,8 @@ class LossRows final : public RowFinish {
 void check(const Loss& op) {
   check_linear(op, kName);
   check_targets(op, kName);
-  require(!op.class_weight || op.class_weight.size == op.classes, "linearCrossEntropy: classWeight");
+  require(!op.class_weight || op.class_weight.size == op.classes,
+          "linearCrossEntropy: classWeight");
   require(!op.token_weight || op.token_weight.size == op.batch * op.length,
           "linearCrossEntropy: tokenWeight");
   check_gradients(op, op, kName);
@@ -163,9 +164,8 @@ void backward(const Backward& op) {
   LossRows rows(op);
   const int64_t scored = op.batch * (op.length - op.shift);
   require(op.upstream.size == (rows.reduced() ? 1 : scored), "linearCrossEntropy: upstream");
-  rows.set_scale([&](int64_t n) {
-    return value_of(op.upstream, rows.reduced() ? 0 : rows.rows.position[n]);
-  });
+  rows.set_scale(
+      [&](int64_t n) { return value_of(op.upstream, rows.reduced() ? 0 : rows.rows.position[n]); });
   require(bool(op.row_sums), "linearCrossEntropy: rowSums");
   States states(op.row_sums, rows.rows);
   states.load();

@@ -47,7 +47,8 @@ struct Loss : Scored, Gradients {
 };
 
 struct Forward : Loss {
-  View loss;  // (1), or (batch, length - shift) without a reduction; float64 for float64, or float32
+  View
+      loss;  // (1), or (batch, length - shift) without a reduction; float64 for float64, or float32
   // What a backward will ask for, so that a workspace too small for it is refused here.
   bool later_x = false, later_weight = false, later_bias = false, later_adds = false;
 };

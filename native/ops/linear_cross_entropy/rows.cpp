@@ -81,9 +81,9 @@ void check_gradients(const Linear& op, const Gradients& to, const char* name) {
 
 void require_workspace(const char* name, int64_t minimum, int64_t given) {
   if (given >= minimum) return;
-  throw Error(Code::invalid_value, std::string(name) + ": expected workspaceBytes to be >= " +
-                                       std::to_string(minimum) + " for these shapes, got " +
-                                       std::to_string(given));
+  throw Error(Code::invalid_value,
+              std::string(name) + ": expected workspaceBytes to be >= " + std::to_string(minimum) +
+                  " for these shapes, got " + std::to_string(given));
 }
 
 std::string text_of(double x) {

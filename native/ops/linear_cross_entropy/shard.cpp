@@ -58,8 +58,13 @@ void partials(const Partials& op) {
   }
   PartialRows rows(op);
   States states(op.row_sums, rows.rows);
-  Stream s{op,         "linearCrossEntropyPartials", rows.rows.count, rows.rows.row.data(),
-           rows.rows.target.data(), states.kept(),   rows};
+  Stream s{op,
+           "linearCrossEntropyPartials",
+           rows.rows.count,
+           rows.rows.row.data(),
+           rows.rows.target.data(),
+           states.kept(),
+           rows};
   s.extra = Extra::total;
   stream(s);
 }
@@ -72,8 +77,9 @@ void shard_backward(const ShardBackward& op) {
   require(op.lse.size == op.target.size && op.grad_loss.size == op.target.size, kName);
   ShardRows rows(op);
   States states(op.row_sums, rows.rows);
-  Stream s{op, kName, rows.rows.count, rows.rows.row.data(), rows.rows.target.data(),
-           states.kept(), rows};
+  Stream s{
+      op,  kName, rows.rows.count, rows.rows.row.data(), rows.rows.target.data(), states.kept(),
+      rows};
   s.sums = false;
   s.own_from_z = true;
   s.gradients = op;

@@ -89,8 +89,7 @@ class SoftmaxTerms final : public LogitTerms<A> {
         // Of rows that move nothing, every block may be skipped.
         const bool live = c.p != 0 || c.q != 0 || c.w != 0;
         const RowState* state = states_ + first_ + row;
-        inverse_[row] =
-            live ? static_cast<A>(1 / (state->others + std::exp(state->target))) : A{0};
+        inverse_[row] = live ? static_cast<A>(1 / (state->others + std::exp(state->target))) : A{0};
       }
     });
   }
@@ -196,7 +195,8 @@ class SoftmaxTerms final : public LogitTerms<A> {
     for (int64_t k = 0; k < strips_; ++k) {
       const double shift = strip_max_[k * padded_ + row] - s.max;
       const double scale = std::exp(shift);
-      const double others = strip_others_[k * padded_ + row], extra = strip_extra_[k * padded_ + row];
+      const double others = strip_others_[k * padded_ + row],
+                   extra = strip_extra_[k * padded_ + row];
       s.others += others * scale;
       if (o_.extra == Extra::total) s.extra += extra;
       if (o_.extra == Extra::entropy && scale != 0) s.extra += scale * (extra + shift * others);

@@ -1,0 +1,95 @@
+// What a LogitStream (cpu/logit_stream.h) is given: the problem, the op's terms; and how it reads
+// and writes rows of any dtype. Included inside a target's namespace, before cpu/logit_filter.h.
+
+// What an op makes of z. Rows count from the start of the wave.
+template <class A>
+struct LogitTerms {
+  // A wave of `rows` (a multiple of kTileCols) begins; `memory` has row_bytes for each of them.
+  virtual void begin(void* memory, int64_t first, int64_t rows) = 0;
+  // z (columns, kTileCols) of the columns from `column` and the panel of rows from `row`. The
+  // columns of a strip come in order; strips run in parallel.
+  virtual void sums(int64_t strip, int64_t row, int64_t column, int64_t columns, const A* z) = 0;
+  virtual void merge() {}    // strips to rows, once every column was seen
+  virtual void prepare() {}  // before slopes, whether or not this wave had sums
+  // z (rows) of one column becomes dz, and 0 for rows beyond the last. `peak` (rows), if given,
+  // keeps the largest p off the target.
+  virtual void slopes(int64_t column, int64_t row, int64_t rows, A* z, A* peak) {
+    (void)column, (void)row, (void)rows, (void)z, (void)peak;
+  }
+
+ protected:
+  ~LogitTerms() = default;
+};
+
+template <class A>
+struct LogitProblem {
+  DType dtype = DType::f32;      // of x and w
+  const void* x = nullptr;       // (.., D)
+  const int64_t* row = nullptr;  // (n) which rows of x
+  const void* w = nullptr;       // (V, D)
+  int64_t n = 0, V = 0, D = 0;
+  View dx;     // (.., D), of dtype; only the rows in `row` are written
+  View dw;     // (V, D), of dtype or float32
+  View dbias;  // (V)
+  bool add_to_dw = false;
+  bool sums = true;  // false: the terms know every row already
+  // Block-sparse gradients; `positive` (n) is the target of each row, or -1.
+  LogitFilter filter;
+  const int64_t* positive = nullptr;
+};
+
+constexpr int64_t kLogitStrips = 32;
+
+template <class A, class F>
+inline void with_storage(DType dtype, F&& f) {
+  if constexpr (std::is_same_v<A, double>) {
+    f(TypeTag<double>{});
+  } else if (dtype == DType::bf16) {
+    f(TypeTag<BFloat16>{});
+  } else if (dtype == DType::f16) {
+    f(TypeTag<Float16>{});
+  } else {
+    f(TypeTag<float>{});
+  }
+}
+
+// Rows of dW, which may be float32 where everything else is float64.
+template <class A>
+inline void load_rows(const void* data, DType dtype, int64_t at, int64_t count, A* to) {
+  if (std::is_same_v<A, double> && dtype == DType::f32) {
+    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<const float*>(data)[at + i];
+  } else {
+    with_storage<A>(dtype, [&](auto tag) {
+      widen(static_cast<const typename decltype(tag)::type*>(data) + at, count, to);
+    });
+  }
+}
+template <class A>
+inline void store_rows(const A* from, int64_t count, void* data, DType dtype, int64_t at,
+                       bool add) {
+  if (add) {
+    require(dtype == DType::f32, "logits: only a float32 dW is added to");
+    float* to = static_cast<float*>(data) + at;
+    for (int64_t i = 0; i < count; ++i) to[i] += static_cast<float>(from[i]);
+  } else if (std::is_same_v<A, double> && dtype == DType::f32) {
+    for (int64_t i = 0; i < count; ++i)
+      static_cast<float*>(data)[at + i] = static_cast<float>(from[i]);
+  } else {
+    with_storage<A>(dtype, [&](auto tag) {
+      narrow(from, count, static_cast<typename decltype(tag)::type*>(data) + at);
+    });
+  }
+}
+
+// Past the caches, where the memory is aligned for it.
+template <class A>
+inline void stream_rows(const A* from, int64_t count, void* data, DType dtype, int64_t at) {
+  with_storage<A>(dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    T* const to = static_cast<T*>(data) + at;
+    if (reinterpret_cast<uintptr_t>(to) % sizeof(vector_t<A>) != 0) return narrow(from, count, to);
+    const int64_t whole = count / kLanes<A> * kLanes<A>;
+    for (int64_t i = 0; i < whole; i += kLanes<A>) stream_narrow(to + i, load(from + i));
+    narrow(from + whole, count - whole, to + whole);
+  });
+}
