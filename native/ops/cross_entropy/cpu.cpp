@@ -10,7 +10,8 @@ void check(const Problem& op, int64_t stats) {
   const int64_t all = op.rows * op.classes;
   require(op.rows >= 0 && op.classes >= 0, "crossEntropy: negative size");
   require(op.logits.size == all, "crossEntropy: size of logits");
-  require(op.target.size == op.rows || op.target.size == all, "crossEntropy: size of target");
+  require(op.target.size == (is_float(op.target.dtype) ? all : op.rows),
+          "crossEntropy: size of target");
   require(!op.class_weight || op.class_weight.size == op.classes, "crossEntropy: classWeight");
   require(!op.token_weight || op.token_weight.size == op.rows, "crossEntropy: tokenWeight");
   require(stats == op.rows * kStats, "crossEntropy: size of rowStats");
@@ -89,9 +90,12 @@ void backward(const Backward& op) {
   const bool mean = static_cast<Reduction>(op.reduction) == Reduction::mean;
   const double average = mean ? total(rows, stats, op.rows) / rows.denominator() : 0;
   for (int64_t n = 0; n < op.rows; ++n) {
-    const bool none = rows.ignored(n) || scale[n] == 0;
-    const double share = rows.soft() ? 1 : rows.class_weight(rows.target(n));
-    write(op.grad_token_weight, n, none ? 0 : scale[n] * (stats[n].loss - share * average));
+    double slope = 0;
+    if (!rows.ignored(n) && scale[n] != 0) {
+      const double share = rows.soft() ? 1 : rows.class_weight(rows.target(n));
+      slope = scale[n] * (stats[n].loss - share * average);
+    }
+    write(op.grad_token_weight, n, slope);
   }
 }
 
