@@ -34,6 +34,10 @@ constexpr int64_t size_of(DType t) {
   }
 }
 
+constexpr bool is_float(DType t) {
+  return t == DType::f32 || t == DType::f64 || t == DType::f16 || t == DType::bf16;
+}
+
 constexpr const char* name_of(DType t) {
   constexpr const char* kNames[] = {"float32", "float64", "float16", "bfloat16",
                                     "int32",   "int64",   "uint8",   "bool"};

@@ -162,11 +162,12 @@ Stats Kernel<T>::merged(int64_t n, const Sums* sums) const {
     }
   }
   Stats out{max, rows_.soft() ? sum + (largest - 1) : sum, 0, weight};
+  RowSums row = row_sums(n, out, below);
   // An infinite logit, or none but -inf: one of them may hide as the target or the largest.
-  const bool none = max == std::numeric_limits<Real>::lowest() && sum + largest == 0;
+  const bool none = max == std::numeric_limits<Real>::lowest() && sum + largest == 0 &&
+                    (rows_.soft() || row.target != 0);
   if (none || max > std::numeric_limits<Real>::max())
-    out.others = std::numeric_limits<double>::quiet_NaN();
-  const RowSums row = row_sums(n, out, below);
+    row.others = out.others = std::numeric_limits<double>::quiet_NaN();
   if (rows_.soft()) {
     const double log_sum = std::log1p(out.others);
     const double lse = row.max + log_sum;

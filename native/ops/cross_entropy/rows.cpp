@@ -13,10 +13,6 @@ std::string number(double x) {
   return std::isnan(x) ? "NaN" : text;
 }
 
-bool is_float(DType t) {
-  return t == DType::f32 || t == DType::f64 || t == DType::f16 || t == DType::bf16;
-}
-
 void widen(const View& from, double* to) {
   visit_float(from.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
