@@ -6,7 +6,7 @@ import { takeBlocks } from '../generator.js';
 import { launchAt, native } from '../native.js';
 import { binary, fn, unary } from '../pointwise.js';
 import type { Shape } from '../shape.js';
-import { empty, type Tensor } from '../tensor.js';
+import { empty, expectTensor, type Tensor } from '../tensor.js';
 
 /** An activation with options O; the result has the dtype and shape of x. */
 export interface Activation<O extends object = Record<never, never>> {
@@ -105,15 +105,26 @@ const dropoutOp = defineOp({
   backward: ({ p, draw }, g) => ({ x: dropped(g, p, draw) }),
 }) as unknown as Activation<DropoutOptions>;
 
+function isTraining(x: Tensor, options: DropoutOptions): boolean {
+  expectTensor('dropout', 'x', x);
+  const { training = true } = options ?? {};
+  expectBoolean('dropout', 'training', training);
+  return training;
+}
+
 /**
  * Each element is 0 with probability p, else divided by 1 - p. Which ones depends on `manualSeed`
  * and the draws before, on no thread or device.
  */
 export const dropout: Activation<DropoutOptions> = Object.assign(
   <D extends DType, S extends Shape>(x: Tensor<D, S>, options: DropoutOptions = {}) => {
-    const { training = true } = options ?? {};
-    expectBoolean('dropout', 'training', training);
-    return training ? dropoutOp(x, options) : x;
+    return isTraining(x, options) ? dropoutOp(x, options) : x;
   },
-  { async: dropoutOp.async, raw: dropoutOp.raw },
+  {
+    async: async <D extends DType, S extends Shape>(
+      x: Tensor<D, S>,
+      options: DropoutOptions = {},
+    ) => (isTraining(x, options) ? dropoutOp.async(x, options) : x),
+    raw: dropoutOp.raw,
+  },
 );

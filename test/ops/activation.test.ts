@@ -51,4 +51,13 @@ describe('dropout', () => {
     no(() => sp.dropout(sp.ones([2]), { rate: 1 } as never), 'ERR_UNKNOWN_OPTION', "'rate'");
     no(() => sp.dropout(sp.ones([2]), { training: 0 as never }), 'ERR_INVALID_TYPE', 'training');
   });
+
+  test('outside training x comes back, from the asynchronous form too', async () => {
+    const x = sp.ones([100]);
+    expect(sp.dropout(x, { training: false })).toBe(x);
+    expect(await sp.dropout.async(x, { p: 0.9, training: false })).toBe(x);
+    const dropped = await sp.dropout.async(x, { p: 0.9 });
+    expect(dropped.eq(0).sum().item()).toBeGreaterThan(50n);
+    refuser('dropout')(() => sp.dropout(5 as never, { training: false }), 'ERR_INVALID_TYPE');
+  });
 });
