@@ -23,6 +23,8 @@ export type ParamGroup<Options> = { params: readonly Tensor[] } & Partial<Option
 export interface Slot {
   step: number;
   tensors: Record<string, Tensor>;
+  /** The parameter's version after the last update: another one means that somebody wrote to it. */
+  version: number;
 }
 
 interface Entry<Options> {
@@ -47,9 +49,9 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
     given: Partial<Options>,
   ) {
     expectOptions(name, given, Object.keys(defaults));
-    const options = this.checked({ ...defaults, ...given });
+    const options = this.checked({ ...defaults, ...defined(given) });
     this.lr = options.lr;
-    if (typeof this.lr !== 'function') this.rate(this.lr);
+    this.checkRate(this.lr);
     if (!Array.isArray(params) || params.length === 0) {
       fail(
         name,
@@ -62,12 +64,20 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
       return;
     }
     for (const [i, group] of (params as readonly ParamGroup<Options>[]).entries()) {
+      if (group === null || typeof group !== 'object') {
+        fail(
+          name,
+          'ERR_INVALID_TYPE',
+          `expected params[${i}] to be a tensor or a group { params, ...options }, got ${show(group)}`,
+        );
+      }
       expectOptions(name, group, ['params', ...Object.keys(defaults)]);
       const { params: members, ...own } = group;
       if (!Array.isArray(members)) {
         fail(name, 'ERR_INVALID_TYPE', `expected params[${i}].params to be an array of tensors`);
       }
-      const full = this.checked({ ...options, ...own } as Options);
+      const full = this.checked({ ...options, ...defined(own) });
+      if (group.lr !== undefined) this.checkRate(group.lr);
       this.add(`params[${i}].params`, members, full, group.lr);
     }
   }
@@ -134,12 +144,17 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
         );
       }
       entry.slot ??= this.newSlot(param, options);
+      refreshMaster(param, entry.slot);
       entry.slot.step++;
       this.update(param, grad, entry.slot, options, lr);
       // A graph that saved the old values will say so instead of using the new ones.
-      param.storage!.version++;
+      entry.slot.version = ++param.storage!.version;
     }
     this.steps++;
+  }
+
+  private checkRate(lr: LearningRate): void {
+    if (typeof lr !== 'function') this.rate(lr);
   }
 
   private rate(lr: LearningRate): number {
@@ -157,7 +172,7 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
       tensors.master = keep(empty(param.shape, dtype));
       launch(native.cast, { a: param.raw, out: tensors.master.raw });
     }
-    return { step: 0, tensors };
+    return { step: 0, tensors, version: param.storage!.version };
   }
 
   /** Drops every parameter's gradient. */
@@ -181,6 +196,13 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
 
   /** Copies in what `state()` gave for the same parameters in the same order. */
   loadState(state: Readonly<Record<string, Tensor>>): void {
+    if (state === null || typeof state !== 'object' || state instanceof Tensor) {
+      fail(
+        this.name,
+        'ERR_INVALID_TYPE',
+        `expected state to be an object of tensors, got ${show(state)}`,
+      );
+    }
     const unread = new Set(Object.keys(state));
     const take = (key: string, shape: Shape, dtype: DType): Tensor => {
       const t = state[key];
@@ -212,6 +234,25 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
 
 const needsMaster = (dtype: DType) => dtype === 'bfloat16' || dtype === 'float16';
 const stateDType = (dtype: DType) => (dtype === 'float64' ? 'float64' : 'float32');
+
+/** Takes over values that were written to the parameter since its last update. */
+function refreshMaster(param: Tensor, slot: Slot): void {
+  const { master } = slot.tensors;
+  if (!master || slot.version === param.storage!.version) return;
+  const rounded = empty(param.shape, param.dtype);
+  launch(native.cast, { a: master.raw, out: rounded.raw });
+  // A checkpoint's weights loaded after its state are the master's, rounded: it keeps its bits.
+  const isSame = Buffer.compare(bytesOf(rounded), bytesOf(param)) === 0;
+  rounded.dispose();
+  if (!isSame) launch(native.cast, { a: param.raw, out: master.raw });
+}
+
+const bytesOf = ({ raw }: Tensor) => new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
+
+/** Without the options that are undefined: they mean the default. */
+function defined<T extends object>(options: T): T {
+  return Object.fromEntries(Object.entries(options).filter(([, v]) => v !== undefined)) as T;
+}
 
 function count(n: number): Tensor {
   const t = empty([], 'int64');

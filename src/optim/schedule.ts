@@ -15,7 +15,7 @@ export interface DecayOptions {
 }
 
 function decay(op: string, options: DecayOptions, shape: (progress: number) => number): Schedule {
-  expectOptions(op, options, ['lr', 'steps', 'warmup', 'minLr']);
+  expectOptions(op, options ?? null, ['lr', 'steps', 'warmup', 'minLr']);
   const { lr, steps, warmup = 0, minLr = 0 } = options;
   expectNumber(op, 'lr', lr, { min: 0 });
   expectNumber(op, 'steps', steps, { min: 1, integer: true });
@@ -47,7 +47,7 @@ export function linearSchedule(options: DecayOptions): Schedule {
 
 /** `lr` multiplied by `gamma` (default 0.1) after every `every` steps. */
 export function stepSchedule(options: { lr: number; every: number; gamma?: number }): Schedule {
-  expectOptions('stepSchedule', options, ['lr', 'every', 'gamma']);
+  expectOptions('stepSchedule', options ?? null, ['lr', 'every', 'gamma']);
   const { lr, every, gamma = 0.1 } = options;
   expectNumber('stepSchedule', 'lr', lr, { min: 0 });
   expectNumber('stepSchedule', 'every', every, { min: 1, integer: true });

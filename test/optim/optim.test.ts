@@ -79,6 +79,19 @@ describe('16-bit parameters', () => {
       }
     });
   }
+
+  test('values written to a parameter are taken over, those of its checkpoint leave the master', () => {
+    const x = sp.tensor([1], { dtype: 'bfloat16', requiresGrad: true });
+    const optimizer = new sp.optim.SGD([x], { lr: 2 ** -10 });
+    x.grad = sp.ones([1], { dtype: 'bfloat16' });
+    optimizer.step();
+    x.copy_(x.clone());
+    optimizer.step();
+    expect(optimizer.state()['0.master'].item()).toBe(1 - 2 ** -9);
+    x.copy_(sp.tensor([64], { dtype: 'bfloat16' }));
+    optimizer.step();
+    expect(optimizer.state()['0.master'].item()).toBe(Math.fround(64 - 2 ** -10));
+  });
 });
 
 describe('state', () => {
@@ -238,5 +251,18 @@ describe('what is refused', () => {
     loss.backward(null, { retainGraph: true });
     new sp.optim.SGD([w]).step();
     expect(() => loss.backward()).toThrow(/overwritten/);
+  });
+
+  test('options that are undefined mean the default; the rate of a group is checked at once', () => {
+    const params = [sp.zeros([1], { requiresGrad: true })];
+    const betas = undefined as never;
+    expect(new sp.optim.Adam(params, { lr: undefined as never, betas }).lr).toBe(1e-3);
+    const refuses = refuser('AdamW');
+    refuses(() => new sp.optim.AdamW([{ params, lr: -1 }]), 'ERR_INVALID_VALUE', /lr/);
+    refuses(() => new sp.optim.AdamW([null as never]), 'ERR_INVALID_TYPE', /params\[0\]/);
+    const adam = new sp.optim.AdamW(params);
+    refuses(() => adam.loadState(undefined as never), 'ERR_INVALID_TYPE', /state/);
+    const cosine = () => sp.optim.cosineSchedule(undefined as never);
+    refuser('cosineSchedule')(cosine, 'ERR_INVALID_TYPE', /options/);
   });
 });
