@@ -165,7 +165,8 @@ function attach(op: AnyDefinition, t: Named, needs: Needs, result: ForwardResult
     node.savedVersions.push(storage ? storage.version : -1);
     if (!storage) return;
     if (isPrivate(saved, t, outputs)) saved.claims = privateMark;
-    else if (!saved.node) storage.savedBy(graph.asSaver());
+    // The result of an operation refuses copy_ itself, unless another tensor shares its memory.
+    else if (!saved.node || storage.refs > 1) storage.savedBy(graph.asSaver());
   });
   if (node.savedTensors.length === 0) graph.pending--;
 }
@@ -204,11 +205,37 @@ function checkedResult(op: AnyDefinition, t: Named, result: ForwardResult): Forw
     return isInput ? viewOf(output, output.shape) : output;
   };
   if ('output' in result) return { output: fresh('output', result.output), saved: result.saved };
+  if (result.outputs === null || typeof result.outputs !== 'object') {
+    fail(
+      op.name,
+      'ERR_INVALID_TYPE',
+      `expected forward's outputs to be an object or an array of tensors, got ${show(result.outputs)}`,
+    );
+  }
   const entries = Object.entries(result.outputs).map(([k, v]) => [k, fresh(k, v)] as const);
   const outputs = Array.isArray(result.outputs)
     ? entries.map(([, v]) => v)
     : Object.fromEntries(entries);
   return { outputs, saved: result.saved };
+}
+
+function checkDefinition(op: AnyDefinition): void {
+  const valid =
+    op &&
+    typeof op.name === 'string' &&
+    Array.isArray(op.inputs) &&
+    typeof op.forward === 'function' &&
+    (op.backward === undefined || typeof op.backward === 'function');
+  if (!valid) {
+    fail(
+      'defineOp',
+      'ERR_INVALID_TYPE',
+      'expected { name, inputs: [...names], forward, backward }',
+    );
+  }
+  const names = [...op.inputs, ...(op.optionTensors ?? [])];
+  if (new Set(names).size === names.length) return;
+  fail('defineOp', 'ERR_INVALID_VALUE', `expected each name of ${op.name} once, got ${names}`);
 }
 
 /**
@@ -230,18 +257,7 @@ export function defineOp<
   // biome-ignore lint/suspicious/noExplicitAny: options are the operation's own
   O extends object = any,
 >(op: OpDefinition<I, T, O>): Op<F> {
-  if (
-    !op ||
-    typeof op.name !== 'string' ||
-    !Array.isArray(op.inputs) ||
-    typeof op.forward !== 'function'
-  ) {
-    fail(
-      'defineOp',
-      'ERR_INVALID_TYPE',
-      'expected { name, inputs: [...names], forward, backward }',
-    );
-  }
+  checkDefinition(op);
   const finish = (t: Named, needs: Needs, result: ForwardResult) => {
     if (needs !== noNeeds) attach(op, t, needs, result);
     return 'output' in result ? result.output : result.outputs;

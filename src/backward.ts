@@ -1,13 +1,14 @@
 // backward, backwardAsync and grad: what starts a walk over the tape (src/walk.ts).
 
-import { expectOptions, fail, show, showShape } from './expect.js';
+import { expectBoolean, expectOptions, fail, show, showShape } from './expect.js';
 import { sameShape } from './shape.js';
 import type { Node } from './tape.js';
-import { expectTensor, Tensor } from './tensor.js';
+import { disposedError, expectTensor, Tensor } from './tensor.js';
 import { filled, type Targets, Walk } from './walk.js';
 
 function rootGradient(op: string, root: Tensor, given: Tensor | null | undefined): Tensor {
   expectTensor(op, 'the tensor', root);
+  if (root.isDisposed) throw disposedError(root);
   if (!root.wantsGrad) {
     fail(
       op,
@@ -26,6 +27,7 @@ function rootGradient(op: string, root: Tensor, given: Tensor | null | undefined
     return filled(root.shape, root.dtype, 1);
   }
   expectTensor(op, 'grad', given);
+  if (given.isDisposed) throw disposedError(given);
   if (!sameShape(given.shape, root.shape) || given.dtype !== root.dtype) {
     fail(op, 'ERR_SHAPE', `expected grad to be like ${show(root)}, got ${show(given)}`);
   }
@@ -42,6 +44,8 @@ export interface BackwardOptions {
 
 function walkFrom(root: Tensor, grad: Tensor | null | undefined, options: BackwardOptions): Walk {
   expectOptions('backward', options, ['retainGraph']);
+  if (options.retainGraph !== undefined)
+    expectBoolean('backward', 'retainGraph', options.retainGraph);
   const gradient = rootGradient('backward', root, grad);
   return new Walk([[root, gradient]], null, options.retainGraph === true);
 }
@@ -77,6 +81,8 @@ export function grad(
   options: GradOptions = {},
 ): (Tensor | null)[] {
   expectOptions('grad', options, ['gradOutputs', 'retainGraph', 'allowUnused']);
+  for (const name of ['retainGraph', 'allowUnused'] as const)
+    if (options[name] !== undefined) expectBoolean('grad', name, options[name]);
   const roots = outputs instanceof Tensor ? [outputs] : outputs;
   const wanted = inputs instanceof Tensor ? [inputs] : inputs;
   if (!Array.isArray(roots) || roots.length === 0)
@@ -92,6 +98,13 @@ export function grad(
       `expected inputs to be a tensor or an array of tensors, got ${show(inputs)}`,
     );
   const given = options.gradOutputs instanceof Tensor ? [options.gradOutputs] : options.gradOutputs;
+  if (given !== undefined && (!Array.isArray(given) || given.length !== roots.length)) {
+    fail(
+      'grad',
+      Array.isArray(given) ? 'ERR_INVALID_VALUE' : 'ERR_INVALID_TYPE',
+      `expected gradOutputs to be one tensor for each of ${roots.length} outputs, got ${show(given)}`,
+    );
+  }
   const targets: Targets = { leaves: new Map(), outputs: new Map() };
   for (const input of wanted) {
     expectTensor('grad', 'inputs', input);

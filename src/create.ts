@@ -12,7 +12,7 @@ import {
   showShape,
 } from './expect.js';
 import { launch, native, type RawArray } from './native.js';
-import { checkedSize, type Shape } from './shape.js';
+import { checkedSize, maxRank, type Shape } from './shape.js';
 import { empty, type Tensor } from './tensor.js';
 
 export interface CreateOptions<D extends DType = DType> {
@@ -171,16 +171,17 @@ function fromTyped(data: TypedArray, options: TensorOptions): Tensor {
     // biome-ignore lint/suspicious/noExplicitAny: both sides hold numbers, or both hold bigints
     t.raw.set(data as any);
   } else {
-    write(t.raw, dtype, data as ArrayLike<Value>);
+    write('tensor', t.raw, dtype, data as ArrayLike<Value>);
   }
   return t;
 }
 
 function measure(data: NestedValues): Shape {
   const shape: number[] = [];
+  // A depth beyond the limit is refused later; an array inside itself would not end.
   for (let level: NestedValues = data; Array.isArray(level); level = level[0]) {
     shape.push(level.length);
-    if (level.length === 0) break;
+    if (level.length === 0 || shape.length > maxRank) break;
   }
   return shape;
 }
@@ -209,15 +210,20 @@ function flatten(data: NestedValues, shape: Shape, axis: number, out: Value[]): 
 
 function fromNested(data: NestedValues, options: TensorOptions): Tensor {
   const natural = measure(data);
+  checkedSize('tensor', natural);
   const values: Value[] = [];
   flatten(data, natural, 0, values);
-  const first = typeof values[0];
-  const standard = first === 'bigint' ? 'int64' : first === 'boolean' ? 'bool' : 'float32';
-  const dtype = checkedOptions('tensor', options, standard);
-  checkedSize('tensor', natural);
+  const dtype = checkedOptions('tensor', options, naturalDType(values));
   const t = empty(withShape(values.length, options.shape, natural), dtype);
-  write(t.raw, dtype, values);
+  write('tensor', t.raw, dtype, values);
   return t;
+}
+
+/** As DTypeOf says: mixed values are numbers. */
+function naturalDType(values: readonly Value[]): DType {
+  const kind = typeof values[0];
+  if (kind === 'undefined' || values.some((v) => typeof v !== kind)) return 'float32';
+  return kind === 'bigint' ? 'int64' : kind === 'boolean' ? 'bool' : 'float32';
 }
 
 const integerBounds = {
@@ -225,18 +231,18 @@ const integerBounds = {
   uint8: [0, 255],
 } as const;
 
-function write(raw: RawArray, dtype: DType, values: ArrayLike<Value>): void {
+function write(op: string, raw: RawArray, dtype: DType, values: ArrayLike<Value>): void {
   if (dtype === 'bool') {
     for (let i = 0; i < values.length; i++) (raw as Int8Array)[i] = Number(values[i]) !== 0 ? 1 : 0;
   } else if (dtype === 'int64') {
-    for (let i = 0; i < values.length; i++) (raw as BigInt64Array)[i] = asBigInt(values[i]);
+    for (let i = 0; i < values.length; i++) (raw as BigInt64Array)[i] = asBigInt(op, values[i]);
   } else if (dtype === 'int32' || dtype === 'uint8') {
     const [low, high] = integerBounds[dtype];
     for (let i = 0; i < values.length; i++) {
       const v = Number(values[i]);
       if (!Number.isInteger(v) || v < low || v > high) {
         fail(
-          'tensor',
+          op,
           'ERR_INVALID_VALUE',
           `expected ${dtype} values to be integers in [${low}, ${high}], got ${v}`,
         );
@@ -253,17 +259,17 @@ function write(raw: RawArray, dtype: DType, values: ArrayLike<Value>): void {
   }
 }
 
-function asBigInt(value: Value): bigint {
+function asBigInt(op: string, value: Value): bigint {
   if (typeof value === 'number' && !Number.isSafeInteger(value)) {
     fail(
-      'tensor',
+      op,
       'ERR_INVALID_VALUE',
       `expected int64 values to be integers (bigint beyond 2^53), got ${value}`,
     );
   }
   const wide = BigInt(value);
   if (wide !== BigInt.asIntN(64, wide)) {
-    fail('tensor', 'ERR_INVALID_VALUE', `expected int64 values to fit 64 bits, got ${wide}`);
+    fail(op, 'ERR_INVALID_VALUE', `expected int64 values to fit 64 bits, got ${wide}`);
   }
   return wide;
 }
@@ -303,7 +309,8 @@ export function full<const S extends Shape, D extends DType = 'float32'>(
   value: number,
   options: CreateOptions<D> = {},
 ): Tensor<D, S> {
-  expectFits('full', 'value', value, options.dtype ?? 'float32');
+  const dtype = checkedOptions('full', options, 'float32');
+  expectFits('full', 'value', value, dtype);
   return constant('full', shape, value, options);
 }
 
@@ -317,6 +324,7 @@ function fromValues<D extends DType>(
   const dtype = checkedOptions(op, options, standard) as D;
   const t = empty<D, Shape>([size], dtype);
   write(
+    op,
     t.raw,
     dtype,
     Float64Array.from({ length: size }, (_, i) => value(i)),
@@ -332,8 +340,9 @@ export function eye<D extends DType = 'float32'>(
   options?: CreateOptions<D>,
 ): Tensor<D>;
 export function eye(n: number, m?: number | CreateOptions, options?: CreateOptions): Tensor {
-  const columns = typeof m === 'number' ? m : n;
-  const chosen = (typeof m === 'object' ? m : options) ?? {};
+  const hasOptions = typeof m === 'object' && options === undefined;
+  const columns = hasOptions ? n : (m ?? n);
+  const chosen = hasOptions ? m : (options ?? {});
   expectNumber('eye', 'n', n, { min: 0, integer: true });
   expectNumber('eye', 'm', columns, { min: 0, integer: true });
   const dtype = checkedOptions('eye', chosen, 'float32');
@@ -341,7 +350,7 @@ export function eye(n: number, m?: number | CreateOptions, options?: CreateOptio
   const t = empty([n, columns], dtype);
   const values = new Float32Array(n * columns);
   for (let i = 0; i < Math.min(n, columns); i++) values[i * columns + i] = 1;
-  write(t.raw, dtype, values);
+  write('eye', t.raw, dtype, values);
   return finished(t, chosen);
 }
 
@@ -364,6 +373,12 @@ export function arange<D extends DType = 'float32'>(
 export function arange(...args: (number | CreateOptions | undefined)[]): Tensor {
   const options = (typeof args.at(-1) === 'object' ? args.pop() : {}) as CreateOptions;
   const numbers = args.filter((v) => v !== undefined);
+  if (numbers.length > 3)
+    fail(
+      'arange',
+      'ERR_INVALID_TYPE',
+      `expected start, end, step and options, got ${numbers.length} numbers`,
+    );
   for (const [i, v] of numbers.entries())
     expectNumber('arange', ['start', 'end', 'step'][i] ?? 'argument', v);
   const [start, end, step = 1] = (numbers.length < 2 ? [0, ...numbers] : numbers) as number[];

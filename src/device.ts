@@ -52,7 +52,7 @@ export function checkedDevice(op: string, device: unknown): Device {
 
 /** The device of tensors made without one ('cpu' until this is called). */
 export function setDefaultDevice(device: Device): void {
-  checkedDevice('setDefaultDevice', device);
+  checkedDevice('setDefaultDevice', device ?? null);
 }
 
 /** Threads that CPU kernels use, the calling one included; results do not depend on it. */

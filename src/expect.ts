@@ -191,6 +191,12 @@ export function expectFits(
   if (range || typeof value !== 'number') expectNumber(op, name, value, range);
 }
 
+/** Something that can be called. */
+export function expectFunction(op: string, name: string, value: unknown): void {
+  if (typeof value === 'function') return;
+  fail(op, 'ERR_INVALID_TYPE', `expected ${name} to be a function, got ${show(value)}`);
+}
+
 export function expectBoolean(op: string, name: string, value: unknown): asserts value is boolean {
   if (typeof value !== 'boolean') {
     fail(op, 'ERR_INVALID_TYPE', `expected ${name} to be true or false, got ${show(value)}`);

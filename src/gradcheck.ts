@@ -2,7 +2,7 @@
 import { noGrad } from './autograd.js';
 import { grad } from './backward.js';
 import { tensor } from './create.js';
-import { errorOf, expectOptions, fail } from './expect.js';
+import { errorOf, expectFunction, expectNumber, expectOptions, fail, show } from './expect.js';
 import { expectTensor, Tensor } from './tensor.js';
 
 export interface GradcheckOptions {
@@ -25,8 +25,19 @@ export function gradcheck(
   inputs: readonly Tensor[],
   options: GradcheckOptions = {},
 ): true {
+  expectFunction('gradcheck', 'fn', fn);
+  if (!Array.isArray(inputs)) {
+    fail(
+      'gradcheck',
+      'ERR_INVALID_TYPE',
+      `expected inputs to be an array of tensors, got ${show(inputs)}`,
+    );
+  }
   expectOptions('gradcheck', options, ['eps', 'atol', 'rtol']);
   const { eps = 1e-6, atol = 1e-5, rtol = 1e-3 } = options;
+  expectNumber('gradcheck', 'eps', eps, { above: 0 });
+  expectNumber('gradcheck', 'atol', atol, { min: 0 });
+  expectNumber('gradcheck', 'rtol', rtol, { min: 0 });
   const wanted = inputs.filter((x, i) => {
     expectTensor('gradcheck', `inputs[${i}]`, x);
     if (x.requiresGrad && x.dtype !== 'float64') {
@@ -71,7 +82,13 @@ export function gradcheck(
 }
 
 function outputsOf(result: ReturnType<Parameters<typeof gradcheck>[0]>): Tensor[] {
-  return result instanceof Tensor ? [result] : Object.values(result as Record<string, Tensor>);
+  if (result instanceof Tensor) return [result];
+  const outputs = Object.values(result ?? {});
+  if (outputs.length === 0) {
+    fail('gradcheck', 'ERR_INVALID_TYPE', `expected fn to return tensors, got ${show(result)}`);
+  }
+  for (const output of outputs) expectTensor('gradcheck', "fn's result", output);
+  return outputs;
 }
 
 /** Fixed weights in [0.5, 1.5) without a pattern that could hide an error. */

@@ -4,6 +4,7 @@
 // machine the first touch of fresh small pages costs more than most kernels.
 import { totalmem } from 'node:os';
 import { type DType, dtypeInfo } from './dtype.js';
+import { expectOptions } from './expect.js';
 import {
   collectGarbage,
   launch,
@@ -189,6 +190,7 @@ export interface DeviceMemory {
 
 /** Bytes in use per device. `resetPeak` starts the peaks anew after reading them. */
 export function memory(options: { resetPeak?: boolean } = {}): { cpu: DeviceMemory } {
+  expectOptions('memory', options, ['resetPeak']);
   const out = new Float64Array(5);
   launchAt(native.systemQuery, [out, options.resetPeak === true]);
   const cpu = {

@@ -1,9 +1,9 @@
 // The tape: whether operations are recorded, and the nodes that remember them. A node knows what its
 // operation saved and where its inputs came from; src/backward.ts walks from node to node.
 
-import { errorOf, fail } from './expect.js';
+import { errorOf, expectFunction, fail, nearest, show } from './expect.js';
 import type { Saver } from './storage.js';
-import { type GradNode, graphTensors, type Hook, Tensor } from './tensor.js';
+import { addTo, type GradNode, graphTensors, type Hook, itemsOf, Tensor } from './tensor.js';
 
 /** Which gradients are wanted, by input name. */
 export type Needs = Readonly<Record<string, boolean>>;
@@ -93,6 +93,7 @@ export function isGradEnabled(): boolean {
 
 /** Runs `fn` (synchronous) without recording operations. */
 export function noGrad<R>(fn: () => R): R {
+  expectFunction('noGrad', 'fn', fn);
   const before = gradEnabled;
   gradEnabled = false;
   try {
@@ -185,11 +186,7 @@ export class Node implements GradNode {
     this.hooks ??= [];
     this.hooks[output] ??= [];
     const list = this.hooks[output];
-    list.push(hook);
-    return () => {
-      const at = list.indexOf(hook);
-      if (at >= 0) list.splice(at, 1);
-    };
+    return addTo(list, hook).remove;
   }
 
   /** Refuses saved tensors that were disposed or written to since. */
@@ -227,19 +224,56 @@ export class Node implements GradNode {
   }
 }
 
+/** Refuses what a user's backward gives if it is not gradients by input name: never silent zeros. */
+// biome-ignore lint/suspicious/noExplicitAny: definitions of all operations share one type
+export function checkGradients(op: OpDefinition<any, any, any>, result: unknown): void {
+  const names = [...op.inputs, ...(op.optionTensors ?? [])];
+  const form = `{ ${names.join(', ')} }`;
+  if (
+    result === null ||
+    typeof result !== 'object' ||
+    Array.isArray(result) ||
+    result instanceof Tensor
+  ) {
+    fail(
+      op.name,
+      'ERR_INVALID_TYPE',
+      `expected backward to return gradients by input name, ${form}, got ${show(result)}`,
+    );
+  }
+  for (const [name, value] of Object.entries(result)) {
+    if (names.includes(name) || value === null || value === undefined) continue;
+    const meant = nearest(name, names);
+    fail(
+      op.name,
+      'ERR_INVALID_VALUE',
+      `expected backward to return gradients among ${form}, got '${name}'` +
+        (meant ? ` (did you mean '${meant}'?)` : ''),
+    );
+  }
+}
+
 /** Marks saved tensors that only their node holds (neither an input nor an output). */
 export const privateMark = -1;
 
-/** Calls `visit` with every tensor inside plain objects and arrays. */
+/** Calls `visit` with every tensor inside objects, arrays, maps and sets. */
 export function eachTensor(value: unknown, visit: (t: Tensor) => void): void {
   if (value instanceof Tensor) visit(value);
   else if (Array.isArray(value)) for (const v of value) eachTensor(v, visit);
-  else if (
-    value !== null &&
-    typeof value === 'object' &&
-    Object.getPrototypeOf(value) === Object.prototype
-  ) {
-    for (const key in value) eachTensor((value as Record<string, unknown>)[key], visit);
+  else if (value !== null && typeof value === 'object') {
+    if (Object.getPrototypeOf(value) === Object.prototype) {
+      for (const key in value) eachTensor((value as Record<string, unknown>)[key], visit);
+    } else if (!ArrayBuffer.isView(value)) eachWithin(value, visit, new Set());
+  }
+}
+
+/** The same inside objects of a class, which may refer to each other in circles. */
+function eachWithin(value: unknown, visit: (t: Tensor) => void, seen: Set<unknown>): void {
+  if (value instanceof Tensor) visit(value);
+  else if (value !== null && typeof value === 'object' && !ArrayBuffer.isView(value)) {
+    if (seen.has(value)) return;
+    seen.add(value);
+    for (const item of itemsOf(value)) eachWithin(item, visit, seen);
   }
 }
 

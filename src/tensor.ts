@@ -3,7 +3,17 @@
 
 import type { Device } from './device.js';
 import { type DataOf, type DType, type ItemOf, isFloat } from './dtype.js';
-import { errorOf, expectSameDType, expectShape, fail, show, showShape } from './expect.js';
+import {
+  errorOf,
+  expectBoolean,
+  expectFunction,
+  expectOptions,
+  expectSameDType,
+  expectShape,
+  fail,
+  show,
+  showShape,
+} from './expect.js';
 import { flushRecorded, launch, native, type RawArray } from './native.js';
 import { type Shape, sizeOf } from './shape.js';
 import { allocate, type Storage } from './storage.js';
@@ -100,6 +110,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
       expectSameDType('grad', 'grad', value, 'the tensor', this);
       expectShape('grad', 'grad', value, this.shape);
       value.seen = true;
+      keep(value);
     }
     this.gradient = value;
   }
@@ -124,7 +135,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   data(options: { raw?: false }): Promise<DataOf<D>>;
   data(options: { raw: true }): Promise<D extends 'float16' | 'bfloat16' ? Uint16Array : DataOf<D>>;
   async data(options: { raw?: boolean } = {}): Promise<unknown> {
-    return readData(this, options.raw === true);
+    return readData(this, wantsBits('data', options));
   }
 
   /** As `data()`, at once; on a device it blocks the event loop until the value is there. */
@@ -132,7 +143,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   dataSync(options: { raw?: false }): DataOf<D>;
   dataSync(options: { raw: true }): D extends 'float16' | 'bfloat16' ? Uint16Array : DataOf<D>;
   dataSync(options: { raw?: boolean } = {}): unknown {
-    return readData(this, options.raw === true);
+    return readData(this, wantsBits('dataSync', options));
   }
 
   /** The only element: a bigint for int64, a boolean for bool, else a number. */
@@ -181,7 +192,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
       fail(
         'copy_',
         'ERR_IN_USE',
-        'a pending backward needs this tensor; call backward() first, or drop or dispose the loss',
+        'a pending backward needs this tensor; call backward() first, or let go of the loss (its graph ends when it is garbage-collected)',
       );
     }
     if (this.storage!.pins > 0) {
@@ -194,6 +205,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
 
   /** Records operations on this tensor from now on (or no longer). Leaves of a float dtype only. */
   requiresGrad_(value = true): this {
+    expectBoolean('requiresGrad_', 'value', value);
     if (value && !isFloat(this.dtype)) {
       fail('requiresGrad_', 'ERR_DTYPE', `expected a float tensor, got ${this.dtype}`);
     }
@@ -220,9 +232,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
    * returns replaces the gradient.
    */
   registerHook(hook: (grad: Tensor<D, S>) => Tensor | undefined | void): HookHandle {
-    if (typeof hook !== 'function') {
-      fail('registerHook', 'ERR_INVALID_TYPE', `expected hook to be a function, got ${show(hook)}`);
-    }
+    expectFunction('registerHook', 'hook', hook);
     if (!this.wantsGrad) {
       fail('registerHook', 'ERR_GRAPH', 'expected a tensor that requires a gradient');
     }
@@ -232,13 +242,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
 
   /** Calls `hook` with this leaf after its `grad` has been updated. */
   registerPostAccumulateGradHook(hook: (tensor: this) => void): HookHandle {
-    if (typeof hook !== 'function') {
-      fail(
-        'registerPostAccumulateGradHook',
-        'ERR_INVALID_TYPE',
-        `expected hook to be a function, got ${show(hook)}`,
-      );
-    }
+    expectFunction('registerPostAccumulateGradHook', 'hook', hook);
     if (!this.wantsGrad || this.node) {
       fail(
         'registerPostAccumulateGradHook',
@@ -284,17 +288,20 @@ function leafHooks(t: Tensor): LeafHooks {
   return t.hooks;
 }
 
-function addTo<T>(list: T[], item: T): HookHandle {
+/** @internal Appends `item`; the handle takes out this one, not an equal one, and once. */
+export function addTo<T>(list: T[], item: T): HookHandle {
   list.push(item);
+  let isIn = true;
   return {
     remove() {
-      const at = list.indexOf(item);
-      if (at >= 0) list.splice(at, 1);
+      if (isIn) list.splice(list.indexOf(item), 1);
+      isIn = false;
     },
   };
 }
 
-function disposedError(t: Tensor): Error {
+/** @internal */
+export function disposedError(t: Tensor): Error {
   return errorOf(
     'ERR_DISPOSED',
     `the ${t.dtype} tensor of shape ${showShape(t.shape)} has been disposed and cannot be used`,
@@ -302,6 +309,12 @@ function disposedError(t: Tensor): Error {
 }
 
 type Values = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Uint16Array;
+
+function wantsBits(op: string, options: { raw?: boolean }): boolean {
+  expectOptions(op, options, ['raw']);
+  if (options.raw !== undefined) expectBoolean(op, 'raw', options.raw);
+  return options.raw === true;
+}
 
 function readData(t: Tensor, bits: boolean): Values {
   const raw = t.raw;
@@ -350,6 +363,11 @@ export function keep<T>(value: T): T {
 /** @internal Set by autograd: every tensor that a pending graph of `t` needs. */
 export const graphTensors: { of: (t: Tensor, found: Set<Tensor>) => void } = { of: () => {} };
 
+/** @internal What an object, array, map or set holds. */
+export function itemsOf(value: object): Iterable<unknown> {
+  return value instanceof Map || value instanceof Set ? value.values() : Object.values(value);
+}
+
 function collect(value: unknown, kept: Set<Tensor>, seen: Set<unknown>): void {
   if (value instanceof Tensor) {
     if (kept.has(value)) return;
@@ -359,9 +377,7 @@ function collect(value: unknown, kept: Set<Tensor>, seen: Set<unknown>): void {
   } else if (value !== null && typeof value === 'object' && !ArrayBuffer.isView(value)) {
     if (seen.has(value)) return;
     seen.add(value);
-    for (const item of value instanceof Map ? value.values() : Object.values(value)) {
-      collect(item, kept, seen);
-    }
+    for (const item of itemsOf(value)) collect(item, kept, seen);
   }
 }
 
@@ -371,6 +387,7 @@ function collect(value: unknown, kept: Set<Tensor>, seen: Set<unknown>): void {
  * returns a promise is an error.
  */
 function withScope<R>(fn: (keep: <T>(value: T) => T) => R): R {
+  expectFunction('scope', 'fn', fn);
   const own: Scope = new Set();
   scopes.push(own);
   const outer = scope;

@@ -9,6 +9,7 @@ import { launch, native, record, submit } from './native.js';
 import { sameShape } from './shape.js';
 import {
   addedElsewhere,
+  checkGradients,
   type Edge,
   type Gradients,
   type Node,
@@ -57,13 +58,19 @@ function summed(a: Tensor, b: Tensor): Tensor {
   return sum;
 }
 
+function expectAlive(op: string, what: string, t: Tensor): void {
+  if (t.storage) return;
+  fail(op, 'ERR_DISPOSED', `expected ${what} to be alive, got ${show(t)} that has been disposed`);
+}
+
 function runHooks(hooks: readonly Hook[], gradient: Tensor): Tensor {
   let current = gradient;
   for (const hook of [...hooks]) {
     current.seen = true;
     const replaced = noGrad(() => hook(current));
+    if (replaced !== undefined) expectTensor('registerHook', "the hook's result", replaced);
+    expectAlive('registerHook', 'the gradient that the hook leaves', replaced ?? current);
     if (replaced === undefined || replaced === current) continue;
-    expectTensor('registerHook', "the hook's result", replaced);
     if (!sameShape(replaced.shape, current.shape) || replaced.dtype !== current.dtype) {
       fail(
         'registerHook',
@@ -253,11 +260,11 @@ export class Walk {
       for (const edge of node.edges) if (this.leads(edge, this.targets)) open[edge.key] = true;
       needs = open;
     }
-    return (
-      retaining(this.retainGraph, () =>
-        op.backward!(node.saved, this.shaped(node, gradients), needs),
-      ) ?? {}
+    const result = retaining(this.retainGraph, () =>
+      op.backward!(node.saved, this.shaped(node, gradients), needs),
     );
+    if (!op.builtin) checkGradients(op, result);
+    return result;
   }
 
   private zeros(node: Node, output: number): Tensor | undefined {
@@ -306,6 +313,7 @@ export class Walk {
     if (!gradient) return null;
     if (!(gradient instanceof Tensor))
       expectTensor(node.name, `backward's gradient of ${edge.key}`, gradient);
+    expectAlive(node.name, `backward's gradient of ${edge.key}`, gradient);
     if (!sameShape(gradient.shape, edge.shape) || gradient.dtype !== edge.dtype) {
       fail(
         node.name,

@@ -14,7 +14,15 @@ import {
   showShape,
 } from '../expect.js';
 import { launch, native } from '../native.js';
-import { axisOf, broadcastShapes, type Shape, sameShape, sizeOf, stridesOf } from '../shape.js';
+import {
+  axisOf,
+  broadcastShapes,
+  checkedSize,
+  type Shape,
+  sameShape,
+  sizeOf,
+  stridesOf,
+} from '../shape.js';
 import { empty, expectTensor, type Tensor } from '../tensor.js';
 
 const indexDTypes: readonly DType[] = ['int32', 'int64'];
@@ -133,6 +141,7 @@ export const embedding: Op<
         `expected weight to be [V, D], got ${showShape(weight.shape)}`,
       );
     }
+    checkedSize('embedding', [...ids.shape, weight.shape[1]]);
     if (paddingIdx === undefined) return;
     const rows = weight.shape[0];
     expectNumber('embedding', 'paddingIdx', paddingIdx, { min: -rows, below: rows, integer: true });
@@ -328,7 +337,9 @@ export function oneHot<D extends DType = 'int64'>(
   expectOptions('oneHot', options, ['dtype']);
   const dtype = options.dtype ?? 'int64';
   expectOneOf('oneHot', 'dtype', dtype, dtypes);
-  const out = empty([...index.shape, classes], dtype as D);
+  const shape = [...index.shape, classes];
+  checkedSize('oneHot', shape);
+  const out = empty(shape, dtype as D);
   launch(native.oneHot, { index: index.raw, out: out.raw, classes });
   return out;
 }
