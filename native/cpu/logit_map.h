@@ -4,7 +4,8 @@
 // to 3 ulp, and its derivative 4 r (1-r), which keeps its digits where tanh saturates.
 __attribute__((always_inline)) inline F32 tanh_of_cap(F32 u, F32* derivative = nullptr) {
   // Far beyond where tanh rounds to 1, and still finite. In this order a NaN passes.
-  const F32 x = min(splat(86.0f), abs(u) * 2.0f);
+  const F32 twice = abs(u) * 2.0f;
+  const F32 x = min(splat(86.0f), twice);
   const F32 magic = splat(12582912.0f);
   const F32 shifted = fma(x, splat(1.44269504088896341f), magic);
   const F32 n = shifted - magic;
@@ -21,7 +22,8 @@ __attribute__((always_inline)) inline F32 tanh_of_cap(F32 u, F32* derivative = n
   const F32 scale = reinterpret_cast<F32>((k + 127) << 23);
   const F32 m = fma(fraction, scale, scale - 1.0f);
   const F32 r = 1.0f / (m + 2.0f);
-  if (derivative) *derivative = 4.0f * r * (1.0f - r);
+  // At the clamp the derivative is below 1e-36; a logit of -inf must have exactly none.
+  if (derivative) *derivative = select(twice > 86.0f, F32{}, 4.0f * r * (1.0f - r));
   const F32 y = select(m > 2.0f, 1.0f - 2.0f * r, m * r);
   const I32 sign = reinterpret_cast<I32>(u) & splat(int32_t(0x80000000));
   return reinterpret_cast<F32>(reinterpret_cast<I32>(select(u != u, u, y)) | sign);

@@ -207,6 +207,19 @@ describe.each(floatDTypes)('extreme logits in %s', (dtype) => {
     }
   });
 
+  test('the lowest finite logit is a number like any other, also where all others are -inf', () => {
+    const low = dtype === 'float64' ? -Number.MAX_VALUE : -formats[dtype].max;
+    const only = lossOf([low, -Infinity, low, low, low, -Infinity], [0, 0], dtype, none);
+    expect([...only.loss]).toEqual([
+      expect.closeTo(Math.log(2), 6),
+      expect.closeTo(Math.log(2), 6),
+    ]);
+    const alone = lossOf([-Infinity, low, -Infinity, low], [1, 1], dtype, none);
+    expect([...alone.loss]).toEqual([0, 0]);
+    expectZero(alone.gradient, 'gradient');
+    expect(lossOf([low], [0], dtype, none).loss[0]).toBe(0);
+  });
+
   test('the gradient at -inf is exactly 0 with every option, the others are numbers', () => {
     const masked = [0, 3, 17, 40];
     const logits = new Random(8).normals(41);
@@ -216,6 +229,7 @@ describe.each(floatDTypes)('extreme logits in %s', (dtype) => {
       { labelSmoothing: 0.1 },
       { zLoss: 0.1, temperature: 0.5 },
       { softcap: 20 },
+      { softcap: 20, labelSmoothing: 0.1 },
       { epilogue: { kind: 'focal', gamma: 2 } },
     ];
     for (const o of options) {
