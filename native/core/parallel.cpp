@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -128,9 +129,10 @@ class Pool {
   }
 
   void grow(int workers) {
-    while (static_cast<int>(started_) < workers) {
-      std::thread([this] { loop(); }).detach();
-      ++started_;
+    try {
+      for (; started_ < workers; ++started_) std::thread([this] { loop(); }).detach();
+    } catch (const std::system_error&) {
+      // The machine gives no more threads: those that are there do the work.
     }
   }
 
@@ -181,8 +183,7 @@ class Pool {
       return false;
     };
     sleepers_.fetch_add(1);
-    // The time limit covers the gap between a job's push and the notify of its submitter.
-    wake_.wait_for(lock, std::chrono::seconds(10), useful);
+    wake_.wait(lock, useful);
     sleepers_.fetch_sub(1);
     return nullptr;
   }
@@ -190,7 +191,7 @@ class Pool {
   std::atomic<int> threads_{hardware_threads()};
   std::atomic<int> open_jobs_{0};
   std::atomic<int> sleepers_{0};
-  size_t started_ = 0;
+  int started_ = 0;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   std::vector<Job*> jobs_;
@@ -217,8 +218,8 @@ void detail::run_parallel(int64_t n, int64_t grain, Body body, void* context) {
   job.piece = std::max(grain, (n + threads * 4 - 1) / (threads * 4));
   job.body = body;
   job.context = context;
-  job.max_helpers = static_cast<int>(
-      std::min<int64_t>(threads - 1, (n + job.piece - 1) / job.piece - 1));
+  job.max_helpers =
+      static_cast<int>(std::min<int64_t>(threads - 1, (n + job.piece - 1) / job.piece - 1));
   if (job.max_helpers == 0) return body(context, 0, n);
   pool().run(job);
   if (job.error) std::rethrow_exception(job.error);

@@ -16,7 +16,7 @@
 namespace surprisal {
 namespace {
 
-constexpr size_t kKeepBytes = size_t{128} << 20;  // twice the CPU default of workspaceBytes, x2
+constexpr size_t kKeepBytes = size_t{128} << 20;  // four default workspaces of the CPU
 constexpr size_t kHugePage = size_t{2} << 20;
 
 struct Cache {

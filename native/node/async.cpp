@@ -6,6 +6,7 @@
 #include <deque>
 #include <exception>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #include "core/check.h"
@@ -27,7 +28,7 @@ struct Pending {
 
 class Runners {
  public:
-  void push(Pending* pending);
+  void push(std::unique_ptr<Pending> pending);
   // Removes the environment's queued tasks and waits until none of its tasks runs.
   std::deque<Pending*> drain(Environment* environment);
 
@@ -51,7 +52,6 @@ struct Environment {
   napi_env env = nullptr;
   napi_threadsafe_function notify = nullptr;
   int pending = 0;
-  bool closing = false;
 };
 
 void settle(napi_env env, Pending* raw) {
@@ -82,7 +82,6 @@ void on_done(napi_env env, napi_value, void*, void* data) {
 
 void close(void* data) {
   auto* environment = static_cast<Environment*>(data);
-  environment->closing = true;
   for (Pending* dropped : runners().drain(environment)) delete dropped;
   napi_release_threadsafe_function(environment->notify, napi_tsfn_abort);
   delete environment;
@@ -116,13 +115,19 @@ Environment* environment_of(napi_env env) {
   return environment;
 }
 
-void Runners::push(Pending* pending) {
+void Runners::push(std::unique_ptr<Pending> pending) {
   std::lock_guard<std::mutex> lock(mutex_);
-  queue_.push_back(pending);
   if (started_ < kRunners) {
-    std::thread([this] { loop(); }).detach();
-    ++started_;
+    try {
+      std::thread([this] { loop(); }).detach();
+      ++started_;
+    } catch (const std::system_error&) {
+      // The machine gives no more threads: one runner does, later.
+      if (started_ == 0) throw;
+    }
   }
+  queue_.push_back(pending.get());
+  pending.release();
   work_.notify_one();
 }
 
@@ -178,15 +183,16 @@ napi_value run_async(napi_env env, napi_callback_info info, std::unique_ptr<Task
   napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
   if (count > 48) count = 48;
   napi_create_array_with_length(env, count, &kept);
-  for (size_t i = 0; i < count; ++i) napi_set_element(env, kept, static_cast<uint32_t>(i), values[i]);
+  for (size_t i = 0; i < count; ++i)
+    napi_set_element(env, kept, static_cast<uint32_t>(i), values[i]);
   auto pending = std::make_unique<Pending>();
   pending->environment = environment;
   pending->task = std::move(task);
   napi_create_reference(env, kept, 1, &pending->arguments);
   if (napi_create_promise(env, &pending->deferred, &promise) != napi_ok)
     throw Error(Code::internal, "native: no promise can be made");
+  runners().push(std::move(pending));
   if (environment->pending++ == 0) napi_ref_threadsafe_function(env, environment->notify);
-  runners().push(pending.release());
   return promise;
 }
 

@@ -66,7 +66,8 @@ void read(napi_env env, napi_value value, Dims& out, const char* name) {
   if (length > kMaxRank) expected(name, "of at most 8 dimensions");
   out.rank = static_cast<int>(length);
   for (uint32_t i = 0; i < length; ++i) {
-    napi_value element;
+    // Stays null where the environment is being terminated, which the next call refuses.
+    napi_value element = nullptr;
     napi_get_element(env, value, i, &element);
     if (napi_get_value_int64(env, element, &out.size[i]) != napi_ok)
       expected(name, "an array of integers");
