@@ -22,6 +22,8 @@
     'libraries': ['-pthread'],
     'conditions': [
       ['werror==1', { 'cflags_cc': ['-Werror'] }],
+      # Its threads outlive the worker that loaded it, with which Node would unload it.
+      ['OS!="mac" and OS!="win"', { 'ldflags': ['-Wl,-z,nodelete'] }],
       ['OS=="mac"', {
         'xcode_settings': {
           'CLANG_CXX_LANGUAGE_STANDARD': 'c++17',

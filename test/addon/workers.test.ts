@@ -49,6 +49,23 @@ test('50 workers, half of them terminated in the middle of kernels, end clean', 
   expect(out.trim()).toBe('25 25');
 });
 
+test.skipIf(process.platform !== 'linux')(
+  'the addon stays in memory after the only worker that loaded it, for its threads do',
+  () => {
+    const out = runChild(`
+      import { readFileSync } from 'node:fs';
+      import { Worker } from 'node:worker_threads';
+      const addon = ${JSON.stringify(loadedAddon)};
+      const load = 'require(' + JSON.stringify(addon) + ').fill.call(new Float32Array(1e6), 1)';
+      await new Promise((resolve, reject) => {
+        new Worker(load, { eval: true, execArgv: [] }).on('exit', resolve).on('error', reject);
+      });
+      console.log(readFileSync('/proc/self/maps', 'utf8').includes(addon));
+    `);
+    expect(out.trim()).toBe('true');
+  },
+);
+
 test('a process ends while kernels run', () => {
   const out = runChild(`
     import * as sp from 'surprisal';
