@@ -218,6 +218,23 @@ describe('values of tensors', () => {
     refuses(call(z, labels, { ignoreIndex: -1 }), 'ERR_OUT_OF_RANGE', '-100');
   });
 
+  test('a raw backward with saved tensors that do not fit', () => {
+    const probabilities = sp.full([8, 10], 0.1);
+    const { saved } = sp.raw.crossEntropy.forward(
+      { logits, target: probabilities },
+      {},
+      { target: true },
+    );
+    const { again } = saved as { again: { t: object } };
+    for (const wrong of [sp.ones([8]), sp.zeros([8, 10], { dtype: 'int32' })]) {
+      const bad = { ...saved, again: { ...again, t: { ...again.t, target: wrong } } };
+      const failure = failureOf(() =>
+        sp.raw.crossEntropy.backward(bad, sp.tensor(1), { logits: true }),
+      );
+      expect(failure.message).toBe('crossEntropy: size of target');
+    }
+  });
+
   test('the asynchronous form rejects', async () => {
     const labels = indices([0, 1, 2, 3, 4, 10, 6, 7], [8]);
     await expect(sp.crossEntropy.async(logits, labels)).rejects.toMatchObject({
