@@ -262,6 +262,15 @@ function checkOrder(op: string, x: Tensor, p: number): void {
   if (p !== Infinity) expectNumber(op, 'p', p, { above: 0 });
 }
 
+/** Below p = 1 the slope at 0 is infinite; it is taken as 0, as in PyTorch. Takes over `t`. */
+function zeroWhereZero(t: Tensor, x: Tensor): Tensor {
+  const isOpen = binary(fn.ne, x, 0, x.shape, 'bool');
+  const result = ternary(fn.where, isOpen, t, 0, x.shape, t.dtype);
+  release(isOpen);
+  release(t);
+  return result;
+}
+
 /** g times d norm / dx, which is taken as 0 where the norm is 0. */
 function normGradient(g: Tensor, { x, y, axes, p }: SavedNorm): Tensor {
   const { kept } = axes;
@@ -279,6 +288,7 @@ function normGradient(g: Tensor, { x, y, axes, p }: SavedNorm): Tensor {
     size = binary(fn.mul, g, power, shape, dtype, kept);
     release(ratio);
     release(power);
+    if (p < 1) size = zeroWhereZero(size, x);
   }
   const dx = binary(fn.absGradient, size, x, shape, dtype);
   release(magnitude);
