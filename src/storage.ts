@@ -98,6 +98,7 @@ export class Storage {
   /** Asynchronous kernels that read or write it now. */
   pins = 0;
   savers: Saver[] | null = null;
+  private mostSavers = 16;
   private released = false;
 
   constructor(
@@ -125,7 +126,12 @@ export class Storage {
 
   savedBy(saver: Saver): void {
     if (!this.savers) this.savers = [];
-    else if (this.savers.length >= 16) this.savers = this.savers.filter((s) => s.isPending());
+    else if (this.savers.at(-1) === saver) return;
+    else if (this.savers.length >= this.mostSavers) {
+      this.savers = this.savers.filter((s) => s.isPending());
+      // Twice what is left: a parameter in many pending graphs is looked through rarely.
+      this.mostSavers = Math.max(16, 2 * this.savers.length);
+    }
     this.savers.push(saver);
   }
 

@@ -200,4 +200,17 @@ describe('backward', () => {
     loss.backward();
     expect(x.grad!.toArray()).toEqual([4, 6]);
   });
+
+  test('one tensor in many pending graphs: each use costs the same', () => {
+    const x = vector(1);
+    const uses = (count: number) => {
+      const start = performance.now();
+      for (let i = 0; i < count; i++) x.mul(x);
+      return performance.now() - start;
+    };
+    uses(2000);
+    const first = uses(4000);
+    uses(16_000);
+    expect(uses(4000)).toBeLessThan(3 * first + 50);
+  });
 });
