@@ -5,6 +5,7 @@
 // that each comment names. Special values follow C99 (annex F).
 
 typedef float HalfF32 __attribute__((vector_size(SURPRISAL_TARGET_BYTES / 2)));
+typedef uint64_t U64 __attribute__((vector_size(SURPRISAL_TARGET_BYTES)));
 
 template <F64 (*Function)(F64)>
 inline F32 in_float64(F32 x) {
@@ -101,14 +102,14 @@ inline F64 log(F64 x) {
                                   0.22223442534475219,
                                   0.18121669230963568,
                                   0.16840934447440911};
-  const I64 bits = reinterpret_cast<I64>(x);
+  const U64 bits = reinterpret_cast<U64>(x);  // unsigned: a NaN's overflow
   // The bits above those of sqrt(1/2), with 1023 added to the exponent to keep it positive: placed
   // under the exponent of 2^52 it reads as a double without an integer conversion.
-  const I64 offset = bits - (int64_t{0x3fe6a09e667f3bcd} - int64_t{0x3ff0000000000000});
-  const I64 exponent = offset & int64_t{0x7ff0000000000000};
-  const F64 m = reinterpret_cast<F64>(bits - exponent + int64_t{0x3ff0000000000000});
+  const U64 offset = bits + (uint64_t{0x3ff0000000000000} - uint64_t{0x3fe6a09e667f3bcd});
+  const U64 exponent = offset & uint64_t{0x7ff0000000000000};
+  const F64 m = reinterpret_cast<F64>(bits - exponent + uint64_t{0x3ff0000000000000});
   const F64 e =
-      reinterpret_cast<F64>((exponent >> 52) | int64_t{0x4330000000000000}) - (0x1p52 + 1023.0);
+      reinterpret_cast<F64>((exponent >> 52) | uint64_t{0x4330000000000000}) - (0x1p52 + 1023.0);
   const F64 s = (m - 1.0) / (m + 1.0);
   F64 y = fma(e, splat(0.6931471805599453), s * polynomial(s * s, kC));
   y = select(x == 0.0, splat(-std::numeric_limits<double>::infinity()), y);
