@@ -45,6 +45,9 @@ export function checkLinear(
   if (x.rank === 0) fail(op, 'ERR_SHAPE', 'expected x to have shape [..., D], got []');
   expectSameDType(op, weightName, weight, 'x', x);
   const width = x.shape[x.rank - 1];
+  if (width === 0) {
+    fail(op, 'ERR_SHAPE', `expected x to have at least one feature, got ${showShape(x.shape)}`);
+  }
   if (weight.rank !== 2 || weight.shape[1] !== width) {
     fail(
       op,

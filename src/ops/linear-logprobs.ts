@@ -330,13 +330,15 @@ export function backwardShard(
     'gradLoss',
   ]);
   const { bias, lse, gradLoss } = options ?? {};
+  for (const [key, t] of Object.entries({ lse, gradLoss, ...(bias && { bias }) })) {
+    expectTensor(shardName, key, t);
+  }
   checkLinear(shardName, x, shard, bias, 'shard');
   checkTarget(shardName, 'target', target, x);
   checkLinearOptions(shardName, options);
   checkIgnoreIndex(shardName, options.ignoreIndex);
   checkOffset(shardName, options.vocabOffset);
   for (const [key, t] of Object.entries({ lse, gradLoss })) {
-    expectTensor(shardName, key, t);
     expectDType(shardName, key, t, ['float32']);
     expectShape(shardName, key, t, target.shape, `like target ${showShape(target.shape)}`);
   }

@@ -44,6 +44,14 @@ describe('shapes', () => {
   test('no classes', () => {
     expect(call(x, zeros([0, 3]), target)).toThrow(/^linearCrossEntropy: /);
   });
+
+  test('no features', () => {
+    const [x0, w0] = [zeros([8, 0]), zeros([10, 0])];
+    refuses(call(x0, w0, target), 'ERR_SHAPE', /\bx\b/, 'at least one feature', /\[8, 0\]/);
+    refuser('linearArgmax')(() => sp.linearArgmax(x0, w0), 'ERR_SHAPE', 'feature');
+    const logprobs = () => sp.linearLogprobs(x0, w0, target);
+    refuser('linearLogprobs')(logprobs, 'ERR_SHAPE', 'feature');
+  });
 });
 
 describe('dtypes', () => {
@@ -190,5 +198,23 @@ describe('the companions', () => {
     refused(offset(-1), 'ERR_INVALID_VALUE', 'vocabOffset');
     refused(offset(0.5), 'ERR_INVALID_VALUE', 'vocabOffset');
     expect(() => sp.mergePartials([])).toThrow(/^mergePartials: /);
+  });
+
+  test('backwardShard', () => {
+    const refused = refuser('linearCrossEntropy.backwardShard');
+    const shard = (options?: object) => () =>
+      sp.raw.linearCrossEntropy.backwardShard(x, weight, target, options as never);
+    const rows = zeros([8]);
+    refused(shard(), 'ERR_INVALID_TYPE', 'lse', 'undefined');
+    refused(shard({ lse: rows }), 'ERR_INVALID_TYPE', 'gradLoss', 'undefined');
+    refused(shard({ lse: zeros([4]), gradLoss: rows }), 'ERR_SHAPE', 'lse', /\[8\]/, /\[4\]/);
+    refused(
+      shard({ lse: rows, gradLoss: zeros([8], 'bfloat16') }),
+      'ERR_DTYPE',
+      'gradLoss',
+      'float32',
+    );
+    refused(shard({ lse: rows, gradLoss: rows, bias: [1] }), 'ERR_INVALID_TYPE', 'bias', 'Tensor');
+    refused(shard({ lse: rows, gradloss: rows }), 'ERR_UNKNOWN_OPTION', 'gradLoss');
   });
 });
