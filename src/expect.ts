@@ -107,7 +107,7 @@ export function expectOptions(op: string, options: unknown, known: readonly stri
     fail(
       op,
       'ERR_UNKNOWN_OPTION',
-      `expected option names among ${known.join(', ')}, got '${name}'` +
+      `expected ${known.length ? `option names among ${known.join(', ')}` : 'no options'}, got '${name}'` +
         (meant ? ` (did you mean '${meant}'?)` : ''),
     );
   }

@@ -1,7 +1,7 @@
 // Activation functions, element by element. float16 and bfloat16 are computed in float32.
 import { defineOp, type RawOp } from '../autograd.js';
 import type { DType, FloatDType } from '../dtype.js';
-import { expectBoolean, expectDType, expectNumber, expectOneOf } from '../expect.js';
+import { expectBoolean, expectDType, expectNumber, expectOneOf, expectOptions } from '../expect.js';
 import { takeBlocks } from '../generator.js';
 import { launchAt, native } from '../native.js';
 import { binary, fn, unary } from '../pointwise.js';
@@ -107,7 +107,9 @@ const dropoutOp = defineOp({
 
 function isTraining(x: Tensor, options: DropoutOptions): boolean {
   expectTensor('dropout', 'x', x);
-  const { training = true } = options ?? {};
+  const given = options ?? {};
+  expectOptions('dropout', given, ['p', 'training']);
+  const { training = true } = given;
   expectBoolean('dropout', 'training', training);
   return training;
 }

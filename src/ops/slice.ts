@@ -1,7 +1,7 @@
 // Parts of a tensor and tensors with a frame: slice, pad, tril, triu.
 import { defineOp } from '../autograd.js';
 import type { DType } from '../dtype.js';
-import { expectFits, expectNumber, fail, show, showShape } from '../expect.js';
+import { expectFits, expectNumber, expectOptions, fail, show, showShape } from '../expect.js';
 import { launch, native } from '../native.js';
 import { axisOf, checkedSize, type Shape, sizeOf, stridesOf } from '../shape.js';
 import { gathered, move } from '../strided.js';
@@ -112,7 +112,8 @@ export function pad<D extends DType>(
   value = 0,
 ): Tensor<D> {
   expectTensor('pad', 'x', x);
-  const options = typeof mode === 'object' && mode !== null ? mode : { mode, value };
+  const options = typeof mode === 'object' ? mode : { mode, value };
+  expectOptions('pad', options, ['mode', 'value']);
   const fill = options.value ?? 0;
   if ((options.mode ?? 'constant') !== 'constant') {
     fail('pad', 'ERR_INVALID_VALUE', `expected mode to be 'constant', got ${show(options.mode)}`);

@@ -55,6 +55,15 @@ describe('options and functions', () => {
     refuser('memory')(() => sp.memory({ reset: true } as never), 'ERR_UNKNOWN_OPTION');
   });
 
+  test('of operations that look at theirs first, or have none', () => {
+    const x = sp.ones([2]);
+    refuser('pad')(() => x.pad([1, 0], { val: 7 } as never), 'ERR_UNKNOWN_OPTION', /'value'/);
+    const options = { training: false, rate: 1 } as never;
+    refuser('dropout')(() => x.dropout(options), 'ERR_UNKNOWN_OPTION', /p, training/);
+    const add = sp.add as (...args: unknown[]) => sp.Tensor;
+    refuser('add')(() => add(x, x, { alpha: 2 }), 'ERR_UNKNOWN_OPTION', /expected no options/);
+  });
+
   test('a function, a boolean, a device', () => {
     refuser('noGrad')(() => sp.noGrad(5 as never), 'ERR_INVALID_TYPE', /expected fn/);
     refuser('scope')(() => sp.scope(5 as never), 'ERR_INVALID_TYPE', /expected fn/);
