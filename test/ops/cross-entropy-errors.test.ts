@@ -220,12 +220,13 @@ describe('values of tensors', () => {
 
   test('a raw backward with saved tensors that do not fit', () => {
     const probabilities = sp.full([8, 10], 0.1);
-    const { saved } = sp.raw.crossEntropy.forward(
+    const raw = sp.raw.crossEntropy.forward(
       { logits, target: probabilities },
       {},
       { target: true },
     );
-    const { again } = saved as { again: { t: object } };
+    const saved = raw.saved as { again: { t: object } };
+    const { again } = saved;
     for (const wrong of [sp.ones([8]), sp.zeros([8, 10], { dtype: 'int32' })]) {
       const bad = { ...saved, again: { ...again, t: { ...again.t, target: wrong } } };
       const failure = failureOf(() =>
