@@ -1,4 +1,6 @@
 // The command line: what can be asked for, its defaults, and plain words for what is wrong with it.
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 
 /** What the model is built with. */
@@ -93,6 +95,13 @@ function wordOf<T extends string>(values: Values, name: string, words: readonly 
   throw new UsageError(`--${name}: expected ${words.join(' or ')}, got '${text}'`);
 }
 
+/** A file to be written after the training, so its folder has to be there before it. */
+function fileOf(values: Values, name: string): string | undefined {
+  const path = values[name] as string | undefined;
+  if (path === undefined || (path !== '' && existsSync(dirname(path)))) return path;
+  throw new UsageError(`--${name}: expected a file in an existing folder, got '${path}'`);
+}
+
 const text = { type: 'string' } as const;
 const known = {
   steps: text,
@@ -140,9 +149,9 @@ export function readOptions(args: readonly string[]): Options | 'help' {
     steps: steps ?? Number.POSITIVE_INFINITY,
     seconds: numberOf(values, 'seconds') ?? (steps ? Number.POSITIVE_INFINITY : 120),
     device: values.device ?? 'cpu',
-    save: values.save,
+    save: fileOf(values, 'save'),
     resume: values.resume,
-    out: values.out ?? 'report.html',
+    out: fileOf(values, 'out') ?? 'report.html',
     settings: Object.fromEntries(named),
   };
 }

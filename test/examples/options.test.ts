@@ -35,6 +35,8 @@ describe('options', () => {
     ['--seconds -3', 'argument is ambiguous'],
     ['--seconds=-3', "--seconds: expected a number above 0, got '-3'"],
     ['--dtype float16', "--dtype: expected float32 or bfloat16, got 'float16'"],
+    ['--out no/such/r.html', "--out: expected a file in an existing folder, got 'no/such/r.html'"],
+    ['--save no/such/a.st', "--save: expected a file in an existing folder, got 'no/such/a.st'"],
   ])('%s is refused', (text, message) => {
     expect(() => read(text)).toThrow(UsageError);
     expect(() => read(text)).toThrow(message);
