@@ -2,7 +2,7 @@
 // of arithmetic. Comparisons and logic give bool.
 import { defineOp, type RawOp } from '../autograd.js';
 import type { DType } from '../dtype.js';
-import { expectDType } from '../expect.js';
+import { expectDType, expectFits } from '../expect.js';
 import {
   binary,
   fn,
@@ -120,6 +120,8 @@ export const where: {
     expectDType('where', 'condition', condition, ['bool']);
     const numbers = !(a instanceof Tensor) && !(b instanceof Tensor);
     const dtype = numbers ? 'float32' : sharedDType('where', a, b);
+    if (!(a instanceof Tensor)) expectFits('where', 'a', a, dtype);
+    if (!(b instanceof Tensor)) expectFits('where', 'b', b, dtype);
     const values = numbers ? noShape : resultShape('where', a, b);
     const shape = broadcastShapes('where', condition.shape, values);
     const output = ternary(fn.where, condition, a, b, shape, dtype);

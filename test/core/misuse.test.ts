@@ -40,6 +40,17 @@ describe('creation', () => {
     refuser('linspace')(() => sp.linspace(0, 2n as never, 3), 'ERR_INVALID_TYPE');
   });
 
+  test('where refuses a number that its dtype cannot hold, as maskedFill does', () => {
+    const x = sp.tensor([1], { dtype: 'uint8' });
+    const isOne = x.eq(1);
+    for (const value of [300, -1]) {
+      refuser('where')(() => sp.where(isOne, value, x), 'ERR_INVALID_VALUE', /expected a/);
+      refuser('where')(() => sp.where(isOne, x, value), 'ERR_INVALID_VALUE', /expected b/);
+      refuser('maskedFill')(() => x.maskedFill(isOne, value), 'ERR_INVALID_VALUE');
+    }
+    expect(sp.where(isOne, 255, x).toArray()).toEqual([255]);
+  });
+
   test('no operation makes a tensor of more than 8 axes', () => {
     const ids = sp.zeros([1, 1, 1, 1, 1, 1, 1, 1], { dtype: 'int32' });
     refuser('oneHot')(() => sp.oneHot(ids, 2), 'ERR_SHAPE', /at most 8 axes/);
