@@ -90,9 +90,11 @@ function named(op: AnyDefinition, args: unknown[]): { t: Named; options: Named }
     if (!(value instanceof Tensor) || op.lists) checkOther(op, name, value);
     t[name] = value;
   }
-  const options = (args[inputs.length] ?? {}) as Named;
+  let options = (args[inputs.length] ?? {}) as Named;
   if (op.options) {
-    expectOptions(op.name, options, optionTensors ? [...op.options, ...optionTensors] : op.options);
+    const known = optionTensors ? [...op.options, ...optionTensors] : op.options;
+    expectOptions(op.name, options, known);
+    if (args[inputs.length]) options = snapshot(options, known);
   } else if (args[inputs.length] !== undefined) {
     if (options === null || typeof options !== 'object' || options instanceof Tensor) {
       fail(op.name, 'ERR_INVALID_TYPE', `expected options to be an object, got ${show(options)}`);
@@ -107,6 +109,17 @@ function named(op: AnyDefinition, args: unknown[]): { t: Named; options: Named }
     }
   }
   return { t, options };
+}
+
+/** Options as they are now: backward reads them again, and their owner may have changed them. */
+function snapshot(options: Named, known: readonly string[]): Named {
+  const own: Named = {};
+  for (const name of known) {
+    const value = options[name];
+    if (value === undefined) continue;
+    own[name] = value?.constructor === Object ? { ...value } : value;
+  }
+  return own;
 }
 
 function checkOther(op: AnyDefinition, name: string, value: unknown): void {

@@ -138,6 +138,22 @@ describe('upstream gradients', () => {
     expectWithin(read(gradOf(t)), want.gradTarget, () => 1e-13, 'gradient');
   });
 
+  test('options that change before backward do not change it', () => {
+    const gradient = (change: boolean) => {
+      const z = floats(values, 'float64', [5, 30], true);
+      const epilogue = { kind: 'focal' as const, gamma: 2 };
+      const options = { reduction: 'none' as 'none' | 'mean', temperature: 2, epilogue };
+      const loss = sp.crossEntropy(z, target, options);
+      if (change) {
+        Object.assign(options, { reduction: 'mean', temperature: 0.5 });
+        epilogue.gamma = 0;
+      }
+      loss.backward(sp.ones([5], { dtype: 'float64' }));
+      return bits(gradOf(z));
+    };
+    expectSameBits(gradient(true), gradient(false), 'gradient');
+  });
+
   test('class weights are constants', () => {
     const classWeight = floats(random.uniforms(30), 'float64', [30], true);
     const z = floats(values, 'float64', [5, 30], true);
