@@ -1,6 +1,6 @@
 // Block-sparse gradients: which tiles (a block of columns x a panel of rows) of dz the two gradient
 // products of a LogitStream skip, and a bound on what that costs. With l1, l2 the norms of a row of
-// a dropped tile of dz, its targets left out (their part is always added exactly),
+// a dropped tile of dz, without its target (which no tile holds),
 //   |error of dx, one row|   <= sum over tiles of min(l1 max|w|, l2 |W of the block|_F)
 //   |error of dW, one panel| <= |x of the panel|_F (sum over tiles of |tile of dz|_F^2)^1/2
 // Each tile is judged by itself, so that the choice depends on no wave and no thread. With a bound

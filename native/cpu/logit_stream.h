@@ -5,7 +5,8 @@
 //   dx += dz·W over blocks of columns;  dW += dzᵀ·x, each thread owning columns
 // Three products where a wave holds every column (the first wave's z lies in dW's own memory, which
 // is not due yet), one more per recomputation otherwise (core/logit_plan.h). Bias, maps, excluded
-// columns, temperatures, targets and sums belong to the terms. Every sum runs in an order fixed by
+// columns, temperatures and sums belong to the terms; dz of the targets joins at the end (see
+// LogitTargets). Every sum runs in an order fixed by
 // D and V, or by the row number for dW: bits depend on no thread count and no wave.
 // After Wijmans et al. 2024. Included inside a target's namespace, after cpu/gemm.h,
 // cpu/logit_terms.h and cpu/logit_filter.h.
@@ -293,19 +294,12 @@ class LogitStream {
   A& at(const Wave& wave, const Range& range, int64_t column, int64_t row) const {
     return row < wave.lent ? lent_row(column)[row] : own_row(column, range)[row - wave.lent];
   }
-  // Whether the target of the row lies in the block of columns from `column`.
-  bool positive_in(const Wave& wave, int64_t row, int64_t column, int64_t columns) const {
-    const int64_t y = row < wave.rows ? p_.positive[wave.first + row] : -1;
-    return y >= column && y < column + columns;
-  }
-
-  // Judges the tiles of a block, the targets' own dz left out; norms: peak, l1, l2 of each row.
+  // Judges the tiles of a block; norms: peak, l1, l2 of each row.
   void judge(const Wave& wave, const Range& range, int64_t column, int64_t columns, A* norms) {
     A* const l1 = norms + wave.padded;
     A* const l2 = l1 + wave.padded;
     for (int64_t c = column; c < column + columns; ++c) {
       for (int64_t row = 0; row < wave.padded; ++row) {
-        if (row < wave.rows && p_.positive[wave.first + row] == c) continue;
         const A dz = at(wave, range, c, row);
         l1[row] += dz < 0 ? -dz : dz;
         l2[row] += dz * dz;
@@ -379,10 +373,7 @@ class LogitStream {
                         int64_t column, int64_t feature, int64_t features, A* memory) {
     const int64_t columns = std::min(kLogitBlock, range.end - column);
     bool any = false;
-    for (int64_t q = panel; q < panel_end; ++q) {
-      any |= keeps(column, q);
-      if (!keeps(column, q)) positives_to_x(wave, range, q, column, columns, feature, features);
-    }
+    for (int64_t q = panel; q < panel_end; ++q) any |= keeps(column, q);
     if (!any) return;
     A* const left = memory;
     A* const right = memory + columns * round_up(features, kTileRows);
@@ -411,34 +402,19 @@ class LogitStream {
     }
   }
 
-  // What the targets contribute to dx from a tile that is skipped.
-  void positives_to_x(const Wave& wave, const Range& range, int64_t panel, int64_t column,
-                      int64_t columns, int64_t feature, int64_t features) {
-    for (int64_t row = panel * kPanel; row < (panel + 1) * kPanel; ++row) {
-      if (!positive_in(wave, row, column, columns)) continue;
-      const int64_t y = p_.positive[wave.first + row];
-      const A dz = at(wave, range, y, row);
-      A* to = dx_ + (panel * depth_padded() + feature) * kPanel + row % kPanel;
-      with_storage<A>(p_.dtype, [&](auto tag) {
-        using T = typename decltype(tag)::type;
-        const T* w = static_cast<const T*>(p_.w) + y * p_.D + feature;
-        for (int64_t d = 0; d < features; ++d) {
-          A value;
-          widen(w + d, 1, &value);
-          to[d * kPanel] += dz * value;
-        }
-      });
-    }
-  }
-
   void write_x(const Wave& wave) {
     with_storage<A>(p_.dx.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       parallel_for(wave.rows, 4, [&](int64_t begin, int64_t end) {
-        Scratch<A> line(p_.D);
+        Scratch<A> line(features_padded());
         for (int64_t row = begin; row < end; ++row) {
           const A* from = dx_ + row / kPanel * depth_padded() * kPanel + row % kPanel;
           for (int64_t d = 0; d < p_.D; ++d) line[d] = from[d * kPanel];
+          const int64_t y = p_.target[wave.first + row];
+          if (y >= 0) {
+            const A dz = p_.targets->dz(wave.first + row);
+            add_multiple(dz, p_.w, p_.dtype, y * p_.D, p_.D, line.data());
+          }
           narrow(line.data(), p_.D, static_cast<T*>(p_.dx.data) + p_.row[wave.first + row] * p_.D);
         }
       });
@@ -452,6 +428,7 @@ class LogitStream {
     int64_t rows = kWeightRows;  // divides kLogitBlock
     while (rows > kTileRows && rows * wave.padded > kWeightPart) rows /= 2;
     const int64_t units = (range.end - range.begin + rows - 1) / rows;
+    const bool last = wave.first + wave.rows == p_.n;
     const bool past_caches =
         to == p_.dw.data && !add && p_.V * p_.D * size_of(dtype) > last_level_cache_bytes();
     parallel_units(units, [&](int64_t begin, int64_t end) {
@@ -478,7 +455,8 @@ class LogitStream {
           gradient_weight_rows(wave, 0, wave.padded, columns, memory.data(), stride, sum);
         }
         for (int64_t i = 0; i < columns; ++i) {
-          const A* row = sum + i * features_padded();
+          A* row = sum + i * features_padded();
+          if (last) add_targets(column + i, row);
           if (past_caches) {
             stream_rows(row, p_.D, to, dtype, (column + i) * p_.D);
           } else {
@@ -506,25 +484,23 @@ class LogitStream {
     }
   }
 
-  // The same over the runs of panels that are kept; of the others, what the targets contribute.
+  // The same over the runs of panels that are kept.
   void gradient_weight_kept(const Wave& wave, int64_t column, int64_t columns, const A* left,
                             int64_t stride, A* sum) {
     for (int64_t panel = 0; panel < wave.panels();) {
       int64_t end = panel;
       while (end < wave.panels() && keeps(column, end)) ++end;
       gradient_weight_rows(wave, panel * kPanel, end * kPanel, columns, left, stride, sum);
-      for (; end < wave.panels() && !keeps(column, end); ++end) {
-        for (int64_t row = end * kPanel; row < (end + 1) * kPanel; ++row) {
-          if (!positive_in(wave, row, column, columns)) continue;
-          const int64_t i = p_.positive[wave.first + row] - column;
-          for (int64_t d = 0; d < p_.D; ++d) {
-            const A* x = features_ + d / kPanel * kPanel * wave.padded + row * kPanel;
-            sum[i * features_padded() + d] += left[i * stride + row] * x[d % kPanel];
-          }
-        }
-      }
+      while (end < wave.panels() && !keeps(column, end)) ++end;
       panel = end;
     }
+  }
+
+  // The column of every row's target, in all waves at once.
+  void add_targets(int64_t column, A* sum) const {
+    p_.targets->each_row(column, [&](int64_t row) {
+      add_multiple(p_.targets->dz(row), p_.x, p_.dtype, p_.row[row] * p_.D, p_.D, sum);
+    });
   }
 
   void write_bias() {
@@ -532,7 +508,9 @@ class LogitStream {
       using T = typename decltype(tag)::type;
       T* to = static_cast<T*>(p_.dbias.data);
       for (int64_t v = 0; v < p_.V; ++v) {
-        const A sum = static_cast<A>((*bias_)[v]);
+        double total = (*bias_)[v];
+        p_.targets->each_row(v, [&](int64_t row) { total += p_.targets->dz(row); });
+        const A sum = static_cast<A>(total);
         narrow(&sum, 1, to + v);
       }
     });

@@ -1,6 +1,37 @@
 // What a LogitStream (cpu/logit_stream.h) is given: the problem, the op's terms; and how it reads
 // and writes rows of any dtype. Included inside a target's namespace, before cpu/logit_filter.h.
 
+// Which rows have which target, and dz there, which stays out of the products: beside it, up to 1,
+// every p·x would be rounded away. It is added to the sums of the others, row by row.
+template <class A>
+class LogitTargets {
+ public:
+  LogitTargets(const int64_t* target, int64_t n) : n_(n), order_(n), sorted_(n), dz_(n) {
+    for (int64_t i = 0; i < n; ++i) order_[i] = i;
+    std::sort(order_.data(), order_.data() + n, [&](int64_t a, int64_t b) {
+      return target[a] != target[b] ? target[a] < target[b] : a < b;
+    });
+    for (int64_t i = 0; i < n; ++i) sorted_[i] = target[order_[i]];
+    std::fill_n(dz_.data(), n, A{0});
+  }
+
+  static int64_t row_bytes() { return 2 * sizeof(int64_t) + sizeof(A); }
+
+  // Calls f(row) for the rows whose target is the column, in order.
+  template <class F>
+  void each_row(int64_t column, F&& f) const {
+    const int64_t* const end = sorted_.data() + n_;
+    const int64_t* y = std::lower_bound<const int64_t*>(sorted_.data(), end, column);
+    for (; y < end && *y == column; ++y) f(order_[y - sorted_.data()]);
+  }
+  A& dz(int64_t row) { return dz_[row]; }
+
+ private:
+  const int64_t n_;
+  Scratch<int64_t> order_, sorted_;
+  Scratch<A> dz_;
+};
+
 // What an op makes of z. Rows count from the start of the wave.
 template <class A>
 struct LogitTerms {
@@ -11,8 +42,8 @@ struct LogitTerms {
   virtual void sums(int64_t strip, int64_t row, int64_t column, int64_t columns, const A* z) = 0;
   virtual void merge() {}    // strips to rows, once every column was seen
   virtual void prepare() {}  // before slopes, whether or not this wave had sums
-  // z (rows) of one column becomes dz, and 0 for rows beyond the last. `peak` (rows), if given,
-  // keeps the largest p off the target.
+  // z (rows) of one column becomes dz, and 0 for rows beyond the last and at targets, whose dz goes
+  // to LogitTargets. `peak` (rows), if given, keeps the largest p off the target.
   virtual void slopes(int64_t column, int64_t row, int64_t rows, A* z, A* peak) {
     (void)column, (void)row, (void)rows, (void)z, (void)peak;
   }
@@ -32,10 +63,11 @@ struct LogitProblem {
   View dw;     // (V, D), of dtype or float32
   View dbias;  // (V)
   bool add_to_dw = false;
-  bool sums = true;  // false: the terms know every row already
-  // Block-sparse gradients; `positive` (n) is the target of each row, or -1.
-  LogitFilter filter;
-  const int64_t* positive = nullptr;
+  bool sums = true;    // false: the terms know every row already
+  LogitFilter filter;  // block-sparse gradients
+  // Of a gradient: the target of each row, -1 for none, and their dz.
+  const int64_t* target = nullptr;
+  LogitTargets<A>* targets = nullptr;
 };
 
 constexpr int64_t kLogitStrips = 32;
@@ -79,6 +111,20 @@ inline void store_rows(const A* from, int64_t count, void* data, DType dtype, in
       narrow(from, count, static_cast<typename decltype(tag)::type*>(data) + at);
     });
   }
+}
+
+// to += factor·from, one rounding an element; `to` has whole vectors.
+template <class A>
+inline void add_multiple(A factor, const void* from, DType dtype, int64_t at, int64_t count,
+                         A* to) {
+  with_storage<A>(dtype, [&](auto tag) {
+    const auto* x = static_cast<const typename decltype(tag)::type*>(from) + at;
+    for (int64_t i = 0; i < count; i += kLanes<A>) {
+      const auto value =
+          count - i < kLanes<A> ? load_wide_part(x + i, count - i, A{0}) : load_wide(x + i);
+      store(to + i, fma(splat(factor), value, load(to + i)));
+    }
+  });
 }
 
 // Past the caches, where the memory is aligned for it.

@@ -1,7 +1,7 @@
 // Cross-entropy of x·weightᵀ + bias without ever holding the logits: see the doc comment below.
 // Where the upstream gradient is one number, forward computes the gradients for an upstream of 1
-// (three matrix products in all) and backward scales them; for 'none', mainGrad and float16,
-// backward recomputes the logits (four products).
+// (three matrix products in all) and backward scales them; for 'none', mainGrad, float16, and
+// bfloat16 unless the upstream is a power of two, backward recomputes the logits.
 import {
   addedElsewhere,
   defineOp,
@@ -149,17 +149,16 @@ function fields(t: In, options: LinearCrossEntropyOptions) {
   };
 }
 
-type GradientTensors = Partial<Record<'x' | 'weight' | 'bias' | 'tokenWeight', Tensor>>;
+type GradientTensors = Partial<Record<'x' | 'weight' | 'bias', Tensor>>;
 
 /** Memory for the gradients that are needed. */
 function gradientsOf(t: In, needs: Needs): GradientTensors {
-  const like = (key: 'x' | 'weight' | 'bias' | 'tokenWeight') =>
+  const like = (key: 'x' | 'weight' | 'bias') =>
     needs[key] ? empty(t[key].shape, t[key].dtype) : undefined;
   return {
     x: like('x'),
     weight: t.mainGrad ? undefined : like('weight'),
     bias: like('bias'),
-    tokenWeight: like('tokenWeight'),
   };
 }
 
@@ -168,35 +167,17 @@ function gradientFields(g: GradientTensors) {
     dx: g.x?.raw,
     dweight: g.weight?.raw,
     dbias: g.bias?.raw,
-    dtokenWeight: g.tokenWeight?.raw,
   };
 }
 
 interface Saved {
   t: In;
   options: LinearCrossEntropyOptions;
-  /** Of the rows, for a backward that recomputes. */
+  /** Of the rows, for backward. */
   rowSums: Tensor | undefined;
   /** For an upstream gradient of 1, from a forward that could compute them. */
   gradients: GradientTensors | undefined;
   report: Report | undefined;
-}
-
-/** The gradients of forward times the upstream gradient; in place unless they are needed again. */
-function scaled(gradients: GradientTensors, upstream: Tensor): GradientTensors {
-  const result: GradientTensors = {};
-  for (const key of ['x', 'weight', 'bias', 'tokenWeight'] as const) {
-    const grad = gradients[key];
-    if (!grad) continue;
-    const out = tape.retained ? empty(grad.shape, grad.dtype) : grad;
-    launch(native.linearCrossEntropyScale, {
-      gradient: grad.raw,
-      upstream: upstream.raw,
-      out: out.raw,
-    });
-    result[key] = out;
-  }
-  return result;
 }
 
 function forward(t: In, options: LinearCrossEntropyOptions, needs: Needs) {
@@ -208,7 +189,7 @@ function forward(t: In, options: LinearCrossEntropyOptions, needs: Needs) {
   // float16 cannot hold gradients at an upstream of 1 that loss scaling is there to enlarge.
   const fused = needed && reduction !== 'none' && !t.mainGrad && t.x.dtype !== 'float16';
   const gradients = fused ? gradientsOf(t, needs) : undefined;
-  const rowSums = needed && !fused ? empty([...scored, 4], 'float64') : undefined;
+  const rowSums = needed ? empty([...scored, 4], 'float64') : undefined;
   const filtered = needed && (options.filter ?? 'exact') !== 'exact';
   const report = filtered ? { values: new Float64Array([1, 0, 0]), done: false } : undefined;
   if (report) reports.set(output, report);
@@ -227,20 +208,26 @@ function forward(t: In, options: LinearCrossEntropyOptions, needs: Needs) {
 }
 
 function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
-  const { t, options, rowSums, report } = saved;
+  const { t, options, rowSums, gradients: unit, report } = saved;
   if (report) report.done = true;
-  if (saved.gradients) return scaled(saved.gradients, upstream);
-  const gradients = gradientsOf(t, needs);
+  const gradients = unit && !tape.retained ? unit : gradientsOf(t, needs);
+  const { tokenWeight: weights } = t;
+  const tokenWeight =
+    needs.tokenWeight && weights ? empty(weights.shape, weights.dtype) : undefined;
   const main = needs.weight && t.mainGrad;
   launch(native.linearCrossEntropyBackward, {
     ...fields(t, options),
     ...gradientFields(gradients),
     ...(main && { dweight: t.mainGrad.raw, addToDweight: true }),
+    dtokenWeight: tokenWeight?.raw,
+    unitX: unit?.x?.raw,
+    unitWeight: unit?.weight?.raw,
+    unitBias: unit?.bias?.raw,
     rowSums: rowSums?.raw,
     upstream: upstream.raw,
     filterReport: report?.values,
   });
-  return main ? { ...gradients, weight: addedElsewhere } : gradients;
+  return { ...gradients, tokenWeight, ...(main && { weight: addedElsewhere }) };
 }
 
 type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';

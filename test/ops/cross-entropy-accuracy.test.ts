@@ -69,4 +69,64 @@ describe('linearCrossEntropy', () => {
     noWorse(read(gradOf(tx)), plainX, exact.gradX, 'dx');
     noWorse(read(gradOf(tw)), plainWeight, exact.gradWeight, 'dweight');
   });
+
+  // Beside dz of the target, near -1, what the other rows add to a column is tiny: a plain sum rounds
+  // it away and more so with every row. What is left here is the last rounding of each element.
+  test.each([
+    [512, 16, 4099],
+    [700, 16, 6007],
+  ])('long sums over rows and columns: %i x %i x %i', (rows, width, classes) => {
+    const random = new Random(rows);
+    const x = roundAll(random.normals(rows * width), 'float32');
+    const weight = roundAll(random.normals(classes * width, 1 / Math.sqrt(width)), 'float32');
+    const target = Int32Array.from({ length: rows }, () => random.integer(classes));
+    const problem = { batch: 1, length: rows, width, classes, x, weight, target };
+    const exact = linearReference(problem, {});
+    for (const workspaceBytes of [2 ** 22, 2 ** 25]) {
+      const tx = floats(x, 'float32', [rows, width], true);
+      const tw = floats(weight, 'float32', [classes, width], true);
+      const y = indices(target, [rows]);
+      sp.linearCrossEntropy(tx, tw, y, { workspaceBytes }).backward();
+      const errors = [
+        distance(read(gradOf(tx)), exact.gradX) / norm(exact.gradX),
+        distance(read(gradOf(tw)), exact.gradWeight) / norm(exact.gradWeight),
+      ];
+      expect(Math.max(...errors), `dx, dweight: ${errors}`).toBeLessThan(rounding);
+    }
+  });
+
+  test.each([1, 0.25, -2, 0.7, 1 / 3, -1.3])('bfloat16 rounds once, upstream %f', (upstream) => {
+    const [rows, width, classes] = [100, 64, 500];
+    const random = new Random(7);
+    const x = roundAll(random.normals(rows * width), 'bfloat16');
+    const weight = roundAll(random.normals(classes * width, 1 / 8), 'bfloat16');
+    const bias = roundAll(random.normals(classes), 'bfloat16');
+    const target = Int32Array.from({ length: rows }, () => random.integer(classes));
+    const tokens = roundAll(random.uniforms(rows), 'bfloat16');
+    const problem = { batch: 1, length: rows, width, classes, x, weight, bias, target };
+    const u = roundAll([upstream], 'float32');
+    const exact = linearReference(problem, { tokenWeight: tokens }, u);
+    const tx = floats(x, 'bfloat16', [rows, width], true);
+    const tw = floats(weight, 'bfloat16', [classes, width], true);
+    const tb = floats(bias, 'bfloat16', [classes], true);
+    const tokenWeight = floats(tokens, 'bfloat16', [rows], true);
+    const y = indices(target, [rows]);
+    const loss = sp.linearCrossEntropy(tx, tw, y, { bias: tb, tokenWeight });
+    const all = [
+      [tx, exact.gradX],
+      [tw, exact.gradWeight],
+      [tb, exact.gradBias],
+      [tokenWeight, exact.gradTokenWeight],
+    ] as const;
+    // Once while the graph is kept, when the first gradients must survive, and once more.
+    for (const retainGraph of [true, false]) {
+      for (const [t] of all) t.grad = null;
+      loss.backward(floats(u, 'float32', []), { retainGraph });
+      for (const [i, [t, want]] of all.entries()) {
+        const got = read(gradOf(t));
+        const rounded = distance(roundAll(want, 'bfloat16'), want);
+        expect(distance(got, want), `gradient ${i}`).toBeLessThan(1.02 * rounded);
+      }
+    }
+  });
 });

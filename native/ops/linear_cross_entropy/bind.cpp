@@ -13,11 +13,11 @@ namespace {
   LINEAR(Op), SP_FIELD(Op, target), SP_FIELD(Op, ignore_index), SP_FIELD(Op, row_sums)
 #define GRADIENTS(Op) \
   SP_FIELD(Op, dx), SP_FIELD(Op, dweight), SP_FIELD(Op, dbias), SP_FIELD(Op, add_to_dweight)
-#define LOSS(Op)                                                                           \
-  SCORED(Op), GRADIENTS(Op), SP_FIELD(Op, class_weight), SP_FIELD(Op, token_weight),       \
-      SP_FIELD(Op, dtoken_weight), SP_FIELD(Op, reduction), SP_FIELD(Op, label_smoothing), \
-      SP_FIELD(Op, z_loss), SP_FIELD(Op, epilogue), SP_FIELD(Op, epilogue_k),              \
-      SP_FIELD(Op, filter_eps), SP_FIELD(Op, filter_error), SP_FIELD(Op, filter_report)
+#define LOSS(Op)                                                                     \
+  SCORED(Op), GRADIENTS(Op), SP_FIELD(Op, class_weight), SP_FIELD(Op, token_weight), \
+      SP_FIELD(Op, reduction), SP_FIELD(Op, label_smoothing), SP_FIELD(Op, z_loss),  \
+      SP_FIELD(Op, epilogue), SP_FIELD(Op, epilogue_k), SP_FIELD(Op, filter_eps),    \
+      SP_FIELD(Op, filter_error), SP_FIELD(Op, filter_report)
 
 }  // namespace
 
@@ -26,8 +26,10 @@ void bind(node::Module& m) {
                           {LOSS(Forward), SP_FIELD(Forward, loss), SP_FIELD(Forward, later_x),
                            SP_FIELD(Forward, later_weight), SP_FIELD(Forward, later_bias),
                            SP_FIELD(Forward, later_adds)});
-  m.def<Backward, backward>("linearCrossEntropyBackward",
-                            {LOSS(Backward), SP_FIELD(Backward, upstream)});
+  m.def<Backward, backward>(
+      "linearCrossEntropyBackward",
+      {SP_FIELD(Backward, unit_x), SP_FIELD(Backward, unit_weight), SP_FIELD(Backward, unit_bias),
+       LOSS(Backward), SP_FIELD(Backward, upstream), SP_FIELD(Backward, dtoken_weight)});
   m.def<Logprobs, logprobs>("linearLogprobs",
                             {SCORED(Logprobs), SP_FIELD(Logprobs, logprob), SP_FIELD(Logprobs, lse),
                              SP_FIELD(Logprobs, entropy), SP_FIELD(Logprobs, later_x),
@@ -45,8 +47,6 @@ void bind(node::Module& m) {
       {SCORED(ShardBackward), GRADIENTS(ShardBackward), SP_FIELD(ShardBackward, vocab_offset),
        SP_FIELD(ShardBackward, lse), SP_FIELD(ShardBackward, grad_loss)});
   m.def<Argmax, argmax>("linearArgmax", {LINEAR(Argmax), SP_FIELD(Argmax, out)});
-  m.def<Scale, scale>("linearCrossEntropyScale",
-                      {SP_FIELD(Scale, gradient), SP_FIELD(Scale, upstream), SP_FIELD(Scale, out)});
 }
 
 }  // namespace surprisal::linear_cross_entropy

@@ -24,12 +24,10 @@ void argmax(const Argmax& op) {
   SURPRISAL_DISPATCH(linear_cross_entropy::argmax, op);
 }
 
-void scale(const Scale& op) {
-  require(
-      op.out.size == op.gradient.size && op.out.dtype == op.gradient.dtype && op.upstream.size == 1,
-      "linearCrossEntropy: scale");
-  if (op.out.data == op.gradient.data && value_of(op.upstream, 0) == 1) return;
-  SURPRISAL_DISPATCH(linear_cross_entropy::scale, op);
+void scale(const View& from, double factor, const View& to) {
+  if (!to || (to.data == from.data && factor == 1)) return;
+  require(to.size == from.size && to.dtype == from.dtype, "linearCrossEntropy: scale");
+  SURPRISAL_DISPATCH(linear_cross_entropy::scale, from, factor, to);
 }
 
 }  // namespace surprisal::linear_cross_entropy

@@ -39,7 +39,9 @@ LogitPlan plan(const Stream& s, bool dx, bool dweight, bool dbias, bool adds) {
   LogitShape shape = shape_of<A>(s);
   const int64_t vectors = bool(s.op.bias) + bool(s.class_weight);
   shape.fixed_bytes = s.op.classes * (vectors * int64_t(sizeof(A)) + (dbias ? 8 : 0)) +
-                      s.op.batch * s.op.length * int64_t(6 * sizeof(int64_t) + sizeof(RowState));
+                      s.op.batch * s.op.length *
+                          (int64_t(6 * sizeof(int64_t) + sizeof(RowState)) +
+                           (dx || dweight || dbias ? LogitTargets<A>::row_bytes() : 0));
   if (!s.filter.exact()) shape.fixed_bytes += LogitTiles<A>::fixed_bytes(s.op.classes);
   const DType dtype = adds ? DType::f32 : s.op.x.dtype;
   const int64_t lent = s.op.width * size_of(dtype);
@@ -74,6 +76,10 @@ void stream_as(const Stream& s) {
   options.bias = bias ? bias->data() : nullptr;
   options.class_weight = class_weight ? class_weight->data() : nullptr;
   options.target = s.target;
+  std::unique_ptr<LogitTargets<A>> targets;
+  const Gradients& to = s.gradients;
+  if (to.dx || to.dweight || to.dbias) targets.reset(new LogitTargets<A>(s.target, s.n));
+  options.targets = targets.get();
   options.map = logit_map(s.op.temperature, s.op.softcap, s.op.cap_first);
   options.extra = s.extra;
   options.smooth = s.smooth;
@@ -87,37 +93,37 @@ void stream_as(const Stream& s) {
   problem.n = s.n;
   problem.V = s.op.classes;
   problem.D = s.op.width;
-  problem.dx = s.gradients.dx;
-  problem.dw = s.gradients.dweight;
-  problem.dbias = s.gradients.dbias;
-  problem.add_to_dw = s.gradients.add_to_dweight;
+  problem.dx = to.dx;
+  problem.dw = to.dweight;
+  problem.dbias = to.dbias;
+  problem.add_to_dw = to.add_to_dweight;
   problem.sums = s.sums;
   problem.filter = s.filter;
-  problem.positive = s.target;
+  problem.target = s.target;
+  problem.targets = targets.get();
   LogitStream<A>(problem, cut, SoftmaxTerms<A>::row_bytes(s.op.classes), terms).run();
 }
 
 template <class A>
-void scale_as(const Scale& op, A factor) {
-  with_storage<A>(op.out.dtype, [&](auto tag) {
+void scale_as(const View& from, A factor, const View& to) {
+  with_storage<A>(to.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    parallel_for((op.out.size + 511) / 512, 128, [&](int64_t begin, int64_t end) {
+    parallel_for((to.size + 511) / 512, 128, [&](int64_t begin, int64_t end) {
       A block[512];
-      for (int64_t i = begin * 512; i < std::min(end * 512, op.out.size); i += 512) {
-        const int64_t count = std::min<int64_t>(512, op.out.size - i);
-        widen(op.gradient.as<T>() + i, count, block);
+      for (int64_t i = begin * 512; i < std::min(end * 512, to.size); i += 512) {
+        const int64_t count = std::min<int64_t>(512, to.size - i);
+        widen(from.as<T>() + i, count, block);
         // An upstream of 0 silences also what is not a number.
         for (int64_t j = 0; j < count; ++j) block[j] = factor == 0 ? 0 : block[j] * factor;
-        narrow(block, count, op.out.as<T>() + i);
+        narrow(block, count, to.as<T>() + i);
       }
     });
   });
 }
 
-void scale(const Scale& op) {
-  const double factor = value_of(op.upstream, 0);
-  if (op.out.dtype == DType::f64) return scale_as<double>(op, factor);
-  scale_as<float>(op, static_cast<float>(factor));
+void scale(const View& from, double factor, const View& to) {
+  if (to.dtype == DType::f64) return scale_as<double>(from, factor, to);
+  scale_as<float>(from, static_cast<float>(factor), to);
 }
 
 template <class A>

@@ -100,7 +100,7 @@ void check(const Loss& op) {
   check_gradients(op, op, kName);
 }
 
-void token_gradient(const Loss& op, const LossRows& rows) {
+void token_gradient(const Backward& op, const LossRows& rows) {
   if (!op.dtoken_weight) return;
   fill_zero(op.dtoken_weight);
   double total = 0;
@@ -130,6 +130,32 @@ Stream pass(const Loss& op, LossRows& rows, RowState* states) {
   return s;
 }
 
+// Whether what forward computed, times the upstream gradient, is rounded no more than necessary.
+bool scales(const Backward& op, double upstream) {
+  const bool ready = (!op.dx || op.unit_x) && (!op.dweight || op.unit_weight) &&
+                     (!op.dbias || op.unit_bias) && !op.add_to_dweight;
+  int exponent;
+  const double digits = std::fabs(std::frexp(upstream, &exponent));
+  return ready && (size_of(op.x.dtype) > 2 || digits == 0 || digits == 0.5);
+}
+
+void scale_gradients(const Backward& op, double upstream) {
+  scale(op.unit_x, upstream, op.dx);
+  scale(op.unit_weight, upstream, op.dweight);
+  scale(op.unit_bias, upstream, op.dbias);
+}
+
+void compute_gradients(const Backward& op, LossRows& rows, RowState* states) {
+  Stream s = pass(op, rows, states);
+  s.sums = false;
+  const double unit = rows.reduced() ? std::fabs(value_of(op.upstream, 0)) : 1;
+  if (unit > 0 && std::isfinite(unit)) {
+    s.filter.unit = unit;
+    s.filter.max_error *= unit;
+  }
+  stream(s);
+}
+
 }  // namespace
 
 void forward(const Forward& op) {
@@ -146,7 +172,6 @@ void forward(const Forward& op) {
   s.later_adds = op.later_adds;
   stream(s);
   states.save();
-  token_gradient(op, rows);
   if (!rows.reduced()) {
     fill_zero(op.loss);
     for (int64_t n = 0; n < rows.rows.count; ++n)
@@ -171,14 +196,11 @@ void backward(const Backward& op) {
   states.load();
   if (op.dtoken_weight)
     for (int64_t n = 0; n < rows.rows.count; ++n) rows.finish(n, states.kept()[n]);
-  Stream s = pass(op, rows, states.kept());
-  s.sums = false;
-  const double unit = rows.reduced() ? std::fabs(value_of(op.upstream, 0)) : 1;
-  if (unit > 0 && std::isfinite(unit)) {
-    s.filter.unit = unit;
-    s.filter.max_error *= unit;
+  if (rows.reduced() && scales(op, value_of(op.upstream, 0))) {
+    scale_gradients(op, value_of(op.upstream, 0));
+  } else if (op.dx || op.dweight || op.dbias) {
+    compute_gradients(op, rows, states.kept());
   }
-  if (op.dx || op.dweight || op.dbias) stream(s);
   token_gradient(op, rows);
 }
 

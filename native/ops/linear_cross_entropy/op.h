@@ -35,9 +35,8 @@ struct Gradients {
 };
 
 struct Loss : Scored, Gradients {
-  View class_weight;  // (V), any float dtype, may be absent
-  View token_weight;  // (batch, length), any float dtype, may be absent
-  View dtoken_weight;
+  View class_weight;      // (V), any float dtype, may be absent
+  View token_weight;      // (batch, length), any float dtype, may be absent
   int32_t reduction = 1;  // Reduction
   double label_smoothing = 0, z_loss = 0;
   int32_t epilogue = 0;  // Epilogue
@@ -54,6 +53,10 @@ struct Forward : Loss {
 };
 struct Backward : Loss {
   View upstream;  // like loss
+  View dtoken_weight;
+  // What forward computed, or absent; may be where the gradients go. bfloat16 is computed anew
+  // rather than rounded a second time, unless the upstream is a power of two.
+  View unit_x, unit_weight, unit_bias;
 };
 
 // Per row log p_y, lse(z) and the entropy H = lse - sum of p_c z_c; 0 for ignored ids.
@@ -82,14 +85,8 @@ struct Argmax : Linear {
   View out;  // (batch, length) int32
 };
 
-// out = gradient · upstream; nothing to do in place for an upstream of 1.
-struct Scale {
-  View gradient, upstream, out;
-};
-
 void forward(const Forward& op);
 void backward(const Backward& op);
-void scale(const Scale& op);
 void logprobs(const Logprobs& op);
 void logprobs_backward(const LogprobsBackward& op);
 void partials(const Partials& op);

@@ -1,6 +1,5 @@
 #include "ops/linear_cross_entropy/rows.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -118,13 +117,6 @@ void set_value(const View& view, int64_t i, double x) {
 
 void fill_zero(const View& view) {
   if (view) std::memset(view.data, 0, static_cast<size_t>(view.size * size_of(view.dtype)));
-}
-
-void order_by_target(const int64_t* target, int64_t n, int64_t* order) {
-  for (int64_t i = 0; i < n; ++i) order[i] = i;
-  std::sort(order, order + n, [&](int64_t a, int64_t b) {
-    return target[a] != target[b] ? target[a] < target[b] : a < b;
-  });
 }
 
 }  // namespace surprisal::linear_cross_entropy

@@ -72,6 +72,9 @@ struct Stream {
 };
 void stream(const Stream& s);
 
+// to = from · factor, perhaps in place.
+void scale(const View& from, double factor, const View& to);
+
 // The states of the kept rows, and their place in row_sums (by position).
 class States {
  public:
@@ -94,7 +97,5 @@ std::string text_of(double x);
 double value_of(const View& view, int64_t i);
 void set_value(const View& view, int64_t i, double x);
 void fill_zero(const View& view);
-// Rows of the wave ordered by target, then by row.
-void order_by_target(const int64_t* target, int64_t n, int64_t* order);
 
 }  // namespace surprisal::linear_cross_entropy

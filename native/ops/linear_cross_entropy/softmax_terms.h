@@ -4,9 +4,10 @@
 template <class A>
 struct SoftmaxOptions {
   int64_t n = 0, classes = 0;
-  const A* bias = nullptr;          // (V)
-  const A* class_weight = nullptr;  // (V)
-  const int64_t* target = nullptr;  // (n), -1 for none among these columns
+  const A* bias = nullptr;             // (V)
+  const A* class_weight = nullptr;     // (V)
+  const int64_t* target = nullptr;     // (n), -1 for none among these columns
+  LogitTargets<A>* targets = nullptr;  // of a gradient
   LogitMap map;
   Extra extra = Extra::none;
   bool smooth = false;      // coefficients have w
@@ -38,17 +39,15 @@ class SoftmaxTerms final : public LogitTerms<A> {
 
   static int64_t row_bytes(int64_t classes) {
     const int64_t blocks = (classes + kLogitBlock - 1) / kLogitBlock;
-    return (3 * std::min(kLogitStrips, blocks) + 8) * int64_t(sizeof(A)) + 16;
+    return (3 * std::min(kLogitStrips, blocks) + 7) * int64_t(sizeof(A));
   }
 
   void begin(void* memory, int64_t first, int64_t rows) override {
     first_ = first;
     padded_ = rows;
     count_ = std::min(rows, o_.n - first);
-    order_ = static_cast<int64_t*>(memory);
-    sorted_ = order_ + rows;
-    A* at = reinterpret_cast<A*>(sorted_ + rows);
-    for (A** array : {&own_dz_, &target_, &max_, &p_, &q_, &w_, &own_, &inverse_}) {
+    A* at = static_cast<A*>(memory);
+    for (A** array : {&target_, &max_, &p_, &q_, &w_, &own_, &inverse_}) {
       *array = at;
       at += rows;
     }
@@ -58,8 +57,6 @@ class SoftmaxTerms final : public LogitTerms<A> {
     std::fill_n(strip_max_, strips_ * rows, -kInfinity);
     std::fill_n(strip_others_, 2 * strips_ * rows, A{0});
     std::fill_n(target_, rows, -kInfinity);
-    order_by_target(o_.target + first, count_, order_);
-    for (int64_t i = 0; i < count_; ++i) sorted_[i] = o_.target[first + order_[i]];
   }
 
   void sums(int64_t strip, int64_t row, int64_t column, int64_t columns, const A* z) override {
@@ -95,24 +92,26 @@ class SoftmaxTerms final : public LogitTerms<A> {
   }
 
   void slopes(int64_t column, int64_t row, int64_t rows, A* z, A* peak) override {
-    const int64_t first = std::lower_bound(sorted_, sorted_ + count_, column) - sorted_;
-    const auto each_owner = [&](auto&& f) {
-      for (int64_t i = first; i < count_ && sorted_[i] == column; ++i)
-        if (order_[i] >= row && order_[i] < row + rows) f(order_[i]);
+    // Calls f(dz, its place in z) for each target among these rows.
+    const auto each_target = [&](auto&& f) {
+      o_.targets->each_row(column, [&](int64_t n) {
+        const int64_t i = n - first_ - row;
+        if (i >= 0 && i < rows) f(o_.targets->dz(n), i);
+      });
     };
     const A bias = o_.bias ? o_.bias[column] : 0;
     if (peak) {
-      each_owner([&](int64_t r) { own_dz_[r] = peak[r - row]; });
+      each_target([&](A& dz, int64_t i) { dz = peak[i]; });
       keep_peak(row, rows, bias, z, peak);
-      each_owner([&](int64_t r) { peak[r - row] = own_dz_[r]; });
+      each_target([&](A& dz, int64_t i) { peak[i] = dz; });
     }
-    each_owner([&](int64_t r) { own_dz_[r] = own_slope(r, z[r - row] + bias); });
+    each_target([&](A& dz, int64_t i) { dz = own_slope(row + i, z[i] + bias); });
     if (o_.extra == Extra::entropy || o_.smooth) {
       slopes_of<true>(column, row, rows, bias, z);
     } else {
       slopes_of<false>(column, row, rows, bias, z);
     }
-    each_owner([&](int64_t r) { z[r - row] = own_dz_[r]; });
+    each_target([&](A&, int64_t i) { z[i] = 0; });
   }
 
  private:
@@ -255,9 +254,8 @@ class SoftmaxTerms final : public LogitTerms<A> {
   std::unique_ptr<Scratch<double>> weight_before_;
   int64_t strips_, first_ = 0, padded_ = 0, count_ = 0;
   bool plain_;
-  int64_t *order_ = nullptr, *sorted_ = nullptr;  // rows by target, and their targets
-  A *own_dz_ = nullptr, *target_ = nullptr, *max_ = nullptr, *p_ = nullptr, *q_ = nullptr,
-    *w_ = nullptr, *own_ = nullptr, *inverse_ = nullptr;
+  A *target_ = nullptr, *max_ = nullptr, *p_ = nullptr, *q_ = nullptr, *w_ = nullptr,
+    *own_ = nullptr, *inverse_ = nullptr;
   A *strip_max_ = nullptr, *strip_others_ = nullptr, *strip_extra_ = nullptr;
 };
 
