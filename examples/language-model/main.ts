@@ -23,6 +23,12 @@ function memoryInUse(): number {
   return live + scratch;
 }
 
+/** Whoever read the output is gone (`| head`): an end like that of Ctrl-C, with nobody to tell. */
+let unread = false;
+process.stdout.on('error', () => {
+  unread = true;
+});
+
 /** The first Ctrl-C asks for an end, a later one ends the process. */
 function listenForStop(): () => boolean {
   let stoppedAt = Number.POSITIVE_INFINITY;
@@ -37,7 +43,7 @@ function listenForStop(): () => boolean {
     }
   };
   process.on('SIGINT', stop).on('SIGTERM', stop);
-  return () => stoppedAt < Number.POSITIVE_INFINITY;
+  return () => unread || stoppedAt < Number.POSITIVE_INFINITY;
 }
 
 async function train(trainer: Trainer, options: Options): Promise<number> {

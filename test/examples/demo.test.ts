@@ -68,6 +68,17 @@ describe('the demo', () => {
     expect(second.out).toMatch(/step 3 · loss/);
   }, 60_000);
 
+  test('a reader that goes away ends it with a whole checkpoint and a report', async () => {
+    const [checkpoint, page] = [inFolder('unread.safetensors'), inFolder('unread.html')];
+    const files = ['--save', checkpoint, '--out', page];
+    const { child, ended } = demo('--steps', '1000', ...small, ...files);
+    await said(child, 'Model:');
+    child.stdout!.destroy();
+    expect(await ended).toMatchObject({ code: 0, err: '' });
+    expect((await sp.loadSafetensors(checkpoint))['history.loss'].size).toBeLessThan(1000);
+    expect(readFileSync(page, 'utf8')).toContain('<svg');
+  }, 60_000);
+
   test('Ctrl-C ends it with a whole checkpoint and a result', async () => {
     const checkpoint = inFolder('b.safetensors');
     const files = ['--save', checkpoint, '--out', inFolder('third.html')];
