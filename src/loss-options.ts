@@ -114,7 +114,10 @@ export function logitFields({ temperature = 1, softcap = 0, capFirst = false }: 
 function epilogueFields(epilogue: Epilogue | undefined) {
   if (!epilogue) return { epilogue: 0, epilogueK: 0 };
   if (epilogue.kind === 'focal') return { epilogue: 1, epilogueK: epilogue.gamma };
-  return { epilogue: 2, epilogueK: epilogue.kind === 'generalized' ? epilogue.q : epilogue.tau - 1 };
+  return {
+    epilogue: 2,
+    epilogueK: epilogue.kind === 'generalized' ? epilogue.q : epilogue.tau - 1,
+  };
 }
 
 /** The fields of a native loss that are plain numbers. */
