@@ -127,8 +127,7 @@ inline F32 load_wide(const Float16* p) {
 inline __m128i narrow_bfloat16(F32 v) {
   const __m256i u = _mm256_castps_si256(v);
   const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
-  const __m256i rounded =
-      _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+  const __m256i rounded = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
   const __m256i nan = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
   const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
   const __m256i top = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, nan, is_nan), 16);
@@ -210,7 +209,8 @@ inline F32 exp(F32 x) {
   const F32 magic = splat(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
   const F32 shifted = fma(clamped, splat(1.44269504088896341f), magic);
   const F32 n = shifted - magic;
-  const F32 r = fma(n, splat(-1.42860682030941723212e-6f), fma(n, splat(-0.693145751953125f), clamped));
+  const F32 r =
+      fma(n, splat(-1.42860682030941723212e-6f), fma(n, splat(-0.693145751953125f), clamped));
   F32 p = splat(1.9875691500e-4f);
   p = fma(p, r, splat(1.3981999507e-3f));
   p = fma(p, r, splat(8.3334519073e-3f));

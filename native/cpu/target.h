@@ -18,9 +18,9 @@ int64_t last_level_cache_bytes();
 
 // Calls the compiled copy of `function` that the machine can run.
 #if defined(__x86_64__)
-#define SURPRISAL_DISPATCH(function, ...)                      \
-  (::surprisal::cpu_target() == ::surprisal::CpuTarget::avx2  \
-       ? ::surprisal::avx2::function(__VA_ARGS__)             \
+#define SURPRISAL_DISPATCH(function, ...)                    \
+  (::surprisal::cpu_target() == ::surprisal::CpuTarget::avx2 \
+       ? ::surprisal::avx2::function(__VA_ARGS__)            \
        : ::surprisal::base::function(__VA_ARGS__))
 #else
 #define SURPRISAL_DISPATCH(function, ...) ::surprisal::base::function(__VA_ARGS__)

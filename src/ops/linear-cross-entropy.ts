@@ -72,7 +72,7 @@ type Names = 'x' | 'weight' | 'target';
 type Tensors = 'bias' | 'mainGrad' | (typeof lossOptionTensors)[number];
 type In = Inputs<Names, Tensors>;
 
-function checkWeights({ weight, target, classWeight, tokenWeight, mainGrad }: In): void {
+function checkWeights({ x, weight, target, bias, classWeight, tokenWeight, mainGrad }: In): void {
   const perClass = `one per row of weight ${showShape(weight.shape)}`;
   if (classWeight) {
     expectDType(name, 'classWeight', classWeight, floats);
@@ -85,6 +85,12 @@ function checkWeights({ weight, target, classWeight, tokenWeight, mainGrad }: In
   if (mainGrad) {
     expectDType(name, 'mainGrad', mainGrad, ['float32']);
     expectShape(name, 'mainGrad', mainGrad, weight.shape, 'like weight');
+    for (const [input, t] of Object.entries({ x, weight, bias, classWeight, tokenWeight })) {
+      if (t && t.storage === mainGrad.storage) {
+        const shared = `expected mainGrad to have memory of its own, got that of ${input}`;
+        fail(name, 'ERR_INVALID_VALUE', shared);
+      }
+    }
   }
 }
 

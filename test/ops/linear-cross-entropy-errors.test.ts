@@ -64,6 +64,8 @@ describe('dtypes', () => {
     refuses(call(x, weight, zeros([8])), 'ERR_DTYPE', 'target', 'float32');
     refuses(call(indices(new Int32Array(24), [8, 3]), weight, target), 'ERR_DTYPE', /\bx\b/);
     refuses(withOptions({ mainGrad: zeros([10, 3], 'bfloat16') }), 'ERR_DTYPE', 'mainGrad');
+    const own = /memory of its own, got that of weight/;
+    refuses(withOptions({ mainGrad: weight.detach() }), 'ERR_INVALID_VALUE', 'mainGrad', own);
   });
 
   test('arguments must be tensors', () => {

@@ -45,7 +45,8 @@ LogitPlan plan(const Stream& s, bool dx, bool dweight, bool dbias, bool adds) {
   if (!s.filter.exact()) shape.fixed_bytes += LogitTiles<A>::fixed_bytes(s.op.classes);
   const DType dtype = adds ? DType::f32 : s.op.x.dtype;
   const int64_t lent = s.op.width * size_of(dtype);
-  if (dweight && !adds && lent % int64_t(sizeof(A)) == 0) shape.lent_bytes = lent;
+  const bool aligned = reinterpret_cast<uintptr_t>(s.gradients.dweight.data) % alignof(A) == 0;
+  if (dweight && !adds && aligned && lent % int64_t(sizeof(A)) == 0) shape.lent_bytes = lent;
   shape.gradient_x = dx;
   shape.gradient_weight = dweight;
   shape.gradient = dx || dweight || dbias;

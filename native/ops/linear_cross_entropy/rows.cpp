@@ -57,6 +57,7 @@ void check_linear(const Linear& op, const char* name) {
   const auto fact = [&](bool ok) { require(ok, name); };
   fact(op.batch >= 0 && op.length >= 0 && op.width >= 0 && op.classes >= 0);
   fact(op.shift >= 0 && (op.shift < op.length || op.length == 0));
+  fact(is_float(op.x.dtype));
   fact(op.x.size == op.batch * op.length * op.width);
   fact(op.weight.size == op.classes * op.width && op.weight.dtype == op.x.dtype);
   fact(!op.bias || (op.bias.size == op.classes && op.bias.dtype == op.x.dtype));
