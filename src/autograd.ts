@@ -29,7 +29,6 @@ export type {
   OpDefinition,
   RawOp,
   RawOps,
-  TensorOrList,
 } from './tape.js';
 export { addedElsewhere, isGradEnabled, noGrad, tape } from './tape.js';
 

@@ -1,6 +1,6 @@
 // Tensors from values: numbers, nested arrays, typed arrays, patterns.
 import { checkedDevice, type Device } from './device.js';
-import { type DType, dtypeInfo, dtypes, isFloat } from './dtype.js';
+import { type DType, dtypes, isFloat } from './dtype.js';
 import {
   expectBoolean,
   expectFits,
@@ -405,14 +405,4 @@ export function linspace<D extends DType = 'float32'>(
   return fromValues('linspace', checkedSize('linspace', [count]), options, (i) =>
     i < count / 2 ? start + i * step : end - (count - 1 - i) * step,
   );
-}
-
-/** @internal A tensor over values already in the carrier of `dtype`. */
-export function fromCarrier<D extends DType>(raw: RawArray, shape: Shape, dtype: D): Tensor<D> {
-  const t = empty(shape, dtype);
-  if (!(raw instanceof dtypeInfo[dtype].carrier))
-    fail('tensor', 'ERR_DTYPE', `expected the carrier of ${dtype}`);
-  // biome-ignore lint/suspicious/noExplicitAny: one carrier on both sides, checked above
-  t.raw.set(raw as any);
-  return t;
 }

@@ -251,3 +251,11 @@ export function expectSameDType(
     `expected ${nameA} and ${nameB} to share a dtype, got ${a.dtype} and ${b.dtype}; cast one with .to()`,
   );
 }
+
+/** Refuses the result of an asynchronous function where only a synchronous one makes sense. */
+export function refusePromise(op: string, result: unknown): void {
+  if (!(result instanceof Promise)) return;
+  // The function's own failure must not end the process as an unhandled rejection.
+  result.catch(() => {});
+  fail(op, 'ERR_INVALID_TYPE', 'expected a synchronous function, got one that returns a promise');
+}

@@ -1,16 +1,12 @@
 // The tape: whether operations are recorded, and the nodes that remember them. A node knows what its
 // operation saved and where its inputs came from; src/backward.ts walks from node to node.
 
-import { errorOf, expectFunction, fail, nearest, show } from './expect.js';
+import { errorOf, expectFunction, fail, nearest, refusePromise, show } from './expect.js';
 import type { Saver } from './storage.js';
 import { addTo, type GradNode, graphTensors, type Hook, itemsOf, Tensor } from './tensor.js';
 
 /** Which gradients are wanted, by input name. */
 export type Needs = Readonly<Record<string, boolean>>;
-/** One tensor, or those of an input that is a list. */
-export type TensorOrList = Tensor | readonly Tensor[];
-/** The outputs of an operation: one tensor, or several by name or position. */
-export type Outputs = Tensor | Readonly<Record<string, Tensor>> | readonly Tensor[];
 type Gradient = Tensor | null | undefined;
 /**
  * @internal In place of a gradient that a built-in has added to a tensor of its caller's: the leaf
@@ -98,14 +94,7 @@ export function noGrad<R>(fn: () => R): R {
   gradEnabled = false;
   try {
     const result = fn();
-    if (result instanceof Promise) {
-      result.catch(() => {});
-      fail(
-        'noGrad',
-        'ERR_INVALID_TYPE',
-        'expected a synchronous function, got one that returns a promise',
-      );
-    }
+    refusePromise('noGrad', result);
     return result;
   } finally {
     gradEnabled = before;

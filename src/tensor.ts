@@ -11,6 +11,7 @@ import {
   expectSameDType,
   expectShape,
   fail,
+  refusePromise,
   show,
   showShape,
 } from './expect.js';
@@ -398,14 +399,7 @@ function withScope<R>(fn: (keep: <T>(value: T) => T) => R): R {
       collect(value, kept, new Set());
       return value;
     });
-    if (result instanceof Promise) {
-      result.catch(() => {});
-      fail(
-        'scope',
-        'ERR_INVALID_TYPE',
-        'expected a synchronous function, got one that returns a promise',
-      );
-    }
+    refusePromise('scope', result);
     collect(result, kept, new Set());
     return result;
   } finally {
