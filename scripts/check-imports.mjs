@@ -27,7 +27,7 @@ const nativeMay = {
   core: ['core'],
   cpu: ['core', 'cpu'],
   cuda: ['core', 'cuda'],
-  node: ['core', 'cpu', 'node'],
+  node: ['core', 'cpu', 'cuda', 'node'],
 };
 
 function checkNative(file) {

@@ -7,6 +7,8 @@
 #include <limits>
 #include <type_traits>
 
+#include "core/portable.h"
+
 namespace surprisal {
 
 enum class DType : int32_t { f32, f64, f16, bf16, i32, i64, u8, boolean };
@@ -18,7 +20,7 @@ struct Float16 {
   uint16_t bits;
 };
 
-constexpr int64_t size_of(DType t) {
+SP_HOST_DEVICE constexpr int64_t size_of(DType t) {
   switch (t) {
     case DType::f64:
     case DType::i64:
@@ -34,7 +36,7 @@ constexpr int64_t size_of(DType t) {
   }
 }
 
-constexpr bool is_float(DType t) {
+SP_HOST_DEVICE constexpr bool is_float(DType t) {
   return t == DType::f32 || t == DType::f64 || t == DType::f16 || t == DType::bf16;
 }
 
@@ -79,33 +81,50 @@ struct DTypeOf<int8_t> {
   static constexpr DType value = DType::boolean;
 };
 
-inline uint32_t bits_of(float x) {
+inline SP_HOST_DEVICE uint32_t bits_of(float x) {
   uint32_t u;
   std::memcpy(&u, &x, 4);
   return u;
 }
-inline float float_of(uint32_t u) {
+inline SP_HOST_DEVICE float float_of(uint32_t u) {
   float x;
   std::memcpy(&x, &u, 4);
   return x;
 }
 
-inline float to_float(float x) { return x; }
-inline float to_float(BFloat16 x) { return float_of(uint32_t(x.bits) << 16); }
-inline float to_float(Float16 h) {
+inline SP_HOST_DEVICE float to_float(float x) { return x; }
+inline SP_HOST_DEVICE float to_float(BFloat16 x) { return float_of(uint32_t(x.bits) << 16); }
+inline SP_HOST_DEVICE float to_float(Float16 h) {
+#if defined(__CUDA_ARCH__)
+  float x;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(h.bits));
+  return x;
+#else
   const uint32_t sign = uint32_t(h.bits & 0x8000) << 16;
   const uint32_t magnitude = h.bits & 0x7fff;
   if (magnitude >= 0x7c00) return float_of(sign | 0x7f800000 | (magnitude & 0x3ff) << 13);
   // Scaling by 2^112 moves the exponent bias from 15 to 127 and normalises subnormals exactly.
   return float_of(sign | bits_of(float_of(magnitude << 13) * 0x1p112f));
+#endif
 }
 
-inline BFloat16 to_bfloat16(float x) {
+inline SP_HOST_DEVICE BFloat16 to_bfloat16(float x) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  BFloat16 y;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  return y;
+#else
   const uint32_t u = bits_of(x);
   if ((u & 0x7fffffff) > 0x7f800000) return {uint16_t((u >> 16) | 0x40)};
   return {uint16_t((u + 0x7fff + ((u >> 16) & 1)) >> 16)};
+#endif
 }
-inline Float16 to_float16(float x) {
+inline SP_HOST_DEVICE Float16 to_float16(float x) {
+#if defined(__CUDA_ARCH__)
+  Float16 y;
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  return y;
+#else
   const uint32_t u = bits_of(x);
   const uint32_t sign = (u >> 16) & 0x8000;
   const uint32_t a = u & 0x7fffffff;
@@ -117,27 +136,28 @@ inline Float16 to_float16(float x) {
   }
   const uint32_t odd = (a >> 13) & 1;
   return {uint16_t(sign | ((a + 0xc8000fff + odd) >> 13))};
+#endif
 }
 
 template <class T>
-inline T from_float(float x);
+inline SP_HOST_DEVICE T from_float(float x);
 template <>
-inline float from_float<float>(float x) {
+inline SP_HOST_DEVICE float from_float<float>(float x) {
   return x;
 }
 template <>
-inline BFloat16 from_float<BFloat16>(float x) {
+inline SP_HOST_DEVICE BFloat16 from_float<BFloat16>(float x) {
   return to_bfloat16(x);
 }
 template <>
-inline Float16 from_float<Float16>(float x) {
+inline SP_HOST_DEVICE Float16 from_float<Float16>(float x) {
   return to_float16(x);
 }
 
 // A float as an integer: truncated, beyond the range its nearest end, NaN 0. C leaves the last two
 // undefined. 2^(bits-1) is a float where the largest integer may not be: it is compared with.
 template <class To, class From>
-inline To saturate(From x) {
+inline SP_HOST_DEVICE To saturate(From x) {
   constexpr From kEnd = From(uint64_t{1} << (sizeof(To) * 8 - 1));
   if (x >= kEnd) return std::numeric_limits<To>::max();
   if (x < -kEnd) return std::numeric_limits<To>::min();
@@ -146,7 +166,7 @@ inline To saturate(From x) {
 
 // A number as an element of a dtype.
 template <class T>
-inline T element_of(double x) {
+inline SP_HOST_DEVICE T element_of(double x) {
   if constexpr (std::is_same_v<T, double>) {
     return x;
   } else if constexpr (std::is_same_v<T, uint8_t>) {

@@ -9,11 +9,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__CUDACC__)
-#define SURPRISAL_PORTABLE __host__ __device__ inline
-#else
-#define SURPRISAL_PORTABLE inline
-#endif
+#include "core/portable.h"
 
 namespace surprisal {
 
@@ -21,7 +17,7 @@ struct PhiloxBlock {
   uint32_t word[4];
 };
 
-SURPRISAL_PORTABLE PhiloxBlock philox(uint64_t seed, uint64_t block) {
+inline SP_HOST_DEVICE PhiloxBlock philox(uint64_t seed, uint64_t block) {
   uint32_t c0 = uint32_t(block), c1 = uint32_t(block >> 32), c2 = 0, c3 = 0;
   uint32_t k0 = uint32_t(seed), k1 = uint32_t(seed >> 32);
   for (int round = 0; round < 10; ++round) {
@@ -38,8 +34,8 @@ SURPRISAL_PORTABLE PhiloxBlock philox(uint64_t seed, uint64_t block) {
 }
 
 // Uniform on [0, 1): a float has room for 24 bits, a double for 53.
-SURPRISAL_PORTABLE float uniform(uint32_t word) { return float(word >> 8) * 0x1p-24f; }
-SURPRISAL_PORTABLE double uniform(uint32_t high, uint32_t low) {
+inline SP_HOST_DEVICE float uniform(uint32_t word) { return float(word >> 8) * 0x1p-24f; }
+inline SP_HOST_DEVICE double uniform(uint32_t high, uint32_t low) {
   return double((uint64_t{high} << 32 | low) >> 11) * 0x1p-53;
 }
 
@@ -62,7 +58,7 @@ struct Format<double> {
 
 // sum over k of z^k / (2k+1): artanh(s)/s at z = s^2.
 template <class T, int K = 0>
-SURPRISAL_PORTABLE T artanh_series(T z) {
+inline SP_HOST_DEVICE T artanh_series(T z) {
   constexpr T kTerm = T(1) / T(2 * K + 1);
   if constexpr (K + 1 == Format<T>::kLogTerms) {
     return kTerm;
@@ -73,7 +69,7 @@ SURPRISAL_PORTABLE T artanh_series(T z) {
 
 // sum over k of (-z)^k First! / (2k + First)!: cos t at First = 0, sin(t)/t at First = 1, z = t^2.
 template <class T, int First, int Terms, int K = 1>
-SURPRISAL_PORTABLE T sine_series(T z) {
+inline SP_HOST_DEVICE T sine_series(T z) {
   if constexpr (K == Terms) {
     return 1;
   } else {
@@ -86,7 +82,7 @@ SURPRISAL_PORTABLE T sine_series(T z) {
 
 // ln u for normal u in (0, 1]: u = m 2^-k with m in [1/sqrt2, sqrt2), ln m = 2 artanh((m-1)/(m+1)).
 template <class T>
-SURPRISAL_PORTABLE T log_unit(T u) {
+inline SP_HOST_DEVICE T log_unit(T u) {
   using Format = detail::Format<T>;
   constexpr auto kExponent = typename Format::Bits(1) << Format::kMantissa;
   typename Format::Bits bits;
@@ -101,7 +97,7 @@ SURPRISAL_PORTABLE T log_unit(T u) {
 
 // sin and cos of 2 pi u for u in [0, 1): the quarter turn is split off exactly.
 template <class T>
-SURPRISAL_PORTABLE void sincos_turns(T u, T& sine, T& cosine) {
+inline SP_HOST_DEVICE void sincos_turns(T u, T& sine, T& cosine) {
   using Format = detail::Format<T>;
   const int quarter = int(u * 4 + T(0.5));
   const T t = (u * 4 - T(quarter)) * T(1.57079632679489661923132), z = t * t;
@@ -114,13 +110,13 @@ SURPRISAL_PORTABLE void sincos_turns(T u, T& sine, T& cosine) {
 
 // Two independent standard normals. The first uniform is shifted to (0, 1]; the smallest, 2^-24 or
 // 2^-53, bounds a normal by 5.8 or 8.6.
-SURPRISAL_PORTABLE void normal_pair(uint32_t word0, uint32_t word1, float& a, float& b) {
+inline SP_HOST_DEVICE void normal_pair(uint32_t word0, uint32_t word1, float& a, float& b) {
   const float radius = std::sqrt(-2 * log_unit(uniform(word0) + 0x1p-24f));
   sincos_turns(uniform(word1), a, b);
   a *= radius;
   b *= radius;
 }
-SURPRISAL_PORTABLE void normal_pair(const PhiloxBlock& x, double& a, double& b) {
+inline SP_HOST_DEVICE void normal_pair(const PhiloxBlock& x, double& a, double& b) {
   const double radius = std::sqrt(-2 * log_unit(uniform(x.word[0], x.word[1]) + 0x1p-53));
   sincos_turns(uniform(x.word[2], x.word[3]), a, b);
   a *= radius;

@@ -11,11 +11,7 @@
 #include <cmath>
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define SP_HOST_DEVICE __host__ __device__
-#else
-#define SP_HOST_DEVICE
-#endif
+#include "core/portable.h"
 
 namespace surprisal {
 

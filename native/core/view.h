@@ -8,10 +8,17 @@
 
 namespace surprisal {
 
+namespace cuda {
+class Stream;  // what the CUDA form of an operation takes; cuda/runtime.h
+}
+
+constexpr int kCpu = -1;
+
 struct View {
   void* data = nullptr;
   DType dtype = DType::f32;
   int64_t size = 0;
+  int device = kCpu;  // or the index of a CUDA device, in whose memory `data` lies
 
   explicit operator bool() const { return data != nullptr; }
 

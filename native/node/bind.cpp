@@ -3,11 +3,13 @@
 #include <new>
 
 #include "core/check.h"
+#include "node/device_memory.h"
 
 namespace surprisal::node {
 namespace {
 
 constexpr size_t kMaxFields = 48;
+constexpr int kUnset = -2;  // no view has been read yet
 
 [[noreturn]] void expected(const char* name, const char* what) {
   throw Error(Code::invalid_type, std::string("native: expected ") + name + " to be " + what);
@@ -44,18 +46,31 @@ DType dtype_of(napi_typedarray_type type, const char* name) {
 
 }  // namespace
 
+// An empty array has no memory of its own; kernels still must see it as present.
+alignas(64) static char nothing[64];
+
+static void read_device_memory(napi_env env, napi_value value, View& out, const char* name) {
+  void* data = nullptr;
+  napi_get_value_external(env, value, &data);
+  const auto* memory = static_cast<const DeviceMemory*>(data);
+  if (!memory || memory->magic != DeviceMemory::kMagic) expected(name, "memory of a device tensor");
+  if (!memory->data && memory->size > 0) expected(name, "memory that has not been freed");
+  out = {memory->size > 0 ? memory->data : nothing, memory->dtype, memory->size, memory->device};
+}
+
 void read(napi_env env, napi_value value, View& out, const char* name) {
   napi_typedarray_type type;
   size_t length;
   void* data;
   if (napi_get_typedarray_info(env, value, &type, &length, &data, nullptr, nullptr) != napi_ok) {
-    if (is_absent(env, value)) return;
+    napi_valuetype kind;
+    napi_typeof(env, value, &kind);
+    if (kind == napi_undefined || kind == napi_null) return;
+    if (kind == napi_external) return read_device_memory(env, value, out, name);
     expected(name, "a typed array");
   }
   out.dtype = dtype_of(type, name);
   out.size = static_cast<int64_t>(length);
-  // An empty array has no memory of its own; kernels still must see it as present.
-  alignas(64) static char nothing[64];
   out.data = length ? data : nothing;
 }
 
@@ -96,12 +111,25 @@ void read(napi_env env, napi_value value, bool& out, const char* name) {
   expected(name, "a boolean");
 }
 
-void Function::read_all(napi_env env, napi_callback_info info, void* op) const {
+void note_device(const View& view, bool host, const char* name, int* device) {
+  if (!view) return;
+  if (host) {
+    if (view.device != kCpu) expected(name, "in host memory");
+  } else if (*device == kUnset) {
+    *device = view.device;
+  } else if (*device != view.device) {
+    expected(name, "on the same device as the other tensors");
+  }
+}
+
+int Function::read_all(napi_env env, napi_callback_info info, void* op) const {
   napi_value values[kMaxFields];
   size_t count = kMaxFields;
   napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
+  int device = kUnset;
   for (size_t i = 0; i < fields.size() && i < count; ++i)
-    fields[i].set(env, values[i], op, fields[i].name.c_str());
+    fields[i].set(env, values[i], op, fields[i].name.c_str(), &device);
+  return device == kUnset ? kCpu : device;
 }
 
 void Module::add(Function* function, napi_callback call, napi_callback call_async) {

@@ -10,15 +10,20 @@
 #include <initializer_list>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "core/view.h"
+#if defined(SURPRISAL_CUDA)
+#include "cuda/runtime.h"
+#endif
 
 namespace surprisal::node {
 
 struct Field {
   std::string name;
-  void (*set)(napi_env env, napi_value value, void* op, const char* name);
+  // Reads a value into the field; notes in `device` where a view's memory is.
+  void (*set)(napi_env env, napi_value value, void* op, const char* name, int* device);
 };
 
 void read(napi_env env, napi_value value, View& out, const char* name);
@@ -29,7 +34,10 @@ void read(napi_env env, napi_value value, double& out, const char* name);
 void read(napi_env env, napi_value value, float& out, const char* name);
 void read(napi_env env, napi_value value, bool& out, const char* name);
 
-template <class Op, auto Member>
+// All views of a call lie on one device, except those of SP_HOST_FIELD, which stay on the host.
+void note_device(const View& view, bool host, const char* name, int* device);
+
+template <class Op, auto Member, bool Host = false>
 Field field(const char* member) {
   std::string camel;
   for (const char* c = member; *c; ++c) {
@@ -39,20 +47,45 @@ Field field(const char* member) {
       camel += *c;
     }
   }
-  return {camel, [](napi_env env, napi_value value, void* op, const char* name) {
-            read(env, value, static_cast<Op*>(op)->*Member, name);
+  return {camel, [](napi_env env, napi_value value, void* op, const char* name, int* device) {
+            auto& out = static_cast<Op*>(op)->*Member;
+            read(env, value, out, name);
+            if constexpr (std::is_same_v<std::decay_t<decltype(out)>, View>)
+              note_device(out, Host, name, device);
           }};
 }
 
 // `label_smoothing` in C++ is `labelSmoothing` in JavaScript.
 #define SP_FIELD(Op, member) ::surprisal::node::field<Op, &Op::member>(#member)
+#define SP_HOST_FIELD(Op, member) ::surprisal::node::field<Op, &Op::member, true>(#member)
+
+// The CUDA form of an operation, where the build has one: m.def<Op, run, SP_CUDA(run_cuda)>(...).
+#if defined(SURPRISAL_CUDA)
+#define SP_CUDA(run) run
+#else
+#define SP_CUDA(run) nullptr
+#endif
 
 struct Function {
   std::string name;
   std::vector<Field> fields;
 
-  void read_all(napi_env env, napi_callback_info info, void* op) const;
+  // Gives the device on which the views lie.
+  int read_all(napi_env env, napi_callback_info info, void* op) const;
 };
+
+// Runs the operation where its tensors are.
+template <class Op, void (*Run)(const Op&), auto RunCuda>
+void run_on(int device, const Op& op, const std::string& name) {
+  if (device == kCpu) return Run(op);
+#if defined(SURPRISAL_CUDA)
+  if constexpr (!std::is_null_pointer_v<decltype(RunCuda)>) {
+    const cuda::Operation on(device);
+    return RunCuda(op, on.stream());
+  }
+#endif
+  throw Error(Code::invalid_type, name + ": this operation has no CUDA form yet");
+}
 
 // Turns the exception in flight into a pending JavaScript exception.
 void throw_current(napi_env env);
@@ -69,39 +102,44 @@ class Module {
  public:
   Module(napi_env env, napi_value exports) : env_(env), exports_(exports) {}
 
-  template <class Op, void (*Run)(const Op&)>
+  // RunCuda: void(const Op&, cuda::Stream&), or nothing.
+  template <class Op, void (*Run)(const Op&), auto RunCuda = nullptr>
   void def(const char* name, std::initializer_list<Field> fields) {
-    add(new Function{name, fields}, call<Op, Run>, call_async<Op, Run>);
+    add(new Function{name, fields}, call<Op, Run, RunCuda>, call_async<Op, Run, RunCuda>);
   }
 
  private:
   void add(Function* function, napi_callback call, napi_callback call_async);
 
-  template <class Op, void (*Run)(const Op&)>
+  template <class Op, void (*Run)(const Op&), auto RunCuda>
   static napi_value call(napi_env env, napi_callback_info info) {
     try {
       void* data = nullptr;
       napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
       Op op{};
-      static_cast<const Function*>(data)->read_all(env, info, &op);
-      Run(op);
+      const auto* function = static_cast<const Function*>(data);
+      const int device = function->read_all(env, info, &op);
+      run_on<Op, Run, RunCuda>(device, op, function->name);
     } catch (...) {
       throw_current(env);
     }
     return nullptr;
   }
 
-  template <class Op, void (*Run)(const Op&)>
+  template <class Op, void (*Run)(const Op&), auto RunCuda>
   static napi_value call_async(napi_env env, napi_callback_info info) {
     struct OpTask : Task {
       Op op{};
-      void run() override { Run(op); }
+      int device = kCpu;
+      const Function* function = nullptr;
+      void run() override { run_on<Op, Run, RunCuda>(device, op, function->name); }
     };
     try {
       void* data = nullptr;
       napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
       auto task = std::make_unique<OpTask>();
-      static_cast<const Function*>(data)->read_all(env, info, &task->op);
+      task->function = static_cast<const Function*>(data);
+      task->device = task->function->read_all(env, info, &task->op);
       return run_async(env, info, std::move(task));
     } catch (...) {
       throw_current(env);

@@ -4,7 +4,7 @@
 namespace surprisal::cast {
 
 void bind(node::Module& m) {
-  m.def<Cast, cast_cpu>("cast", {SP_FIELD(Cast, a), SP_FIELD(Cast, out)});
+  m.def<Cast, cast_cpu, SP_CUDA(cast_cuda)>("cast", {SP_FIELD(Cast, a), SP_FIELD(Cast, out)});
 }
 
 }  // namespace surprisal::cast

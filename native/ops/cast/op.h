@@ -13,5 +13,6 @@ struct Cast {
 };
 
 void cast_cpu(const Cast& op);
+void cast_cuda(const Cast& op, cuda::Stream& stream);
 
 }  // namespace surprisal::cast
