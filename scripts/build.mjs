@@ -1,7 +1,8 @@
-// Builds the addon and the TypeScript: node scripts/build.mjs [native] [ts] [second] [--cmake | --gyp]
+// Builds the addon and the TypeScript:
+//   node scripts/build.mjs [native] [emulator] [ts] [second] [--cmake | --gyp]
 // The addon goes by cmake-js where there is CMake (with CUDA where there are .cu files and nvcc),
-// else by node-gyp, CPU only. Neither downloads headers. Nothing is done twice: what is newer than
-// its sources stays.
+// else by node-gyp, CPU only. The emulator's addon needs CMake. Nothing downloads headers. Nothing
+// is done twice: what is newer than its sources stays.
 import {
   existsSync,
   lstatSync,
@@ -25,6 +26,8 @@ export const addons = {
   cmake: 'build/cmake/Release/surprisal.node',
   gyp: 'build/Release/surprisal.node',
 };
+/** The addon whose `cuda` device is the kernel emulator; the loader takes it only by name. */
+export const emulator = 'build/emulator/surprisal.node';
 
 /** Newest modification time below the given files and folders, 0 for those that are absent. */
 function newest(paths) {
@@ -112,11 +115,11 @@ const minimalCommonGypi = `{
 }
 `;
 
-function compile(system) {
+function compile(system, target = 'surprisal') {
   const jobs = String(availableParallelism());
   if (system === 'cmake') {
     const options = ['-l', 'error', '-O', 'build/cmake', '-p', jobs, '--CDSURPRISAL_WERROR=ON'];
-    run(bin('cmake-js'), ['build', ...options]);
+    run(bin('cmake-js'), ['build', '--target', target, ...options]);
   } else {
     const options = ['--nodedir', nodeHeaders(), '--loglevel', 'error'];
     run(bin('node-gyp'), ['configure', ...options, '--', '-Dwerror=1']);
@@ -135,9 +138,33 @@ function buildNative({ system, why }, addon = addons[system]) {
     mkdirSync(dirname(addon), { recursive: true });
     renameSync(addons[system], addon);
   }
+  stamp(addon, start);
+}
+
+function stamp(addon, start) {
   writeFileSync(stampOf(addon), '');
   utimesSync(stampOf(addon), start, start);
   console.log(`native: ${addon} ${since(start)}`);
+}
+
+/** Why there can be no emulator here, or undefined. */
+export function noEmulator() {
+  if (process.platform !== 'linux') return 'the kernel emulator is built on Linux only';
+  if (!found('cmake')) return 'no CMake, which builds the kernel emulator';
+  if (!readdirSync('native/cuda/emulator').some((name) => name.endsWith('.cpp')))
+    return 'native/cuda/emulator has no sources yet';
+  return undefined;
+}
+
+function buildEmulator() {
+  const why = noEmulator();
+  if (why) return console.log(`native: ${why}`);
+  if (upToDate(emulator)) return console.log(`native: ${emulator} is up to date`);
+  console.log('native: CUDA kernels as C++ on the emulator');
+  const start = new Date();
+  compile('cmake', 'emulator');
+  if (!existsSync(emulator)) fail(`native: the build left no ${emulator}`);
+  stamp(emulator, start);
 }
 
 /** The build that `pick` does not take, out of the loader's way: tests compare the two. */
@@ -176,6 +203,7 @@ async function main(args) {
     }
     buildNative(choice);
   }
+  if (parts.includes('emulator')) buildEmulator();
   if (wants('ts')) buildTypeScript();
   if (parts.includes('second')) buildSecond();
 }

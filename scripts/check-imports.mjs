@@ -30,13 +30,31 @@ const nativeMay = {
   node: ['core', 'cpu', 'cuda', 'node'],
 };
 
+/** Headers that device.h puts before kernels: nobody else names a back end. */
+function checkBackEnd(file, line, path) {
+  const inside = file.startsWith('native/cuda/emulator/') || file === 'native/cuda/device.h';
+  if (/^cuda\/(emulator\/|ptx\.h)/.test(path) && !inside)
+    breach(file, line, `"${path}" is a back end of cuda/device.h, which is to be included`);
+}
+
+// Compiled once and linked into both addons, so that nothing in it may ask which one that is.
+const compiledOnce = /^native\/(core|cpu)\/|^native\/ops\/.*(?<!\/bind)\.(cpp|h)$/;
+
+function checkBothAddons(file) {
+  if (!compiledOnce.test(file)) return;
+  for (const [line, name] of mentions(file, /^\s*#.*\b(SURPRISAL_(?:CUDA|EMULATOR))\b/g))
+    breach(file, line, `is compiled once for both addons and cannot ask for ${name}`);
+}
+
 function checkNative(file) {
   const [, area, op] = file.split('/');
+  checkBothAddons(file);
   for (const [line, path] of mentions(
     file,
     /^\s*#\s*(?:include|define SURPRISAL_BODY)\s*"([^"]+)"/g,
   )) {
     const [target, targetOp] = path.split('/');
+    checkBackEnd(file, line, path);
     if (!path.includes('/')) {
       breach(file, line, `"${path}" is not rooted at native/`);
     } else if (area === 'ops') {
@@ -52,6 +70,10 @@ function checkNative(file) {
     } else if (!nativeMay[area]?.includes(target)) {
       breach(file, line, `${area}/ may include from ${nativeMay[area]?.join(', ')}, not "${path}"`);
     }
+  }
+  for (const [line, header] of mentions(file, /^\s*#\s*include\s*<(cuda(?:_runtime)?[^>]*)>/g)) {
+    if (!/^native\/cuda\/(ptx\.h|cudart[^/]*)$/.test(file))
+      breach(file, line, `only cuda/ptx.h and cuda/cudart* know <${header}>`);
   }
   if (area === 'node' || file.endsWith('/bind.cpp')) return;
   for (const [line, header] of mentions(

@@ -9,7 +9,8 @@ import { bin, fail, found, run } from './run.mjs';
 if (process.platform !== 'linux' || !found('cmake')) fail('sanitize: needs Linux and CMake');
 const out = 'build/sanitize';
 const options = ['-l', 'error', '-O', out, '-p', String(availableParallelism())];
-run(bin('cmake-js'), ['build', ...options, '--CDSURPRISAL_SANITIZE=ON', '--CDSURPRISAL_CUDA=OFF']);
+const defines = ['--CDSURPRISAL_SANITIZE=ON', '--CDSURPRISAL_CUDA=OFF'];
+run(bin('cmake-js'), ['build', '--target', 'surprisal', ...options, ...defines]);
 
 /** Node itself is not instrumented, so the sanitizers' libraries must be there before the addon. */
 function library(name) {

@@ -61,7 +61,7 @@ function tests(name, filter, env = {}) {
 
 mkdirSync('build/test', { recursive: true });
 const all = words.length === 0;
-run('scripts/build.mjs', all ? ['native', 'ts', 'second'] : []);
+run('scripts/build.mjs', all ? ['native', 'emulator', 'ts', 'second'] : []);
 if (all) {
   if (status('scripts/check.mjs', []) !== 0) broken.push('check');
   tests('all', []);
