@@ -54,6 +54,8 @@ export {
 } from './ops/comparison.js';
 export type { CrossEntropyOptions } from './ops/cross-entropy.js';
 export { crossEntropy } from './ops/cross-entropy.js';
+export type { DivergenceOptions } from './ops/divergence.js';
+export { divergence } from './ops/divergence.js';
 export type { Binary, ClampOptions, Unary } from './ops/elementwise.js';
 export {
   abs,

@@ -5,6 +5,7 @@
 #define SURPRISAL_OPERATIONS(X) \
   X(cast)                       \
   X(cross_entropy)              \
+  X(divergence)                 \
   X(elementwise)                \
   X(indexing)                   \
   X(linear_cross_entropy)       \

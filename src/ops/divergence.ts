@@ -1,0 +1,159 @@
+// Divergence between two sets of logits: see the doc comment below. Backward reads the logits again.
+import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
+import { accumulatorOf, type DType, type FloatDType } from '../dtype.js';
+import {
+  expectDType,
+  expectNumber,
+  expectOneOf,
+  expectSameDType,
+  expectShape,
+  fail,
+  showShape,
+} from '../expect.js';
+import type { LossReduction } from '../loss-options.js';
+import { launch, native } from '../native.js';
+import { type Leading, type Shape, sizeOf } from '../shape.js';
+import { empty, type Tensor } from '../tensor.js';
+
+const kinds = ['kl', 'reverseKl', 'jensenShannon'] as const;
+const reductions = ['none', 'mean', 'sum'] as const;
+const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
+const name = 'divergence';
+
+export interface DivergenceOptions<R extends LossReduction = LossReduction> {
+  /**
+   * With p the teacher's and q the student's distribution: 'kl' (default) is KL(p|q), 'reverseKl'
+   * KL(q|p), 'jensenShannon' beta·KL(p|m) + (1-beta)·KL(q|m) with m = beta·p + (1-beta)·q.
+   */
+  kind?: (typeof kinds)[number];
+  /** The teacher's share in 'jensenShannon', between 0 and 1; default 0.5. */
+  beta?: number;
+  /**
+   * Divides both sets of logits; default 1. Multiply the loss by temperature² to keep the size of
+   * its gradient, as distillation usually does.
+   */
+  temperature?: number;
+  /** Default 'mean': divides by the sum of tokenWeight. 'none' gives the value of every row. */
+  reduction?: R;
+  /** One weight per row, any float dtype; a row of weight 0 adds nothing, whatever it holds. */
+  tokenWeight?: Tensor;
+}
+
+type In = Inputs<'student' | 'teacher', 'tokenWeight'>;
+
+const leading = (x: Tensor): Shape => x.shape.slice(0, -1);
+
+function check({ student, teacher, tokenWeight }: In, options: DivergenceOptions): void {
+  const { kind = 'kl', beta = 0.5, temperature = 1, reduction = 'mean' } = options;
+  expectDType(name, 'student', student, floats);
+  expectSameDType(name, 'student', student, 'teacher', teacher);
+  if (student.rank === 0 || student.shape[student.rank - 1] === 0) {
+    fail(
+      name,
+      'ERR_SHAPE',
+      `expected student to have shape [..., V] with at least one class, got ${showShape(student.shape)}`,
+    );
+  }
+  const like = `student ${showShape(student.shape)}`;
+  expectShape(name, 'teacher', teacher, student.shape, `logits like ${like}`);
+  if (tokenWeight) {
+    expectDType(name, 'tokenWeight', tokenWeight, floats);
+    expectShape(name, 'tokenWeight', tokenWeight, leading(student), `one per row of ${like}`);
+  }
+  expectOneOf(name, 'kind', kind, kinds);
+  expectOneOf(name, 'reduction', reduction, reductions);
+  expectNumber(name, 'temperature', temperature, { above: 0 });
+  expectNumber(name, 'beta', beta, { above: 0, below: 1 });
+}
+
+function fields({ student, teacher, tokenWeight }: In, options: DivergenceOptions) {
+  const { kind = 'kl', beta = 0.5, temperature = 1, reduction = 'mean' } = options;
+  return {
+    student: student.raw,
+    teacher: teacher.raw,
+    tokenWeight: tokenWeight?.raw,
+    rows: sizeOf(leading(student)),
+    classes: student.shape[student.rank - 1],
+    kind: kinds.indexOf(kind),
+    reduction: reductions.indexOf(reduction),
+    temperature,
+    beta,
+  };
+}
+
+interface Saved {
+  t: In;
+  options: DivergenceOptions;
+  rowStats: Tensor;
+}
+
+function forward(t: In, options: DivergenceOptions, needs: Needs) {
+  const { student } = t;
+  const rows = leading(student);
+  const output = empty(options.reduction === 'none' ? rows : [], accumulatorOf(student.dtype));
+  const wanted = needs.student || needs.teacher || needs.tokenWeight;
+  const rowStats = wanted ? empty([sizeOf(rows), 8], 'float64') : undefined;
+  launch(native.divergenceForward, {
+    ...fields(t, options),
+    loss: output.raw,
+    rowStats: rowStats?.raw,
+  });
+  return { output, saved: rowStats && ({ t, options, rowStats } satisfies Saved) };
+}
+
+function backward({ t, options, rowStats }: Saved, upstream: Tensor, needs: Needs): Gradients {
+  const like = (x: Tensor | undefined, need: boolean) =>
+    need && x ? empty(x.shape, x.dtype) : undefined;
+  const student = like(t.student, needs.student);
+  const teacher = like(t.teacher, needs.teacher);
+  const tokenWeight = like(t.tokenWeight, needs.tokenWeight);
+  launch(native.divergenceBackward, {
+    ...fields(t, options),
+    rowStats: rowStats.raw,
+    upstream: upstream.raw,
+    gradStudent: student?.raw,
+    gradTeacher: teacher?.raw,
+    gradTokenWeight: tokenWeight?.raw,
+  });
+  return { student, teacher, tokenWeight };
+}
+
+type LossDType<D extends DType> = DType extends D
+  ? 'float32' | 'float64'
+  : D extends 'float64'
+    ? 'float64'
+    : 'float32';
+
+/**
+ * How far the student's distribution is from the teacher's, both given as logits: the loss of
+ * distillation. Nothing of the size of the logits is stored but the gradients asked for.
+ *
+ * student, teacher [..., V] of one float dtype -> [] for 'mean' and 'sum', [...] for 'none';
+ * float32, or float64 for float64 logits.
+ *
+ *   p = softmax(teacher/T), q = softmax(student/T);  KL(p|q) = sum p log(p/q)
+ *
+ * Differentiable in student, teacher and tokenWeight. Summed from terms that are never negative, so
+ * a small divergence keeps its digits. A class of logit -inf in both counts nothing; where p is not
+ * 0 and q is, KL(p|q) is infinite. Sources: Hinton et al. 2015; Agarwal et al. 2024 (eq. 1).
+ *
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments.
+ * @example
+ * const loss = sp.divergence(student, teacher.detach(), { temperature: 2 }).mul(4)
+ */
+export const divergence: Op<
+  <D extends DType, S extends Shape, R extends LossReduction = 'mean'>(
+    student: Tensor<D, S>,
+    teacher: Tensor<D, S>,
+    options?: DivergenceOptions<R>,
+  ) => Tensor<LossDType<D>, R extends 'none' ? Leading<S> : readonly []>
+> = defineOp({
+  name,
+  builtin: true,
+  inputs: ['student', 'teacher'],
+  optionTensors: ['tokenWeight'],
+  options: ['kind', 'beta', 'temperature', 'reduction'],
+  check,
+  forward,
+  backward,
+});
