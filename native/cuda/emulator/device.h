@@ -1,0 +1,165 @@
+// The emulator's back end of cuda/device.h: the intrinsics of cuda/ptx.h, which documents them, on
+// the machine of machine.h, with checked memory. Included by cuda/device.h only.
+#pragma once
+#include <cmath>
+#include <cstring>
+
+#include "cuda/emulator/machine.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __forceinline__ inline
+#define __noinline__ __attribute__((noinline))
+#define __grid_constant__
+#define __launch_bounds__(...)
+
+// All that sm_90a has; on a machine of arch 80 the calls are errors.
+#define SP_CLUSTERS 1
+#define SP_WGMMA 1
+
+namespace surprisal::cuda {
+
+// --- place ---------------------------------------------------------------------------------------
+SP_EMULATED int thread_index() { return emulator::current->index; }
+inline int block_size() { return emulator::launch_of_current().shape.threads; }
+SP_EMULATED int64_t block_index() { return emulator::current->block->index; }
+inline int64_t grid_size() { return emulator::launch_of_current().shape.blocks; }
+SP_EMULATED int lane_index() { return emulator::current->index & (kWarp - 1); }
+SP_EMULATED int warp_index() { return emulator::current->index / kWarp; }
+
+template <class T>
+inline T& shared(SP_SITE) {
+  const emulator::Window& window = emulator::current->block->shared;
+  if (window.bytes() > 0 && static_cast<int64_t>(sizeof(T)) > window.bytes()) {
+    emulator::stop("the launch gives " + std::to_string(window.bytes()) +
+                       " bytes of shared memory, the kernel uses " + std::to_string(sizeof(T)),
+                   site);
+  }
+  return *reinterpret_cast<T*>(window.data());
+}
+
+// --- barriers ------------------------------------------------------------------------------------
+inline void sync_threads(SP_SITE) { emulator::sync_block(site); }
+inline void sync_warp(SP_SITE) { emulator::exchange("sync_warp", 0, site); }
+inline void sync_group(int id, int threads, SP_SITE) { emulator::sync_named(id, threads, site); }
+inline void fence_device() {}
+
+// --- lanes ---------------------------------------------------------------------------------------
+namespace emulator {
+// Every lane gives x, and gets that of the lane that `from` names; its own if there is none.
+template <class T>
+inline T shuffle_from(const char* kind, T x, int from, Site site) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8, "4 or 8 bytes");
+  uint64_t bits = 0;
+  std::memcpy(&bits, &x, sizeof x);
+  const uint64_t* lanes = exchange(kind, bits, site);
+  bits = lanes[from >= 0 && from < kWarp ? from : lane_index()];
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+}  // namespace emulator
+template <class T>
+inline T shuffle_xor(T x, int mask, SP_SITE) {
+  return emulator::shuffle_from("shuffle_xor", x, lane_index() ^ mask, site);
+}
+template <class T>
+inline T shuffle(T x, int lane, SP_SITE) {
+  return emulator::shuffle_from("shuffle", x, lane & (kWarp - 1), site);
+}
+template <class T>
+inline T shuffle_down(T x, int delta, SP_SITE) {
+  return emulator::shuffle_from("shuffle_down", x, lane_index() + delta, site);
+}
+template <class T>
+inline T shuffle_up(T x, int delta, SP_SITE) {
+  return emulator::shuffle_from("shuffle_up", x, lane_index() - delta, site);
+}
+inline uint32_t ballot(bool x, SP_SITE) {
+  const uint64_t* lanes = emulator::exchange("ballot", x, site);
+  uint32_t bits = 0;
+  for (int i = 0; i < kWarp; i++) bits |= static_cast<uint32_t>(lanes[i]) << i;
+  return bits;
+}
+inline bool any_lane(bool x, SP_SITE) { return ballot(x, site) != 0; }
+
+// --- memory --------------------------------------------------------------------------------------
+template <class T>
+SP_EMULATED T load(const T* p, SP_SITE) {
+  emulator::check_read<sizeof(T), alignof(T)>(p, site);
+  return *p;
+}
+template <class T>
+SP_EMULATED void store(T* p, const T& x, SP_SITE) {
+  emulator::check_write<sizeof(T), alignof(T)>(p, site);
+  *p = x;
+}
+template <class T>
+SP_EMULATED T load_once(const T* p, SP_SITE) {
+  return load(p, site);
+}
+template <class T>
+SP_EMULATED void store_once(T* p, const T& x, SP_SITE) {
+  store(p, x, site);
+}
+
+// --- atomics -------------------------------------------------------------------------------------
+namespace emulator {
+template <class T>
+inline T* atomic(T* p, Site site) {
+  check_read<sizeof(T), alignof(T)>(p, site);
+  check_write<sizeof(T), alignof(T)>(p, site);
+  return p;
+}
+}  // namespace emulator
+inline uint32_t atomic_add(uint32_t* p, uint32_t x, SP_SITE) {
+  return __atomic_fetch_add(emulator::atomic(p, site), x, __ATOMIC_SEQ_CST);
+}
+inline uint64_t atomic_add(uint64_t* p, uint64_t x, SP_SITE) {
+  return __atomic_fetch_add(emulator::atomic(p, site), x, __ATOMIC_SEQ_CST);
+}
+inline uint64_t atomic_min(uint64_t* p, uint64_t x, SP_SITE) {
+  uint64_t old = __atomic_load_n(emulator::atomic(p, site), __ATOMIC_SEQ_CST);
+  while (x < old &&
+         !__atomic_compare_exchange_n(p, &old, x, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+  }
+  return old;
+}
+inline uint32_t atomic_or(uint32_t* p, uint32_t x, SP_SITE) {
+  return __atomic_fetch_or(emulator::atomic(p, site), x, __ATOMIC_SEQ_CST);
+}
+// Locks may lie in memory of the host, as those of fault records do.
+inline void lock_acquire(uint32_t* lock, SP_SITE) {
+  uint32_t open = 0;
+  while (!__atomic_compare_exchange_n(lock, &open, 1u, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+    open = 0;
+    emulator::yield("lock_acquire", site);
+  }
+}
+inline void lock_release(uint32_t* lock) { __atomic_store_n(lock, 0u, __ATOMIC_SEQ_CST); }
+
+// --- arithmetic ----------------------------------------------------------------------------------
+inline float exp2_fast(float x) {
+  const float y = std::exp2(x);
+  return std::fabs(y) < 0x1p-126f ? 0.0f : y;
+}
+inline float mul_exact(float a, float b) { return a * b; }
+inline float add_exact(float a, float b) { return a + b; }
+
+// --- clusters ------------------------------------------------------------------------------------
+inline int cluster_rank(SP_SITE) {
+  emulator::require_clusters(site);
+  return emulator::current->block->rank;
+}
+inline int cluster_size(SP_SITE) {
+  emulator::require_clusters(site);
+  return emulator::launch_of_current().shape.cluster;
+}
+inline void sync_cluster(SP_SITE) { emulator::sync_cluster_blocks(site); }
+template <class T>
+inline T load_from_block(const T* p, int rank, SP_SITE) {
+  static_assert(sizeof(T) == 4 || sizeof(T) == 8, "4 or 8 bytes");
+  return load(static_cast<const T*>(emulator::in_block(p, rank, site)), site);
+}
+
+}  // namespace surprisal::cuda
