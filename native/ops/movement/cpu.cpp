@@ -6,8 +6,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/axes.h"
 #include "core/parallel.h"
+#include "ops/movement/plan.h"
 
 namespace surprisal::movement {
 namespace {
@@ -15,42 +15,18 @@ namespace {
 constexpr int64_t kGrain = 1 << 14;  // elements a thread should get at least
 constexpr int64_t kTile = 32;
 
-using Plan = Axes<2>;  // strides of a, strides of out
-
-void check_reach(const View& view, const Dims& shape, const Dims& strides, int64_t offset) {
-  require(strides.rank == shape.rank && offset >= 0, "stridedCopy: bad strides");
-  int64_t last = offset;
-  for (int i = 0; i < shape.rank; ++i) {
-    require(shape[i] >= 0 && strides[i] >= 0, "stridedCopy: bad strides");
-    // Sizes and strides are each below 2^53; the product may not be.
-    int64_t step;
-    require(!__builtin_mul_overflow(shape[i] - 1, strides[i], &step) &&
-                !__builtin_add_overflow(last, step, &last),
-            "stridedCopy: out of range");
-  }
-  require(last < view.size, "stridedCopy: out of range");
-}
-
-Plan plan_of(const StridedCopy& op) {
-  Plan plan;
-  for (int i = 0; i < op.shape.rank; ++i)
-    plan.add({op.shape[i], {op.a_strides[i], op.out_strides[i]}});
-  if (plan.rank == 0) plan.axis[plan.rank++] = {1, {1, 1}};
-  return plan;
-}
-
 template <class T>
-void copy_rows(const T* a, T* out, const Plan& plan) {
-  const Axis<2> row = plan.axis[plan.rank - 1];
-  const int outer = plan.rank - 1;
+void copy_rows(const T* a, T* out, const Moved& axes) {
+  const Axis<2> row = axes.axis[axes.rank - 1];
+  const int outer = axes.rank - 1;
   if (outer == 0) {
     parallel_for(row.n, kGrain, [&](int64_t begin, int64_t end) {
       std::memcpy(out + begin, a + begin, (end - begin) * sizeof(T));
     });
     return;
   }
-  parallel_for(plan.count(outer), kGrain / row.n, [&](int64_t begin, int64_t end) {
-    plan.walk(outer, begin, end, [&](const int64_t(&at)[2]) {
+  parallel_for(axes.count(outer), kGrain / row.n, [&](int64_t begin, int64_t end) {
+    axes.walk(outer, begin, end, [&](const int64_t(&at)[2]) {
       if (row.n * sizeof(T) >= 32) {
         std::memcpy(out + at[1], a + at[0], row.n * sizeof(T));
       } else {
@@ -61,9 +37,9 @@ void copy_rows(const T* a, T* out, const Plan& plan) {
 }
 
 template <class T>
-void copy_elements(const T* a, T* out, const Plan& plan) {
-  const Axis<2> row = plan.axis[plan.rank - 1];
-  const int outer = plan.rank - 1;
+void copy_elements(const T* a, T* out, const Moved& axes) {
+  const Axis<2> row = axes.axis[axes.rank - 1];
+  const int outer = axes.rank - 1;
   // A single long axis is cut into pieces, many axes go row by row.
   if (outer == 0) {
     parallel_for(row.n, kGrain, [&](int64_t begin, int64_t end) {
@@ -71,21 +47,21 @@ void copy_elements(const T* a, T* out, const Plan& plan) {
     });
     return;
   }
-  parallel_for(plan.count(outer), kGrain / row.n, [&](int64_t begin, int64_t end) {
-    plan.walk(outer, begin, end, [&](const int64_t(&at)[2]) {
+  parallel_for(axes.count(outer), kGrain / row.n, [&](int64_t begin, int64_t end) {
+    axes.walk(outer, begin, end, [&](const int64_t(&at)[2]) {
       for (int64_t i = 0; i < row.n; ++i)
         out[at[1] + i * row.stride[1]] = a[at[0] + i * row.stride[0]];
     });
   });
 }
 
-// Axis `plan.axis[across]` is contiguous in a, the last axis in out.
+// Axis `axes.axis[across]` is contiguous in a, the last axis in out.
 template <class T>
-void transpose_tiles(const T* a, T* out, const Plan& plan, int across) {
-  const Axis<2> column = plan.axis[across], row = plan.axis[plan.rank - 1];
-  Plan outer;
-  for (int i = 0; i < plan.rank - 1; ++i)
-    if (i != across) outer.axis[outer.rank++] = plan.axis[i];
+void transpose_tiles(const T* a, T* out, const Moved& axes, int across) {
+  const Axis<2> column = axes.axis[across], row = axes.axis[axes.rank - 1];
+  Moved outer;
+  for (int i = 0; i < axes.rank - 1; ++i)
+    if (i != across) outer.axis[outer.rank++] = axes.axis[i];
   const int64_t strips = (column.n + kTile - 1) / kTile;
   outer.axis[outer.rank++] = {strips, {kTile, kTile * column.stride[1]}};
   const int64_t grain = kGrain / (kTile * row.n);
@@ -110,15 +86,15 @@ template <class T>
 void copy_as(const StridedCopy& op) {
   const T* a = static_cast<const T*>(op.a.data) + op.a_offset;
   T* out = static_cast<T*>(op.out.data) + op.out_offset;
-  const Plan plan = plan_of(op);
-  const Axis<2> row = plan.axis[plan.rank - 1];
-  if (row.stride[0] == 1 && row.stride[1] == 1) return copy_rows(a, out, plan);
+  const Moved axes = merged(op);
+  const Axis<2> row = axes.axis[axes.rank - 1];
+  if (row.stride[0] == 1 && row.stride[1] == 1) return copy_rows(a, out, axes);
   if (row.stride[1] == 1 && row.n >= 4) {
-    for (int i = plan.rank - 2; i >= 0; --i)
-      if (plan.axis[i].stride[0] == 1 && plan.axis[i].n >= 4)
-        return transpose_tiles(a, out, plan, i);
+    for (int i = axes.rank - 2; i >= 0; --i)
+      if (axes.axis[i].stride[0] == 1 && axes.axis[i].n >= 4)
+        return transpose_tiles(a, out, axes, i);
   }
-  copy_elements(a, out, plan);
+  copy_elements(a, out, axes);
 }
 
 template <class T>
@@ -141,18 +117,14 @@ void triangle_as(const Triangle& op) {
 }  // namespace
 
 void strided_copy_cpu(const StridedCopy& op) {
-  require(op.a.dtype == op.out.dtype, "stridedCopy: dtypes differ");
   if (op.shape.count() == 0) return;
-  check_reach(op.a, op.shape, op.a_strides, op.a_offset);
-  check_reach(op.out, op.shape, op.out_strides, op.out_offset);
+  check(op);
   visit_width(op.a.dtype, [&](auto tag) { copy_as<typename decltype(tag)::type>(op); });
 }
 
 void triangle_cpu(const Triangle& op) {
-  require(op.a.dtype == op.out.dtype && op.a.size == op.out.size, "triangle: a and out differ");
   if (op.a.size == 0) return;
-  require(op.rows > 0 && op.cols > 0 && op.a.size % (op.rows * op.cols) == 0,
-          "triangle: bad shape");
+  check(op);
   visit_width(op.a.dtype, [&](auto tag) { triangle_as<typename decltype(tag)::type>(op); });
 }
 

@@ -29,5 +29,8 @@ struct Fill {
 void strided_copy_cpu(const StridedCopy& op);
 void triangle_cpu(const Triangle& op);
 void fill_cpu(const Fill& op);
+void strided_copy_cuda(const StridedCopy& op, cuda::Stream& stream);
+void triangle_cuda(const Triangle& op, cuda::Stream& stream);
+void fill_cuda(const Fill& op, cuda::Stream& stream);
 
 }  // namespace surprisal::movement
