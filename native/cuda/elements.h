@@ -1,8 +1,8 @@
 // Elements of any dtype as the type they are computed in (float, double or int64_t), N at a time,
-// and back. The dtype is a run-time value, the same for the whole grid, so that a kernel is compiled
-// once per compute type: the switch costs a few instructions a pack, which memory-bound kernels have
-// to spare. Addresses are multiples of a pack's size, of 16 bytes at most.
-// Conversions are those of ops/cast/op.h; a NaN stays one, with whatever payload the GPU gives it.
+// and back. The dtype is a run-time value, the same for the whole grid, so that a kernel is
+// compiled once per compute type: the switch costs a few instructions a pack, which memory-bound
+// kernels have to spare. Addresses are multiples of a pack's size, of 16 bytes at most. Conversions
+// are those of ops/cast/op.h; a NaN stays one, with whatever payload the GPU gives it.
 #pragma once
 #include "cuda/device.h"
 

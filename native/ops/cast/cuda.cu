@@ -34,7 +34,8 @@ __device__ inline void visit_source(DType dtype, F&& f) {
 __device__ inline void convert_one(const Arrays& a, int64_t i) {
   visit_source(a.from_dtype, [&](auto from, auto wide) {
     using From = typename decltype(from)::type;
-    const auto x = widened<typename decltype(wide)::type>(load(static_cast<const From*>(a.from) + i));
+    const auto x =
+        widened<typename decltype(wide)::type>(load(static_cast<const From*>(a.from) + i));
     visit_dtype(a.to_dtype, [&](auto to) {
       using To = typename decltype(to)::type;
       store(static_cast<To*>(a.to) + i, narrowed<To>(x));
@@ -80,9 +81,8 @@ __device__ inline bool convert_packs(const Arrays& a, int64_t first, int64_t pac
                                      std::integer_sequence<int, N, P>) {
   if (!((a.from_dtype == DTypeOf<From>::value) || ...)) return false;
   Wide wide[P][N];
-  ((a.from_dtype == DTypeOf<From>::value
-        ? read_packs<From>(a, first, packs, wide)
-        : static_cast<void>(0)),
+  ((a.from_dtype == DTypeOf<From>::value ? read_packs<From>(a, first, packs, wide)
+                                         : static_cast<void>(0)),
    ...);
   write_packs(a, first, packs, wide);
   return true;
@@ -112,7 +112,8 @@ void cast_cuda(const Cast& op, Stream& stream) {
     if (op.a.data != op.out.data) stream.copy(op.out.data, op.a.data, n * size_of(op.a.dtype));
     return;
   }
-  const Plan p = plan(n, op.a.dtype, op.out.dtype, is_aligned(op.a.data) && is_aligned(op.out.data));
+  const Plan p =
+      plan(n, op.a.dtype, op.out.dtype, is_aligned(op.a.data) && is_aligned(op.out.data));
   const Arrays arrays{op.a.data, op.out.data, op.a.dtype, op.out.dtype, n};
   const auto kernel = p.pack == 16  ? cast_pack_kernel<16, packs_of(16)>
                       : p.pack == 8 ? cast_pack_kernel<8, packs_of(8)>

@@ -1,7 +1,28 @@
 #include "node/bind.h"
 #include "ops/movement/op.h"
+#include "ops/movement/plan.h"
 
 namespace surprisal::movement {
+namespace {
+
+// For tests: what plan() decides, as numbers.
+struct PlanQuery {
+  Dims shape, a_strides, out_strides;
+  int64_t width = 4, a_address = 0, out_address = 0;
+  View out;  // float64 (4)
+};
+
+void query(const PlanQuery& op) {
+  const Moved axes = merged(op.shape, op.a_strides, op.out_strides);
+  const Plan p = plan(axes, op.width, uint64_t(op.a_address), uint64_t(op.out_address));
+  double* out = op.out.as<double>();
+  out[0] = p.how;
+  out[1] = p.pack;
+  out[2] = p.across;
+  out[3] = static_cast<double>(p.blocks);
+}
+
+}  // namespace
 
 void bind(node::Module& m) {
   m.def<StridedCopy, strided_copy_cpu, SP_CUDA(strided_copy_cuda)>(
@@ -14,6 +35,11 @@ void bind(node::Module& m) {
       {SP_FIELD(Triangle, a), SP_FIELD(Triangle, out), SP_FIELD(Triangle, rows),
        SP_FIELD(Triangle, cols), SP_FIELD(Triangle, diagonal), SP_FIELD(Triangle, lower)});
   m.def<Fill, fill_cpu, SP_CUDA(fill_cuda)>("fill", {SP_FIELD(Fill, out), SP_FIELD(Fill, value)});
+  m.def<PlanQuery, query>(
+      "stridedCopyPlan",
+      {SP_FIELD(PlanQuery, shape), SP_FIELD(PlanQuery, a_strides), SP_FIELD(PlanQuery, out_strides),
+       SP_FIELD(PlanQuery, width), SP_FIELD(PlanQuery, a_address), SP_FIELD(PlanQuery, out_address),
+       SP_FIELD(PlanQuery, out)});
 }
 
 }  // namespace surprisal::movement

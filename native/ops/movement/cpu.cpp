@@ -86,7 +86,7 @@ template <class T>
 void copy_as(const StridedCopy& op) {
   const T* a = static_cast<const T*>(op.a.data) + op.a_offset;
   T* out = static_cast<T*>(op.out.data) + op.out_offset;
-  const Moved axes = merged(op);
+  const Moved axes = merged(op.shape, op.a_strides, op.out_strides);
   const Axis<2> row = axes.axis[axes.rank - 1];
   if (row.stride[0] == 1 && row.stride[1] == 1) return copy_rows(a, out, axes);
   if (row.stride[1] == 1 && row.n >= 4) {

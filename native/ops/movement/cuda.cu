@@ -1,7 +1,10 @@
-// Copies that only move elements; the floor is the bytes of what is read and written, once. Elements
-// go by their width. What merges to one contiguous axis is a device copy; else, from the last axis:
-//   packs   both arrays run on: packs of up to 16 bytes, the widest that sizes, strides and addresses
-//           all divide by ([B, T, H, d] <-> [B, H, T, d] moves 16 bytes an access), down to one element
+// Copies that only move elements; the floor is the bytes of what is read and written, once.
+// Elements go by their width. What merges to one contiguous axis is a device copy; else, from the
+// last axis:
+//   packs   both arrays run on: packs of up to 16 bytes, the widest that sizes, strides and
+//   addresses
+//           all divide by ([B, T, H, d] <-> [B, H, T, d] moves 16 bytes an access), down to one
+//           element
 //   spread  the source repeats one element along it (expand): read once, written in packs
 //   tiles   the source runs on along another axis (a transposition): through shared memory, so that
 //           both arrays see whole rows of a tile
@@ -143,7 +146,7 @@ template <class T>
 void copy_as(const StridedCopy& op, Stream& stream) {
   const T* a = static_cast<const T*>(op.a.data) + op.a_offset;
   T* out = static_cast<T*>(op.out.data) + op.out_offset;
-  const Moved axes = merged(op);
+  const Moved axes = merged(op.shape, op.a_strides, op.out_strides);
   const Axis<2> row = axes.axis[axes.rank - 1];
   if (axes.rank == 1 && row.stride[0] == 1 && row.stride[1] == 1)
     return stream.copy(out, a, row.n * static_cast<int64_t>(sizeof(T)));
@@ -151,8 +154,7 @@ void copy_as(const StridedCopy& op, Stream& stream) {
       plan(axes, sizeof(T), reinterpret_cast<uintptr_t>(a), reinterpret_cast<uintptr_t>(out));
   if (p.how == Plan::tiles) return launch_tiles(a, out, axes, p, stream);
   const Moved packs = in_packs(axes, p);
-  if (p.how == Plan::spread)
-    return launch_spread<T, kPack<T>>(a, out, packs, p.blocks, stream);
+  if (p.how == Plan::spread) return launch_spread<T, kPack<T>>(a, out, packs, p.blocks, stream);
   switch (p.pack * sizeof(T)) {
     case 16:
       return launch_packs<Pack<uint64_t, 2>>(a, out, packs, p.blocks, stream);
@@ -205,10 +207,10 @@ void launch_triangle(const Triangle& op, Stream& stream) {
   axes.axis[axes.rank++] = {op.rows, {1, 0}};
   axes.axis[axes.rank++] = {op.cols / N, {0, 1}};
   const int64_t items = op.a.size / N;
-  launch(stream, movement_triangle_kernel<T, N>, {blocks_of(items), kThreads},
-         Corner<T, N>{static_cast<const Pack<T, N>*>(op.a.data),
-                      static_cast<Pack<T, N>*>(op.out.data), DeviceAxes<2>::of(axes, axes.rank),
-                      items, op.diagonal, op.cols, op.lower});
+  launch(
+      stream, movement_triangle_kernel<T, N>, {blocks_of(items), kThreads},
+      Corner<T, N>{static_cast<const Pack<T, N>*>(op.a.data), static_cast<Pack<T, N>*>(op.out.data),
+                   DeviceAxes<2>::of(axes, axes.rank), items, op.diagonal, op.cols, op.lower});
 }
 
 template <class T, int N>
@@ -252,8 +254,7 @@ void triangle_cuda(const Triangle& op, Stream& stream) {
   check(op);
   visit_width(op.a.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const bool packs =
-        op.cols % kPack<T> == 0 && is_aligned(op.a.data) && is_aligned(op.out.data);
+    const bool packs = op.cols % kPack<T> == 0 && is_aligned(op.a.data) && is_aligned(op.out.data);
     packs ? launch_triangle<T, kPack<T>>(op, stream) : launch_triangle<T, 1>(op, stream);
   });
 }

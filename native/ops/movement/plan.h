@@ -36,10 +36,9 @@ inline void check(const Triangle& op) {
           "triangle: bad shape");
 }
 
-inline Moved merged(const StridedCopy& op) {
+inline Moved merged(const Dims& shape, const Dims& a_strides, const Dims& out_strides) {
   Moved axes;
-  for (int i = 0; i < op.shape.rank; ++i)
-    axes.add({op.shape[i], {op.a_strides[i], op.out_strides[i]}});
+  for (int i = 0; i < shape.rank; ++i) axes.add({shape[i], {a_strides[i], out_strides[i]}});
   if (axes.rank == 0) axes.axis[axes.rank++] = {1, {1, 1}};
   return axes;
 }
