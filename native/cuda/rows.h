@@ -1,0 +1,211 @@
+// Rows of a contiguous matrix as runs of 16-byte slots, whatever the alignment of a row. With an odd
+// number of columns rows begin anywhere: the first and the last slot of a row are shared with its
+// neighbours. They are read whole all the same (what is not of the row becomes `fill`) and written
+// element by element; only where a slot reaches beyond the whole matrix is it read by elements too.
+// So every element but a few of a row moves by 16 bytes, with any alignment and any dtype.
+#pragma once
+#include <cstring>
+
+#include "cuda/device.h"
+
+namespace surprisal::cuda {
+
+template <class T>
+inline __device__ accumulator_t<T> widened(T x) {
+  if constexpr (std::is_same_v<T, double>) {
+    return x;
+  } else {
+    return to_float(x);
+  }
+}
+template <class T>
+inline __device__ T narrowed(accumulator_t<T> x) {
+  if constexpr (std::is_same_v<T, double>) {
+    return x;
+  } else {
+    return from_float<T>(x);
+  }
+}
+
+// 16 bytes of a row. As words: the compiler would take a slot of 16-bit numbers apart into as many
+// 32-bit registers as it has numbers.
+using Slot = Pack<uint32_t, 4>;
+
+template <class T>
+inline __device__ void widen(const Slot& from, accumulator_t<T> (&to)[kPack<T>]) {
+  if constexpr (std::is_same_v<T, BFloat16>) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      to[2 * j] = float_of(from.at[j] << 16);
+      to[2 * j + 1] = float_of(from.at[j] & 0xffff0000u);
+    }
+  } else if constexpr (std::is_same_v<T, Float16>) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      to[2 * j] = to_float(Float16{static_cast<uint16_t>(from.at[j])});
+      to[2 * j + 1] = to_float(Float16{static_cast<uint16_t>(from.at[j] >> 16)});
+    }
+  } else {
+    std::memcpy(&to, &from, sizeof to);
+  }
+}
+
+// Makes the compiler forget what it has computed from a slot: without this it keeps the widened
+// numbers of a whole row for the second pass, in twice the registers.
+inline __device__ void stay_packed(Slot& slot) {
+#if defined(__CUDA_ARCH__)
+  asm volatile("" : "+r"(slot.at[0]), "+r"(slot.at[1]), "+r"(slot.at[2]), "+r"(slot.at[3]));
+#else
+  (void)slot;
+#endif
+}
+
+// Two 16-bit floats by one instruction.
+template <class T>
+inline __device__ uint32_t narrow_pair(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  uint32_t both;
+  if constexpr (std::is_same_v<T, BFloat16>) {
+    asm("cvt.rn.bf16x2.f32 %0, %2, %1;" : "=r"(both) : "f"(a), "f"(b));
+  } else {
+    asm("cvt.rn.f16x2.f32 %0, %2, %1;" : "=r"(both) : "f"(a), "f"(b));
+  }
+  return both;
+#else
+  return from_float<T>(a).bits | uint32_t(from_float<T>(b).bits) << 16;
+#endif
+}
+
+template <class T>
+inline __device__ Slot narrow(const accumulator_t<T> (&from)[kPack<T>]) {
+  Slot to;
+  if constexpr (sizeof(T) == 2) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) to.at[j] = narrow_pair<T>(from[2 * j], from[2 * j + 1]);
+  } else {
+    std::memcpy(&to, &from, sizeof to);
+  }
+  return to;
+}
+
+// The slots of a row, or of one part of a row that several blocks share. Positions count elements
+// from slot 0, so that they fit 32 bits.
+template <class T>
+struct RowPart {
+  const T* data = nullptr;  // slot 0, 16-byte aligned
+  int64_t column = 0;       // of position 0; negative where slot 0 begins in the row before
+  int begin = 0, end = 0;   // positions [begin, end) are of the row
+  int first = 0, last = 0;  // slots [first, last) lie within the matrix
+
+  __device__ int slots() const { return (end + kPack<T> - 1) / kPack<T>; }
+  __device__ bool whole(int slot) const {
+    return slot * kPack<T> >= begin && (slot + 1) * kPack<T> <= end;
+  }
+  __device__ bool readable(int slot) const { return slot >= first && slot < last; }
+  // The position of a column, or one that no slot holds.
+  __device__ int position(int64_t of_column) const {
+    const int64_t at = of_column - column;
+    return at >= begin && at < end ? static_cast<int>(at) : -kPack<T>;
+  }
+};
+
+// Slots of every part but the last, so that the parts of a row do not depend on its alignment.
+template <class T>
+SP_HOST_DEVICE inline int64_t slots_of_part(int64_t columns, int64_t parts) {
+  const int64_t slots = (columns + 2 * kPack<T> - 2) / kPack<T>;  // at the worst alignment
+  return (slots + parts - 1) / parts;
+}
+
+// Part `part` of `parts` of row `row` of x (rows, columns).
+template <class T>
+inline __device__ RowPart<T> row_part(const T* x, int64_t rows, int64_t columns, int64_t row,
+                                      int part = 0, int parts = 1) {
+  constexpr int E = kPack<T>;
+  const T* start = x + row * columns;
+  const int before = static_cast<int>(reinterpret_cast<uintptr_t>(start) % 16 / sizeof(T));
+  const int64_t per_part = parts == 1 ? 0 : slots_of_part<T>(columns, parts);
+  const int64_t from = part * per_part * E;  // from the first slot of the row
+  const int64_t length = before + columns;
+  const int64_t to = part + 1 == parts ? length : (part + 1) * per_part * E;
+  RowPart<T> out;
+  if (from >= length) return out;  // a short row: nothing is left for this part
+  out.data = start - before + from;
+  out.column = from - before;
+  out.begin = part == 0 ? before : 0;
+  out.end = static_cast<int>((to < length ? to : length) - from);
+  out.first = row == 0 && out.begin > 0 ? 1 : 0;
+  const bool beyond = row + 1 == rows && to >= length && out.end % E != 0;
+  out.last = beyond ? out.end / E : out.slots();
+  return out;
+}
+
+// A slot from global memory, as it lies there; what lies beyond the matrix is left zero.
+template <class T>
+inline __device__ Slot load_slot(const RowPart<T>& row, int slot) {
+  constexpr int E = kPack<T>;
+  const T* from = row.data + slot * E;
+  if (row.readable(slot)) return load_once(reinterpret_cast<const Slot*>(from));
+  T elements[E] = {};
+#pragma unroll
+  for (int j = 0; j < E; ++j) {
+    const int at = slot * E + j;
+    if (at >= row.begin && at < row.end) elements[j] = load(from + j);
+  }
+  Slot out;
+  std::memcpy(&out, &elements, sizeof out);
+  return out;
+}
+
+// What is not of the row becomes `fill`.
+template <class T>
+inline __device__ void mask_slot(const RowPart<T>& row, int slot, accumulator_t<T> fill,
+                                 accumulator_t<T> (&x)[kPack<T>]) {
+  if (row.whole(slot)) return;
+#pragma unroll
+  for (int j = 0; j < kPack<T>; ++j) {
+    const int at = slot * kPack<T> + j;
+    if (at < row.begin || at >= row.end) x[j] = fill;
+  }
+}
+
+// Writes the elements of a slot that are of the row. `out` is of the row's shape; where it lies
+// otherwise against 16 bytes than the row that was read, it is written element by element.
+template <class T>
+inline __device__ void store_slot(T* out_row, const RowPart<T>& row, int slot,
+                                  const accumulator_t<T> (&y)[kPack<T>]) {
+  constexpr int E = kPack<T>;
+  T* to = out_row + row.column + slot * E;
+  if (row.whole(slot) && reinterpret_cast<uintptr_t>(to) % 16 == 0) {
+    store_once(reinterpret_cast<Slot*>(to), narrow<T>(y));
+    return;
+  }
+#pragma unroll
+  for (int j = 0; j < E; ++j) {
+    const int at = slot * E + j;
+    if (at >= row.begin && at < row.end) store(to + j, narrowed<T>(y[j]));
+  }
+}
+
+// E elements of another matrix at the same columns as a slot, wherever they lie: by 16 bytes where
+// their address allows. Positions that are not of the row become `fill`.
+template <class U, int E, class Real>
+inline __device__ void load_beside(const U* from, bool whole, int begin, int end, int at, Real fill,
+                                   Real (&to)[E]) {
+  if constexpr (sizeof(U) * E >= 16) {
+    if (whole && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
+#pragma unroll
+      for (int k = 0; k < E / kPack<U>; ++k) {
+        accumulator_t<U> part[kPack<U>];
+        widen<U>(load(reinterpret_cast<const Slot*>(from) + k), part);
+#pragma unroll
+        for (int j = 0; j < kPack<U>; ++j) to[k * kPack<U> + j] = static_cast<Real>(part[j]);
+      }
+      return;
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < E; ++j)
+    to[j] = at + j >= begin && at + j < end ? static_cast<Real>(widened(load(from + j))) : fill;
+}
+
+}  // namespace surprisal::cuda
