@@ -1,8 +1,9 @@
 // Builds the addon and the TypeScript:
-//   node scripts/build.mjs [native] [emulator] [ts] [second] [--cmake | --gyp]
+//   node scripts/build.mjs [native] [emulator] [gates] [ts] [second] [--cmake | --gyp] [--release]
 // The addon goes by cmake-js where there is CMake (with CUDA where there are .cu files and nvcc),
-// else by node-gyp, CPU only. The emulator's addon needs CMake. Nothing downloads headers. Nothing
-// is done twice: what is newer than its sources stays.
+// else by node-gyp, CPU only. The emulator's addon needs CMake; `gates` is what test/cuda/gates.test.ts
+// looks into. Nothing downloads headers. Nothing is done twice: what is newer than its sources stays.
+// --release compiles for every architecture that nvcc 13 knows, into build/release.
 import {
   existsSync,
   lstatSync,
@@ -78,13 +79,14 @@ function alive(pid) {
   }
 }
 
+/** NVIDIA's compiler, or undefined. */
+export const nvcc = () =>
+  process.env.CUDACXX ?? (found('nvcc') || found('/usr/local/cuda/bin/nvcc'));
+
 /** The build system this machine can use, and why. */
 function pick() {
   if (!found('cmake')) return { system: 'gyp', why: 'no CMake: node-gyp, CPU only' };
-  const cu = readdirSync('native', { recursive: true }).some((name) => name.endsWith('.cu'));
-  if (!cu) return { system: 'cmake', why: 'CMake found: cmake-js, CPU' };
-  const nvcc = process.env.CUDACXX ?? (found('nvcc') || found('/usr/local/cuda/bin/nvcc'));
-  if (!nvcc) return { system: 'cmake', why: 'CMake found, no nvcc: cmake-js, CPU only' };
+  if (!nvcc()) return { system: 'cmake', why: 'CMake found, no nvcc: cmake-js, CPU only' };
   return { system: 'cmake', why: 'CMake and nvcc found: cmake-js, CPU and CUDA' };
 }
 
@@ -115,16 +117,17 @@ const minimalCommonGypi = `{
 }
 `;
 
-function compile(system, target = 'surprisal') {
+/** Runs CMake's build of one target. */
+function cmake(target, folder = 'build/cmake', definitions = []) {
   const jobs = String(availableParallelism());
-  if (system === 'cmake') {
-    const options = ['-l', 'error', '-O', 'build/cmake', '-p', jobs, '--CDSURPRISAL_WERROR=ON'];
-    run(bin('cmake-js'), ['build', '--target', target, ...options]);
-  } else {
-    const options = ['--nodedir', nodeHeaders(), '--loglevel', 'error'];
-    run(bin('node-gyp'), ['configure', ...options, '--', '-Dwerror=1']);
-    run(bin('node-gyp'), ['build', '--jobs', jobs, ...options]);
-  }
+  const options = ['-l', 'error', '-O', folder, '-p', jobs, '--CDSURPRISAL_WERROR=ON'];
+  run(bin('cmake-js'), ['build', '--target', target, ...options, ...definitions]);
+}
+
+function gyp() {
+  const options = ['--nodedir', nodeHeaders(), '--loglevel', 'error'];
+  run(bin('node-gyp'), ['configure', ...options, '--', '-Dwerror=1']);
+  run(bin('node-gyp'), ['build', '--jobs', String(availableParallelism()), ...options]);
 }
 
 /** Builds by the given system, when anything changed since; says what it does. */
@@ -132,7 +135,8 @@ function buildNative({ system, why }, addon = addons[system]) {
   if (upToDate(addon)) return console.log(`native: ${addon} is up to date`);
   console.log(`native: ${why}`);
   const start = new Date();
-  compile(system);
+  if (system === 'cmake') cmake('surprisal');
+  else gyp();
   if (!existsSync(addons[system])) fail(`native: the build left no ${addons[system]}`);
   if (addon !== addons[system]) {
     mkdirSync(dirname(addon), { recursive: true });
@@ -162,9 +166,32 @@ function buildEmulator() {
   if (upToDate(emulator)) return console.log(`native: ${emulator} is up to date`);
   console.log('native: CUDA kernels as C++ on the emulator');
   const start = new Date();
-  compile('cmake', 'emulator');
+  cmake('emulator');
   if (!existsSync(emulator)) fail(`native: the build left no ${emulator}`);
   stamp(emulator, start);
+}
+
+/** What nvcc makes of the kernels, for the compile gates. */
+function buildGates() {
+  if (!found('cmake') || !nvcc())
+    return console.log('native: no CMake or no nvcc: no compile gates');
+  const start = new Date();
+  cmake('gates');
+  console.log(`native: PTX for the compile gates ${since(start)}`);
+}
+
+/** Machine code for what CUDA 13 supports, and PTX for what comes after. */
+function buildRelease() {
+  if (!found('cmake') || !nvcc()) fail('native: --release needs CMake and nvcc');
+  const real = ['75', '80', '86', '89', '90a', '100', '120'].map((arch) => `${arch}-real`);
+  const start = new Date();
+  cmake('surprisal', 'build/release', [
+    `--CDCMAKE_CUDA_ARCHITECTURES=${[...real, '80-virtual'].join(';')}`,
+    '--CDSURPRISAL_CUDA=ON',
+  ]);
+  const addon = 'build/release/Release/surprisal.node';
+  const megabytes = (statSync(addon).size / 1e6).toFixed(1);
+  console.log(`native: ${addon} ${megabytes} MB ${since(start)}`);
 }
 
 /** The build that `pick` does not take, out of the loader's way: tests compare the two. */
@@ -192,6 +219,7 @@ export function buildTypeScript() {
 
 async function main(args) {
   await lock();
+  if (args.includes('--release')) return buildRelease();
   const asked = ['cmake', 'gyp'].find((system) => args.includes(`--${system}`));
   const choice = asked ? { system: asked, why: `${asked}, as asked` } : pick();
   const parts = args.filter((arg) => !arg.startsWith('--'));
@@ -204,6 +232,7 @@ async function main(args) {
     buildNative(choice);
   }
   if (parts.includes('emulator')) buildEmulator();
+  if (parts.includes('gates')) buildGates();
   if (wants('ts')) buildTypeScript();
   if (parts.includes('second')) buildSecond();
 }

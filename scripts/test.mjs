@@ -1,11 +1,15 @@
-// npm test                        build, check, every test; the op tests on each CPU path
-// npm test -- <words> [device]    build and the tests whose file names begin with one of the words
+// npm test                        build, check, every test; the op tests on each CPU path; the CUDA
+//                                 kernels on the emulator; a few planted bugs; what a GPU has run
+// npm test -- <words> [device]    build and the tests whose file names begin with one of the words;
+//                                 'cuda' is the emulator where there is no GPU
 // The last line counts the tests: "12 passed, 0 failed".
+import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { basename, join } from 'node:path';
-import { addons } from './build.mjs';
+import { addons, emulator, noEmulator } from './build.mjs';
 import { bin, root, run, status } from './run.mjs';
+import { report } from './verification.mjs';
 
 const isDevice = (word) => /^(cpu|cuda(:\d+)?)$/.test(word);
 const args = process.argv.slice(2);
@@ -37,11 +41,11 @@ const broken = [];
 
 /** Runs vitest once and adds what its JSON report counts. */
 function tests(name, filter, env = {}) {
+  const start = performance.now();
   console.log(`\ntests: ${name}`);
   const report = `build/test/${name}.json`;
   rmSync(report, { force: true });
   const options = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-  if (device) env.SURPRISAL_TEST_DEVICE = device;
   const code = status(bin('vitest'), ['run', ...options, ...filter], env);
   let failed = 0;
   try {
@@ -57,18 +61,69 @@ function tests(name, filter, env = {}) {
   }
   total.failed += failed;
   if (code !== 0 && failed === 0) broken.push(`vitest, ${name}`);
+  took(`tests: ${name}`, start);
+}
+
+const times = [];
+const took = (what, start) =>
+  times.push(`${what} ${((performance.now() - start) / 1000).toFixed(0)} s`);
+
+/** What runs a script as part of the whole, and notes how long it took. */
+function step(name, script, args = []) {
+  const start = performance.now();
+  if (status(script, args) !== 0) broken.push(name);
+  took(name, start);
+}
+
+/** An environment in which `cuda` is the emulated device of an architecture. */
+const emulated = (arch) => ({
+  SURPRISAL_NATIVE: join(root, emulator),
+  SURPRISAL_EMULATOR_ARCH: arch,
+  SURPRISAL_TEST_DEVICE: 'cuda',
+});
+
+/** Whether the addon that the loader takes finds a GPU. */
+function hasGpu() {
+  const program =
+    "import('./dist/index.js').then((sp) => process.exit(sp.cuda.isAvailable() ? 0 : 1))";
+  return spawnSync(process.execPath, ['-e', program]).status === 0;
+}
+
+/** The kernels on the emulator: all of them as on Hopper, those that differ as on Ampere. */
+function emulatorTests() {
+  const why = noEmulator();
+  if (why) return console.log(`\ntests on the emulator: skipped, ${why}`);
+  tests('emulator-90', ['test/ops/', 'test/models/', 'test/optim/', 'test/core/'], emulated('90'));
+  tests('emulator-80', differOn80, emulated('80'));
+}
+
+// Operations that take other kernels without clusters.
+const differOn80 = ['test/ops/cross-entropy', 'test/ops/softmax', 'test/ops/matmul'];
+
+function deviceEnvironment() {
+  if (!device) return {};
+  if (device === 'cpu' || hasGpu()) return { SURPRISAL_TEST_DEVICE: device };
+  console.log('tests: no GPU here, so on the emulator');
+  return emulated(process.env.SURPRISAL_EMULATOR_ARCH ?? '90');
 }
 
 mkdirSync('build/test', { recursive: true });
 const all = words.length === 0;
-run('scripts/build.mjs', all ? ['native', 'emulator', 'ts', 'second'] : []);
 if (all) {
-  if (status('scripts/check.mjs', []) !== 0) broken.push('check');
+  const start = performance.now();
+  run('scripts/build.mjs', ['native', 'emulator', 'gates', 'ts', 'second']);
+  took('build', start);
+  step('check', 'scripts/check.mjs');
   tests('all', []);
   // The run above took the best path of this machine.
   for (const path of cpuPaths().slice(0, -1)) tests(path, ['test/ops/'], { SURPRISAL_CPU: path });
+  emulatorTests();
+  if (!noEmulator()) step('mutants', 'scripts/mutants.mjs', ['--replay', '3']);
+  if (!report()) broken.push('docs/verification.md');
+  console.log(`\ntimes: ${times.join(', ')}`);
 } else {
-  tests('subset', filters());
+  run('scripts/build.mjs', ['native', 'ts', ...(device?.startsWith('cuda') ? ['emulator'] : [])]);
+  tests('subset', filters(), deviceEnvironment());
 }
 if (broken.length > 0) console.log(`\nnot clean: ${broken.join('; ')}`);
 const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : '';

@@ -1,0 +1,103 @@
+// Compile gates: what nvcc made of each kernel file, read from the build (`build.mjs gates`).
+// From ptxas: no spills, no serialised wgmma, blocks that fit the register file. From PTX: each
+// architecture uses what the table says it should.
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+
+const build = 'build/cmake/CMakeFiles';
+const kernelFiles = (readdirSync('native', { recursive: true }) as string[])
+  .filter((name) => name.endsWith('.cu'))
+  .map((name) => join('native', name));
+const architectures = ['80', '90a'] as const;
+type Architecture = (typeof architectures)[number];
+
+/** Instructions that a file's PTX must contain, and why. */
+const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {};
+
+/** Bytes of local memory that a kernel may use: `[kernel's name, bytes]`, argued for where it is. */
+const stackAllowed: [RegExp, number][] = [];
+
+/** An anonymous namespace carries a hash of the compilation in its name. */
+const plain = (name: string) => name.replace(/\d+_GLOBAL__N__[0-9a-f]{8}_\d+_.+?_[0-9a-f]{8}/, '');
+
+interface Kernel {
+  name: string;
+  arch: string;
+  stack: number;
+  spilled: number;
+  registers: number;
+}
+
+/** What `ptxas -v` reports of each kernel in a file. */
+function compiled(log: string): Kernel[] {
+  const entry =
+    /Compiling entry function '(\S+)' for 'sm_(\w+)'[\s\S]*?(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads[\s\S]*?Used (\d+) registers/g;
+  return [...log.matchAll(entry)].map(([, name, arch, stack, stores, loads, registers]) => ({
+    name: plain(name),
+    arch,
+    stack: Number(stack),
+    spilled: Number(stores) + Number(loads),
+    registers: Number(registers),
+  }));
+}
+
+/** The most threads a block that each kernel in PTX may be launched with. */
+function blockLimits(ptx: string): Map<string, number> {
+  const entries = [...ptx.matchAll(/\.entry (\w+)\([\s\S]*?\)([\s\S]*?)\{/g)];
+  return new Map(
+    entries.map(([, name, directives]) => [
+      plain(name),
+      Number(/\.maxntid (\d+)/.exec(directives)?.[1] ?? 1024),
+    ]),
+  );
+}
+
+const logOf = (file: string) => join(build, 'kernels.dir', `${file}.o.ptxas`);
+const ptxOf = (file: string, arch: Architecture) =>
+  join(build, `ptx_${arch}.dir`, file.replace(/\.cu$/, '.ptx'));
+const built = kernelFiles.every((file) => existsSync(logOf(file)));
+
+// One row of the register file a block: registers go to warps in groups of 256.
+const registerFile = 65536;
+const allocated = (registers: number, threads: number) =>
+  Math.ceil(threads / 32) * Math.ceil((registers * 32) / 256) * 256;
+
+describe.skipIf(!built).each(kernelFiles)('%s', (file) => {
+  const log = built ? readFileSync(logOf(file), 'utf8') : '';
+  const ptx = (arch: Architecture) => readFileSync(ptxOf(file, arch), 'utf8');
+
+  test('is compiled for each architecture', () => {
+    const found = new Set(compiled(log).map(({ arch }) => arch));
+    expect([...found].sort()).toEqual([...architectures]);
+  });
+
+  test('spills nothing and keeps its arrays in registers', () => {
+    for (const { name, arch, spilled, stack } of compiled(log)) {
+      const limit = stackAllowed.find(([pattern]) => pattern.test(name))?.[1] ?? 0;
+      expect(spilled, `bytes spilled by ${name} on sm_${arch}`).toBe(0);
+      expect(stack, `bytes of stack of ${name} on sm_${arch}`).toBeLessThanOrEqual(limit);
+    }
+  });
+
+  test('has no serialised wgmma', () => {
+    expect(log).not.toMatch(/C75\d\d|wgmma.*serializ/i);
+  });
+
+  test('has kernels whose largest block fits the register file', () => {
+    for (const { name, arch, registers } of compiled(log)) {
+      const threads = blockLimits(ptx(arch as Architecture)).get(name);
+      expect(threads, `${name} in the PTX of ${arch}`).toBeDefined();
+      const used = allocated(registers, threads!);
+      const what = `${registers} registers x ${threads} threads of ${name} on sm_${arch}`;
+      expect(used, what).toBeLessThanOrEqual(registerFile);
+    }
+  });
+
+  const wanted = Object.entries(needed[file] ?? {}) as [Architecture, RegExp[]][];
+  for (const [arch, patterns] of wanted) {
+    test.each(patterns)(`uses %s on sm_${arch}`, (pattern) => expect(ptx(arch)).toMatch(pattern));
+  }
+});
+
+if (!built) test.skip('compile gates need CMake and nvcc, and were not built here', () => {});
