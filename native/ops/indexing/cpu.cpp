@@ -1,9 +1,6 @@
-#include "ops/indexing/op.h"
+#include "ops/indexing/lines.h"
 
 #include <atomic>
-#include <string>
-
-#include "core/axes.h"
 
 #define SURPRISAL_BODY "ops/indexing/kernels.h"
 #include "cpu/foreach_target.h"
@@ -12,10 +9,6 @@ namespace surprisal::indexing {
 namespace {
 
 constexpr int64_t kGrain = 1 << 14;
-
-constexpr const char* kExpected[] = {"indexSelect: expected index", "embedding: expected ids",
-                                     "gather: expected index", "scatterAdd: expected index",
-                                     "oneHot: expected index"};
 
 // Throws for the first index outside [0, limit).
 void check_index(const View& index, int64_t limit, Caller caller) {
@@ -32,22 +25,8 @@ void check_index(const View& index, int64_t limit, Caller caller) {
       }
     });
     if (first == index.size) return;
-    throw Error(Code::out_of_range, std::string(kExpected[static_cast<int32_t>(caller)]) +
-                                        " to be in [0, " + std::to_string(limit) + "), got " +
-                                        std::to_string(p[first]) + " at position " +
-                                        std::to_string(first));
+    throw index_error(caller, limit, p[first], first);
   });
-}
-
-Dims strides_of(const Dims& shape) {
-  Dims strides;
-  strides.rank = shape.rank;
-  int64_t step = 1;
-  for (int i = shape.rank - 1; i >= 0; --i) {
-    strides.size[i] = step;
-    step *= shape[i];
-  }
-  return strides;
 }
 
 // The loops of Gather and ScatterAdd: for positions p of the index array and the element of a line
@@ -86,16 +65,6 @@ struct Lines {
   }
 };
 
-void check_lines(const View& index, const View& whole, const View& part, const Dims& shape,
-                 const Dims& index_shape, int32_t dim) {
-  require(whole.dtype == part.dtype && shape.rank == index_shape.rank && dim >= 0 &&
-              dim < shape.rank && whole.size == shape.count() && part.size == index.size &&
-              index.size == index_shape.count(),
-          "gather: shapes do not fit");
-  for (int i = 0; i < shape.rank; ++i)
-    require(i == dim || index_shape[i] <= shape[i], "gather: shapes do not fit");
-}
-
 // Adds src to a sum of type A, which is T, its unsigned twin (integers wrap) or float for 16 bits.
 template <class A, class T>
 void scatter_add_into(A* sum, const ScatterAdd& op) {
@@ -127,23 +96,11 @@ void scatter_add_16bit(const ScatterAdd& op) {
   });
 }
 
-uint64_t bits_of_value(DType dtype, double value) {
-  uint64_t bits = 0;
-  visit_any(dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const T typed = element_of<T>(value);
-    std::memcpy(&bits, &typed, sizeof typed);
-  });
-  return bits;
-}
-
 }  // namespace
 
 void select_cpu(const Select& op) {
   const int64_t n = op.index.size, inner = op.inner;
-  require(op.a.dtype == op.out.dtype && op.a.size == op.outer * op.size * inner &&
-              op.out.size == op.outer * n * inner,
-          "indexSelect: shapes do not fit");
+  check_select(op.a, op.index, op.out, op.outer, op.size, inner);
   check_index(op.index, op.size, static_cast<Caller>(op.caller));
   if (op.out.size == 0) return;
   visit_width(op.a.dtype, [&](auto width) {
@@ -168,9 +125,7 @@ void select_cpu(const Select& op) {
 
 void select_add_cpu(const SelectAdd& op) {
   const int64_t n = op.index.size;
-  require(op.grad.dtype == op.grad_out.dtype && op.grad.size == op.outer * op.size * op.inner &&
-              op.grad_out.size == op.outer * n * op.inner,
-          "indexSelect: shapes do not fit");
+  check_select(op.grad, op.index, op.grad_out, op.outer, op.size, op.inner);
   check_index(op.index, op.size, Caller::index_select);
   if (op.grad.size == 0) return;
   Scratch<int64_t> start(op.size + 1), order(n);
@@ -229,18 +184,8 @@ void scatter_add_cpu(const ScatterAdd& op) {
 }
 
 void masked_fill_cpu(const MaskedFill& op) {
-  require(op.a.dtype == op.out.dtype && op.a.size == op.out.size && op.a.size == op.shape.count() &&
-              op.mask_strides.rank == op.shape.rank,
-          "maskedFill: shapes do not fit");
+  const Axes<1> axes = check_mask(op);
   if (op.a.size == 0) return;
-  Axes<1> axes;
-  int64_t last = 0;
-  for (int i = 0; i < op.shape.rank; ++i) {
-    axes.add({op.shape[i], {op.mask_strides[i]}});
-    last += (op.shape[i] - 1) * op.mask_strides[i];
-  }
-  require(last >= 0 && last < op.mask.size, "maskedFill: shapes do not fit");
-  if (axes.rank == 0) axes.axis[axes.rank++] = {1, {1}};
   SURPRISAL_DISPATCH(indexing::masked_fill, op, axes, bits_of_value(op.a.dtype, op.value));
 }
 

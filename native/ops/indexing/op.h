@@ -62,4 +62,11 @@ void scatter_add_cpu(const ScatterAdd& op);
 void masked_fill_cpu(const MaskedFill& op);
 void one_hot_cpu(const OneHot& op);
 
+void select_cuda(const Select& op, cuda::Stream& stream);
+void select_add_cuda(const SelectAdd& op, cuda::Stream& stream);
+void gather_cuda(const Gather& op, cuda::Stream& stream);
+void scatter_add_cuda(const ScatterAdd& op, cuda::Stream& stream);
+void masked_fill_cuda(const MaskedFill& op, cuda::Stream& stream);
+void one_hot_cuda(const OneHot& op, cuda::Stream& stream);
+
 }  // namespace surprisal::indexing
