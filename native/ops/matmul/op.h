@@ -12,9 +12,10 @@ struct Matmul {
   View a, b, out;
   int64_t m = 0, n = 0, k = 0, batch = 1;
   bool transpose_a = false, transpose_b = false, accumulate = false;
-  View a_offsets, b_offsets;  // (batch) int64, in elements
+  View a_offsets, b_offsets;  // (batch) int64, in elements; on the host for every device
 };
 
 void forward(const Matmul& op);
+void forward_cuda(const Matmul& op, cuda::Stream& stream);
 
 }  // namespace surprisal::matmul
