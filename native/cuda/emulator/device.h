@@ -163,3 +163,5 @@ inline T load_from_block(const T* p, int rank, SP_SITE) {
 }
 
 }  // namespace surprisal::cuda
+
+#include "cuda/emulator/tensor_cores.h"

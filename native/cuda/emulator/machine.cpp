@@ -150,4 +150,12 @@ const uint64_t* exchange(const char* kind, uint64_t value, Site site) {
   return warp.value[turn];
 }
 
+const Operands* exchange_operands(const char* kind, const Operands& own, Site site) {
+  Warp& warp = current->block->warps[static_cast<size_t>(current->index / 32)];
+  const uint32_t turn = warp.exchange % 2;
+  std::memcpy(warp.operands[turn][current->index % 32], own, sizeof own);
+  exchange(kind, 0, site);
+  return warp.operands[turn];
+}
+
 }  // namespace surprisal::cuda::emulator
