@@ -1,9 +1,10 @@
 // defineOp: how every operation, built in or the user's, is made and put on the tape (src/tape.ts).
-// This file knows no operation and no device.
+// This file knows no operation; of devices only that all tensors of a call lie on one.
 
 import { isFloat } from './dtype.js';
-import { expectOptions, fail, show } from './expect.js';
+import { expectDevice, expectOptions, fail, refusePromise, show } from './expect.js';
 import { record, submit } from './native.js';
+import type { Device } from './place.js';
 import {
   eachTensor,
   type ForwardResult,
@@ -12,12 +13,12 @@ import {
   isGradEnabled,
   type Needs,
   Node,
-  noGrad,
   type OpDefinition,
   privateMark,
   type RawOp,
   type RawOps,
   retaining,
+  running,
 } from './tape.js';
 import { expectTensor, Tensor, viewOf } from './tensor.js';
 
@@ -58,6 +59,7 @@ function addEdge(node: Node, key: string, position: number, t: Tensor): void {
     outputIndex: t.outputIndex,
     shape: t.shape,
     dtype: t.dtype,
+    device: t.device,
   });
   if (from && !node.graph) node.graph = from.graph;
 }
@@ -72,8 +74,15 @@ type AnyDefinition = OpDefinition<any, any, any>;
 // biome-ignore lint/suspicious/noExplicitAny: tensors, numbers or lists by input name
 type Named = Record<any, any>;
 
+/** The arguments of a call: tensors by name, options, and the device on which all tensors lie. */
+interface Call {
+  t: Named;
+  options: Named;
+  device: Device;
+}
+
 /** Sorts the arguments of a call by name and refuses what is not a tensor. */
-function named(op: AnyDefinition, args: unknown[]): { t: Named; options: Named } {
+function named(op: AnyDefinition, args: unknown[]): Call {
   const { inputs, optionTensors } = op;
   if (args.length > inputs.length + 1) {
     fail(
@@ -83,11 +92,15 @@ function named(op: AnyDefinition, args: unknown[]): { t: Named; options: Named }
     );
   }
   const t: Named = {};
+  let device: Device | undefined;
+  let isMixed = op.lists !== undefined;
   for (let i = 0; i < inputs.length; i++) {
     const name = inputs[i];
     const value = args[i];
-    if (!(value instanceof Tensor) || op.lists) checkOther(op, name, value);
     t[name] = value;
+    if (!(value instanceof Tensor) || op.lists) checkOther(op, name, value);
+    else if (device === undefined) device = value.device;
+    else if (value.device !== device) isMixed = true;
   }
   let options = (args[inputs.length] ?? {}) as Named;
   if (op.options) {
@@ -105,9 +118,28 @@ function named(op: AnyDefinition, args: unknown[]): { t: Named; options: Named }
       if (value === undefined || value === null) continue;
       expectTensor(op.name, name, value);
       t[name] = value;
+      if (value.device !== device) isMixed = true;
     }
   }
-  return { t, options };
+  if (isMixed) device = commonDevice(op.name, t);
+  return { t, options, device: device ?? 'cpu' };
+}
+
+/** The device on which all tensors lie: an operation does not move them. */
+function commonDevice(op: string, t: Named): Device {
+  let first = '';
+  let device: Device | undefined;
+  const check = (name: string, value: unknown) => {
+    if (!(value instanceof Tensor)) return;
+    if (device !== undefined) expectDevice(op, name, value, device, `like ${first}`);
+    else [first, device] = [name, value.device];
+  };
+  for (const name in t) {
+    const value = t[name];
+    if (Array.isArray(value)) for (const [i, item] of value.entries()) check(`${name}[${i}]`, item);
+    else check(name, value);
+  }
+  return device ?? 'cpu';
 }
 
 /** Options as they are now: backward reads them again, and their owner may have changed them. */
@@ -151,8 +183,8 @@ function needsOf(op: AnyDefinition, t: Named): Needs {
 }
 
 /** Puts the outputs of one call on the tape. */
-function attach(op: AnyDefinition, t: Named, needs: Needs, result: ForwardResult): void {
-  const node = new Node(op, needs);
+function attach(op: AnyDefinition, { t, device }: Call, needs: Needs, result: ForwardResult): void {
+  const node = new Node(op, needs, device);
   for (const key in needs) {
     const value = t[key];
     if (value instanceof Tensor) addEdge(node, key, -1, value);
@@ -161,8 +193,9 @@ function attach(op: AnyDefinition, t: Named, needs: Needs, result: ForwardResult
   node.saved = result.saved;
   const outputs = outputList(result);
   for (const [key, output] of outputs) {
-    node.outputs.push({ key, shape: output.shape, dtype: output.dtype });
-    if (!isFloat(output.dtype)) continue;
+    const { shape, dtype } = output;
+    node.outputs.push({ key, shape, dtype, device: output.device });
+    if (!isFloat(dtype)) continue;
     output.node = node;
     output.outputIndex = node.outputs.length - 1;
     output.wantsGrad = true;
@@ -193,8 +226,8 @@ function isPrivate(saved: Tensor, t: Named, outputs: [string, Tensor][]): boolea
 }
 
 /** `forward` without recording; outputs that are an input itself become views of it. */
-function runForward(op: AnyDefinition, t: Named, options: Named, needs: Needs): ForwardResult {
-  return noGrad(() => {
+function runForward(op: AnyDefinition, { t, options, device }: Call, needs: Needs): ForwardResult {
+  return running(device, () => {
     const result = op.forward(t, options, needs);
     return op.builtin ? result : checkedResult(op, t, result);
   });
@@ -203,6 +236,7 @@ function runForward(op: AnyDefinition, t: Named, options: Named, needs: Needs): 
 function checkedResult(op: AnyDefinition, t: Named, result: ForwardResult): ForwardResult {
   const valid = result && typeof result === 'object' && ('output' in result || 'outputs' in result);
   if (!valid) {
+    refusePromise(op.name, result);
     fail(
       op.name,
       'ERR_INVALID_TYPE',
@@ -270,40 +304,46 @@ export function defineOp<
   O extends object = any,
 >(op: OpDefinition<I, T, O>): Op<F> {
   checkDefinition(op);
-  const finish = (t: Named, needs: Needs, result: ForwardResult) => {
-    if (needs !== noNeeds) attach(op, t, needs, result);
+  const finish = (of: Call, needs: Needs, result: ForwardResult) => {
+    if (needs !== noNeeds) attach(op, of, needs, result);
     return 'output' in result ? result.output : result.outputs;
   };
   const call = (...args: unknown[]) => {
-    const { t, options } = named(op, args);
-    op.check?.(t as Inputs<I, T>, options as O);
-    const needs = needsOf(op, t);
-    return finish(t, needs, runForward(op, t, options, needs));
+    const own = named(op, args);
+    op.check?.(own.t as Inputs<I, T>, own.options as O);
+    const needs = needsOf(op, own.t);
+    return finish(own, needs, runForward(op, own, needs));
   };
   const async = async (...args: unknown[]) => {
-    const { t, options } = named(op, args);
-    op.check?.(t as Inputs<I, T>, options as O);
-    const needs = needsOf(op, t);
-    const { result, launches } = record(() => runForward(op, t, options, needs));
-    const pinned = pin([t, result]);
+    // On a device the call only enqueues.
+    const own = named(op, args);
+    if (own.device !== 'cpu') return call(...args);
+    op.check?.(own.t as Inputs<I, T>, own.options as O);
+    const needs = needsOf(op, own.t);
+    const { result, launches } = record(() => runForward(op, own, needs));
+    const pinned = pin([own.t, result]);
     try {
       await submit(launches);
     } finally {
       for (const storage of pinned) storage.unpin();
     }
-    return finish(t, needs, result);
+    return finish(own, needs, result);
   };
   const rawOp: RawOp = {
     forward(t, options = {}, needs = noNeeds) {
+      const device = commonDevice(op.name, t);
       op.check?.(t as Inputs<I, T>, options as O);
-      return noGrad(() => op.forward(t as Inputs<I, T>, options as O, needs));
+      return running(device, () => op.forward(t as Inputs<I, T>, options as O, needs));
     },
     backward(saved, gradOutputs, needs) {
       if (!op.backward) fail(op.name, 'ERR_GRAPH', 'this operation has no gradient');
       const all = Object.fromEntries(
         [...op.inputs, ...(op.optionTensors ?? [])].map((k) => [k, true]),
       );
-      return retaining(true, () => op.backward!(saved, gradOutputs, needs ?? all));
+      const grads = gradOutputs instanceof Tensor ? { grad: gradOutputs } : { ...gradOutputs };
+      return retaining(true, commonDevice(op.name, grads), () =>
+        op.backward!(saved, gradOutputs, needs ?? all),
+      );
     },
   };
   if (op.builtin) raw[op.name] = rawOp;

@@ -1,10 +1,9 @@
 // backward, backwardAsync and grad: what starts a walk over the tape (src/walk.ts).
 
 import { expectBoolean, expectOptions, fail, show, showShape } from './expect.js';
-import { sameShape } from './shape.js';
 import type { Node } from './tape.js';
 import { disposedError, expectTensor, Tensor } from './tensor.js';
-import { filled, type Targets, Walk } from './walk.js';
+import { filled, isAlike, type Targets, Walk } from './walk.js';
 
 function rootGradient(op: string, root: Tensor, given: Tensor | null | undefined): Tensor {
   expectTensor(op, 'the tensor', root);
@@ -24,11 +23,11 @@ function rootGradient(op: string, root: Tensor, given: Tensor | null | undefined
         `expected a gradient for a tensor of shape ${showShape(root.shape)}; only a single element defaults to 1`,
       );
     }
-    return filled(root.shape, root.dtype, 1);
+    return filled(root.shape, root.dtype, 1, root.device);
   }
   expectTensor(op, 'grad', given);
   if (given.isDisposed) throw disposedError(given);
-  if (!sameShape(given.shape, root.shape) || given.dtype !== root.dtype) {
+  if (!isAlike(given, root)) {
     fail(op, 'ERR_SHAPE', `expected grad to be like ${show(root)}, got ${show(given)}`);
   }
   given.seen = true;

@@ -1,19 +1,13 @@
-// Tensors from values: numbers, nested arrays, typed arrays, patterns.
-import { checkedDevice, type Device } from './device.js';
+// Tensors from values: numbers, nested arrays, typed arrays. Values are checked and converted on the
+// host; for a device they are uploaded then.
+import { checkedDevice } from './device.js';
 import { type DType, dtypes, isFloat } from './dtype.js';
-import {
-  expectBoolean,
-  expectFits,
-  expectNumber,
-  expectOneOf,
-  expectOptions,
-  fail,
-  show,
-  showShape,
-} from './expect.js';
-import { launch, native, type RawArray } from './native.js';
+import { expectBoolean, expectOneOf, expectOptions, fail, show, showShape } from './expect.js';
+import { launchNow, native, type RawArray } from './native.js';
+import type { Device } from './place.js';
 import { checkedSize, maxRank, type Shape } from './shape.js';
-import { empty, type Tensor } from './tensor.js';
+import type { Tensor } from './tensor.js';
+import { written } from './transfer.js';
 
 export interface CreateOptions<D extends DType = DType> {
   /** Element type (default float32). */
@@ -158,22 +152,22 @@ function fromTyped(data: TypedArray, options: TensorOptions): Tensor {
   }
   const dtype = checkedOptions('tensor', options, own ?? 'float32');
   const shape = withShape(data.length, options.shape, [data.length]);
-  const t = empty(shape, dtype);
   const bits =
     kind === 'Float16Array'
       ? own === dtype
       : kind === 'Uint16Array' && (dtype === 'bfloat16' || dtype === 'float16');
-  if (bits) {
-    new Uint16Array(t.raw.buffer as ArrayBuffer, t.raw.byteOffset, t.size).set(
-      new Uint16Array(data.buffer as ArrayBuffer, data.byteOffset, data.length),
-    );
-  } else if (own === dtype) {
-    // biome-ignore lint/suspicious/noExplicitAny: both sides hold numbers, or both hold bigints
-    t.raw.set(data as any);
-  } else {
-    write('tensor', t.raw, dtype, data as ArrayLike<Value>);
-  }
-  return t;
+  return written(shape, dtype, checkedDevice('tensor', options.device), (raw) => {
+    if (bits) {
+      new Uint16Array(raw.buffer as ArrayBuffer, raw.byteOffset, raw.length).set(
+        new Uint16Array(data.buffer as ArrayBuffer, data.byteOffset, data.length),
+      );
+    } else if (own === dtype) {
+      // biome-ignore lint/suspicious/noExplicitAny: both sides hold numbers, or both hold bigints
+      raw.set(data as any);
+    } else {
+      fill('tensor', raw, dtype, data as ArrayLike<Value>);
+    }
+  });
 }
 
 function measure(data: NestedValues): Shape {
@@ -214,9 +208,10 @@ function fromNested(data: NestedValues, options: TensorOptions): Tensor {
   const values: Value[] = [];
   flatten(data, natural, 0, values);
   const dtype = checkedOptions('tensor', options, naturalDType(values));
-  const t = empty(withShape(values.length, options.shape, natural), dtype);
-  write('tensor', t.raw, dtype, values);
-  return t;
+  const shape = withShape(values.length, options.shape, natural);
+  return written(shape, dtype, checkedDevice('tensor', options.device), (raw) =>
+    fill('tensor', raw, dtype, values),
+  );
 }
 
 /** As DTypeOf says: mixed values are numbers. */
@@ -231,7 +226,8 @@ const integerBounds = {
   uint8: [0, 255],
 } as const;
 
-function write(op: string, raw: RawArray, dtype: DType, values: ArrayLike<Value>): void {
+/** Converts values into the elements of an array of the host. */
+export function fill(op: string, raw: RawArray, dtype: DType, values: ArrayLike<Value>): void {
   if (dtype === 'bool') {
     for (let i = 0; i < values.length; i++) (raw as Int8Array)[i] = Number(values[i]) !== 0 ? 1 : 0;
   } else if (dtype === 'int64') {
@@ -255,7 +251,7 @@ function write(op: string, raw: RawArray, dtype: DType, values: ArrayLike<Value>
     // Not Float32Array.from, which lists the values as a JavaScript array first: gigabytes of heap.
     const wide = new Float32Array(values.length);
     for (let i = 0; i < values.length; i++) wide[i] = Number(values[i]);
-    launch(native.cast, { a: wide, out: raw });
+    launchNow(native.cast, { a: wide, out: raw });
   }
 }
 
@@ -272,137 +268,4 @@ function asBigInt(op: string, value: Value): bigint {
     fail(op, 'ERR_INVALID_VALUE', `expected int64 values to fit 64 bits, got ${wide}`);
   }
   return wide;
-}
-
-function constant<D extends DType, S extends Shape>(
-  op: string,
-  shape: S,
-  value: number,
-  options: CreateOptions<D>,
-): Tensor<D, S> {
-  const dtype = checkedOptions(op, options, 'float32') as D;
-  checkedSize(op, shape);
-  const t = empty([...shape] as unknown as S, dtype, value === 0);
-  if (value !== 0 && t.size > 0) launch(native.fill, { out: t.raw, value });
-  return finished(t, options);
-}
-
-/** Zeros. */
-export function zeros<const S extends Shape, D extends DType = 'float32'>(
-  shape: S,
-  options: CreateOptions<D> = {},
-): Tensor<D, S> {
-  return constant('zeros', shape, 0, options);
-}
-
-/** Ones. */
-export function ones<const S extends Shape, D extends DType = 'float32'>(
-  shape: S,
-  options: CreateOptions<D> = {},
-): Tensor<D, S> {
-  return constant('ones', shape, 1, options);
-}
-
-/** `value` everywhere. */
-export function full<const S extends Shape, D extends DType = 'float32'>(
-  shape: S,
-  value: number,
-  options: CreateOptions<D> = {},
-): Tensor<D, S> {
-  const dtype = checkedOptions('full', options, 'float32');
-  expectFits('full', 'value', value, dtype);
-  return constant('full', shape, value, options);
-}
-
-function fromValues<D extends DType>(
-  op: string,
-  size: number,
-  options: CreateOptions<D>,
-  value: (i: number) => number,
-  standard: DType = 'float32',
-): Tensor<D> {
-  const dtype = checkedOptions(op, options, standard) as D;
-  const t = empty<D, Shape>([size], dtype);
-  write(
-    op,
-    t.raw,
-    dtype,
-    Float64Array.from({ length: size }, (_, i) => value(i)),
-  );
-  return finished(t, options);
-}
-
-/** The identity matrix `[n, n]`, or ones on the diagonal of `[n, m]`. */
-export function eye<D extends DType = 'float32'>(n: number, options?: CreateOptions<D>): Tensor<D>;
-export function eye<D extends DType = 'float32'>(
-  n: number,
-  m: number,
-  options?: CreateOptions<D>,
-): Tensor<D>;
-export function eye(n: number, m?: number | CreateOptions, options?: CreateOptions): Tensor {
-  const hasOptions = typeof m === 'object' && options === undefined;
-  const columns = hasOptions ? n : (m ?? n);
-  const chosen = hasOptions ? m : (options ?? {});
-  expectNumber('eye', 'n', n, { min: 0, integer: true });
-  expectNumber('eye', 'm', columns, { min: 0, integer: true });
-  const dtype = checkedOptions('eye', chosen, 'float32');
-  checkedSize('eye', [n, columns]);
-  const t = empty([n, columns], dtype);
-  const values = new Float32Array(n * columns);
-  for (let i = 0; i < Math.min(n, columns); i++) values[i * columns + i] = 1;
-  write('eye', t.raw, dtype, values);
-  return finished(t, chosen);
-}
-
-/** `start`, `start + step`, ... below `end` (`arange(end)` starts at 0); float32 unless asked otherwise. */
-export function arange<D extends DType = 'float32'>(
-  end: number,
-  options?: CreateOptions<D>,
-): Tensor<D>;
-export function arange<D extends DType = 'float32'>(
-  start: number,
-  end: number,
-  options?: CreateOptions<D>,
-): Tensor<D>;
-export function arange<D extends DType = 'float32'>(
-  start: number,
-  end: number,
-  step: number,
-  options?: CreateOptions<D>,
-): Tensor<D>;
-export function arange(...args: (number | CreateOptions | undefined)[]): Tensor {
-  const options = (typeof args.at(-1) === 'object' ? args.pop() : {}) as CreateOptions;
-  const numbers = args.filter((v) => v !== undefined);
-  if (numbers.length > 3)
-    fail(
-      'arange',
-      'ERR_INVALID_TYPE',
-      `expected start, end, step and options, got ${numbers.length} numbers`,
-    );
-  for (const [i, v] of numbers.entries())
-    expectNumber('arange', ['start', 'end', 'step'][i] ?? 'argument', v);
-  const [start, end, step = 1] = (numbers.length < 2 ? [0, ...numbers] : numbers) as number[];
-  if (end === undefined)
-    fail('arange', 'ERR_INVALID_TYPE', 'expected end to be a number, got undefined');
-  if (step === 0)
-    fail('arange', 'ERR_INVALID_VALUE', 'expected step to be a number other than 0, got 0');
-  const size = checkedSize('arange', [Math.max(0, Math.ceil((end - start) / step))]);
-  return fromValues('arange', size, options, (i) => start + i * step);
-}
-
-/** `count` evenly spaced values from `start` to `end`, both included. */
-export function linspace<D extends DType = 'float32'>(
-  start: number,
-  end: number,
-  count: number,
-  options: CreateOptions<D> = {},
-): Tensor<D> {
-  expectNumber('linspace', 'start', start);
-  expectNumber('linspace', 'end', end);
-  expectNumber('linspace', 'count', count, { min: 0, integer: true });
-  const step = count > 1 ? (end - start) / (count - 1) : 0;
-  // From both ends inwards, so that the last value is exactly `end`.
-  return fromValues('linspace', checkedSize('linspace', [count]), options, (i) =>
-    i < count / 2 ? start + i * step : end - (count - 1 - i) * step,
-  );
 }

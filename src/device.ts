@@ -1,58 +1,128 @@
-// Devices: which there are, why one is missing, the default one, threads.
+// Which devices there are, why one is missing, the default one; threads of the CPU.
+import { growthOf } from './device-memory.js';
 import { errorOf, fail, show } from './expect.js';
 import { cpuTarget, launchAt, native } from './native.js';
+import { type Device, deviceName, indexOf } from './place.js';
+import { type NativeStatus, runtime } from './runtime.js';
 
-export type Device = 'cpu' | 'cuda' | `cuda:${number}`;
+export type { Device } from './place.js';
 
-export interface CudaStatus {
-  available: boolean;
-  /** Why CUDA cannot be used; empty when it can. */
-  reason: string;
-  devices: readonly string[];
+/** One device that CUDA has found. */
+export interface CudaDevice {
+  /** Its name here: 'cuda:0', ... */
+  device: `cuda:${number}`;
+  /** The product's name. */
+  name: string;
+  /** Compute capability: '9.0' for an H100. */
+  capability: string;
+  /** Streaming multiprocessors. */
+  processors: number;
+  /** Bytes. */
+  memory: number;
 }
 
-const withoutCuda: CudaStatus = {
-  available: false,
+/** What was found, and what is missing. */
+export interface CudaStatus {
+  /** Whether tensors can be made on 'cuda'. */
+  available: boolean;
+  /** Why not, and what to do about it; empty when they can. */
+  reason: string;
+  /** Whether this build has CUDA code. */
+  built: boolean;
+  /** Whether the devices are emulated on the CPU, for tests of kernels. */
+  emulated: boolean;
+  /** The newest CUDA that the driver can run ('13.0'), and the one built against; null for none. */
+  driver: string | null;
+  runtime: string | null;
+  devices: readonly CudaDevice[];
+}
+
+const withoutCuda: NativeStatus = {
+  built: false,
+  emulated: false,
+  driver: 0,
+  runtime: 0,
+  error: 0,
   reason: 'this build of surprisal has no CUDA code',
   devices: [],
 };
 
-/** CUDA on this machine. */
-export const cuda = {
-  /** True when tensors can be made on 'cuda'. */
-  isAvailable(): boolean {
-    return withoutCuda.available;
-  },
-  /** What was found, and what is missing. */
-  status(): CudaStatus {
-    return withoutCuda;
-  },
-  /** Waits for everything enqueued; device errors throw here. */
-  synchronize(): void {},
-};
+/** 13000 -> '13.0' */
+function version(number: number): string | null {
+  return number > 0 ? `${Math.floor(number / 1000)}.${Math.floor((number % 1000) / 10)}` : null;
+}
+
+function remedy({ built, driver, runtime: needed }: NativeStatus): string {
+  if (!built) return 'build it on a machine with nvcc: `npm run build`';
+  if (driver === 0) return 'install the NVIDIA driver (`nvidia-smi` must list the device)';
+  if (driver < needed) return `install a driver for CUDA ${version(needed)} or newer`;
+  return 'see what `nvidia-smi` lists, and the variable CUDA_VISIBLE_DEVICES';
+}
+
+let found: CudaStatus | null = null;
+
+/** What CUDA finds on this machine; asked once, unless there was no device. */
+export function status(): CudaStatus {
+  if (found?.available) return found;
+  const from = runtime.deviceStatus?.() ?? withoutCuda;
+  const available = from.devices.length > 0;
+  const why = from.reason || 'CUDA finds no device';
+  found = {
+    available,
+    reason: available ? '' : `${why}; ${remedy(from)}`,
+    built: from.built,
+    emulated: from.emulated,
+    driver: version(from.driver),
+    runtime: version(from.runtime),
+    devices: from.devices.map(({ name, arch, processors, memory }, index) => ({
+      device: deviceName(index),
+      name,
+      capability: `${Math.floor(arch / 10)}.${arch % 10}`,
+      processors,
+      memory,
+    })),
+  };
+  return found;
+}
 
 /** Every device that tensors can be made on. */
 export function devices(): Device[] {
-  return ['cpu'];
+  return ['cpu', ...status().devices.map(({ device }) => device)];
 }
 
-/** A device that can be used, or an error with the reason. */
+let standard: Device = 'cpu';
+
+/** A device that can be used, under its full name ('cuda:0'), or an error with the reason. */
 export function checkedDevice(op: string, device: unknown): Device {
-  if (device === undefined) return 'cpu';
+  if (device === undefined) return standard;
   if (device === 'cpu') return device;
-  if (typeof device === 'string' && /^cuda(:\d+)?$/.test(device)) {
-    throw errorOf('ERR_NO_CUDA', `${op}: '${device}' cannot be used: ${cuda.status().reason}`);
+  if (typeof device !== 'string' || !/^cuda(:\d+)?$/.test(device)) {
+    fail(
+      op,
+      'ERR_DEVICE',
+      `expected device to be 'cpu', 'cuda' or 'cuda:<index>', got ${show(device)}`,
+    );
   }
-  fail(
-    op,
-    'ERR_DEVICE',
-    `expected device to be 'cpu', 'cuda' or 'cuda:<index>', got ${show(device)}`,
-  );
+  const { available, reason, devices: all } = status();
+  const index = indexOf(device as Device);
+  if (index < all.length) {
+    growthOf(index);
+    return deviceName(index);
+  }
+  const why = available ? `there is ${all.map((d) => d.device).join(', ')}` : reason;
+  throw errorOf('ERR_NO_CUDA', `${op}: '${device}' cannot be used: ${why}`);
+}
+
+/** The number of a CUDA device that can be used; default that of the default device, or 0. */
+export function cudaIndex(op: string, device: unknown): number {
+  const named = checkedDevice(op, device ?? (standard === 'cpu' ? 'cuda' : standard));
+  if (named === 'cpu') fail(op, 'ERR_DEVICE', `expected a CUDA device, got 'cpu'`);
+  return indexOf(named);
 }
 
 /** The device of tensors made without one ('cpu' until this is called). */
 export function setDefaultDevice(device: Device): void {
-  checkedDevice('setDefaultDevice', device ?? null);
+  standard = checkedDevice('setDefaultDevice', device ?? null);
 }
 
 /** Threads that CPU kernels use, the calling one included; results do not depend on it. */

@@ -46,7 +46,8 @@ export function show(value: unknown): string {
   if (typeof value === 'bigint') return `${value}n`;
   if (value === null || typeof value !== 'object') return String(value);
   if ('shape' in value && 'dtype' in value) {
-    return `a ${value.dtype} tensor of shape ${showShape(value.shape as number[])}`;
+    const place = 'device' in value && value.device !== 'cpu' ? ` on ${value.device}` : '';
+    return `a ${value.dtype} tensor of shape ${showShape(value.shape as number[])}${place}`;
   }
   if (Array.isArray(value)) {
     return value.length <= 8 && value.every((v) => typeof v === 'number')
@@ -234,6 +235,18 @@ export function expectShape(
     'ERR_SHAPE',
     `expected ${name} to have shape ${showShape(shape)}${reason}, got ${showShape(t.shape)}`,
   );
+}
+
+/** On this device; `why` says where it comes from ("like logits"). */
+export function expectDevice(
+  op: string,
+  name: string,
+  t: { readonly device: string },
+  device: string,
+  why: string,
+): void {
+  if (t.device === device) return;
+  fail(op, 'ERR_DEVICE', `expected ${name} to be on ${device} ${why}, got ${t.device}`);
 }
 
 /** Two tensors of one dtype: there is no silent promotion. */

@@ -2,6 +2,7 @@
 // takes a range of blocks, so what it gives depends on the seed and on the draws before it, and on
 // no device or thread. One generator per JavaScript thread, seeded at random until `manualSeed`.
 import { getRandomValues } from 'node:crypto';
+import { refuseInGraph } from './capture.js';
 import { expectNumber } from './expect.js';
 
 let seed = Number(getRandomValues(new BigUint64Array(1))[0] >> 11n);
@@ -19,6 +20,7 @@ export function manualSeed(n: number): void {
 
 /** @internal Reserves `count` blocks: the key and first counter of a draw. */
 export function takeBlocks(count: number): { seed: number; offset: number } {
+  refuseInGraph('random numbers', 'draw them outside and write them in with copy_: a step repeats');
   const offset = next;
   next += count;
   return { seed, offset };

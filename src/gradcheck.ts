@@ -51,9 +51,9 @@ export function gradcheck(
   const used = [...outputs.keys()].filter((k) => outputs[k].requiresGrad);
   if (used.length === 0) fail('gradcheck', 'ERR_GRAPH', 'the outputs do not depend on the inputs');
   const weights = used.map((k) => {
-    const { size, shape, dtype } = outputs[k];
+    const { size, shape, dtype, device } = outputs[k];
     const values = Float64Array.from({ length: size }, (_, i) => weight(i, k));
-    return tensor(values, { shape, dtype });
+    return tensor(values, { shape, dtype, device });
   });
   const analytic = grad(
     used.map((k) => outputs[k]),
@@ -99,7 +99,7 @@ function weight(i: number, k: number): number {
 function moved(t: Tensor, element: number, value: number): Tensor {
   const data = t.dataSync() as Float64Array;
   data[element] = value;
-  return tensor(data, { shape: t.shape, dtype: 'float64' });
+  return tensor(data, { shape: t.shape, dtype: 'float64', device: t.device });
 }
 
 function dot(y: Tensor, weights: Tensor): number {

@@ -14,10 +14,10 @@ export { defineOp, noGrad, raw } from './autograd.js';
 export type { BackwardOptions, GradOptions } from './backward.js';
 export { grad } from './backward.js';
 export type { CreateOptions, NestedValues, TensorOptions } from './create.js';
-export { arange, eye, full, linspace, ones, tensor, zeros } from './create.js';
-export type { CudaStatus, Device } from './device.js';
+export { tensor } from './create.js';
+export { cuda } from './cuda.js';
+export type { CudaDevice, CudaStatus, Device } from './device.js';
 export {
-  cuda,
   devices,
   getThreads,
   instructionSet,
@@ -141,8 +141,10 @@ export type { Softmax, SoftmaxOptions } from './ops/softmax.js';
 export { logSoftmax, softmax } from './ops/softmax.js';
 export { clipGradNorm } from './optim/clip.js';
 export * as optim from './optim/index.js';
+export { arange, eye, full, linspace, ones, zeros } from './patterns.js';
+export { scope } from './scope.js';
 export type { Shape } from './shape.js';
-export type { DeviceMemory } from './storage.js';
+export type { MemoryUse } from './storage.js';
 export { memory, releaseRecycled } from './storage.js';
 export type { HookHandle } from './tensor.js';
-export { scope, Tensor } from './tensor.js';
+export { Tensor } from './tensor.js';

@@ -17,7 +17,16 @@ export type RawArray =
   | Uint8Array
   | Int8Array;
 
-export type Field = RawArray | readonly number[] | number | boolean | null | undefined;
+declare const opaque: unique symbol;
+/** Memory of a device, as native code hands it out: only native code can look inside. */
+export interface DeviceMemory {
+  readonly [opaque]: true;
+}
+
+/** The elements of a tensor, wherever they are. */
+export type Raw = RawArray | DeviceMemory;
+
+export type Field = Raw | readonly number[] | number | boolean | null | undefined;
 
 interface Entry {
   call(...fields: Field[]): void;
@@ -73,7 +82,8 @@ function load(): Addon {
   throw Object.assign(new Error(message), { code: 'ERR_NATIVE_MISSING' });
 }
 
-const addon = load();
+/** @internal The loaded addon. */
+export const addon = load();
 
 function kernel(name: string): Kernel {
   const entry = addon[name] as Entry | undefined;
@@ -131,11 +141,16 @@ export class OutOfMemoryError extends Error {
   }
 }
 
-function translated(error: unknown): unknown {
-  const { code, message } = error as { code?: string; message: string };
-  return code === 'ERR_OUT_OF_MEMORY' && !(error instanceof OutOfMemoryError)
-    ? new OutOfMemoryError(message)
-    : error;
+/** Whether memory ran out, as native code says it. */
+export function isOutOfMemory(error: unknown): boolean {
+  return (error as { code?: string }).code === 'ERR_OUT_OF_MEMORY';
+}
+
+/** An error of native code as JavaScript's: running out of memory has a class of its own. */
+export function translated(error: unknown): unknown {
+  if (!isOutOfMemory(error) || error instanceof OutOfMemoryError) return error;
+  const { message, requested, free, total } = error as OutOfMemoryError;
+  return new OutOfMemoryError(message, requested, free, total);
 }
 
 /** Calls a kernel with fields by name, or records the call when an asynchronous form asks for it. */
@@ -156,6 +171,17 @@ export function launchAt(kernel: Kernel, values: Field[]): void {
     kernel.call(...values);
   } catch (error) {
     throw translated(error);
+  }
+}
+
+/** Calls a kernel at once, recorded or not: for values of the host that nothing else writes. */
+export function launchNow(kernel: Kernel, fields: Readonly<Record<string, Field>>): void {
+  const outer = recorded;
+  recorded = null;
+  try {
+    launch(kernel, fields);
+  } finally {
+    recorded = outer;
   }
 }
 

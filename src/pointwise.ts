@@ -2,7 +2,7 @@
 // three operands, each a tensor or a number, broadcast to a shape.
 import { type DType, isFloat } from './dtype.js';
 import { expectDType, expectSameDType, fail } from './expect.js';
-import { isRecording, launchAt, native, type RawArray } from './native.js';
+import { isRecording, launchAt, native, type Raw } from './native.js';
 import { broadcastShapes, type Shape, sameShape } from './shape.js';
 import { sumTo } from './strided.js';
 import { empty, Tensor } from './tensor.js';
@@ -87,7 +87,7 @@ export function unary(f: number, x: Tensor, dtype: DType = x.dtype, p?: number, 
 /** Where a number stands for a tensor. */
 export const noShape: Shape = [];
 
-function rawOf(x: Operand): RawArray | undefined {
+function rawOf(x: Operand): Raw | undefined {
   return typeof x === 'number' ? undefined : x.raw;
 }
 

@@ -1,18 +1,25 @@
-// Memory of CPU tensors: arrays over V8-owned ArrayBuffers, so that garbage collection frees them
+// Memory of tensors. On the CPU: arrays over V8-owned ArrayBuffers, so that garbage collection frees them
 // even in a loop that never yields. Large buffers that were disposed, ended by a scope or never
 // left the library are kept for the next tensor, and ask for huge pages when new: on a virtual
-// machine the first touch of fresh small pages costs more than most kernels.
+// machine the first touch of fresh small pages costs more than most kernels. Memory of devices is
+// src/device-memory.ts.
 import { totalmem } from 'node:os';
+import { capture } from './capture.js';
+import { allocateOn, freeOn, usedDevices } from './device-memory.js';
 import { type DType, dtypeInfo } from './dtype.js';
 import { expectOptions } from './expect.js';
 import {
   collectGarbage,
+  type DeviceMemory,
   launch,
   launchAt,
   native,
   OutOfMemoryError,
+  type Raw,
   type RawArray,
 } from './native.js';
+import { ambient, type Device, deviceName, indexOf } from './place.js';
+import { runtime } from './runtime.js';
 
 /** Buffers from this size on are recycled. */
 const recycleFrom = 32 * 1024;
@@ -90,7 +97,7 @@ function newBuffer(bytes: number): ArrayBuffer {
 
 /** The memory of one or more tensors that share elements. */
 export class Storage {
-  raw: RawArray | null;
+  raw: Raw | null;
   /** Live tensors on this storage. */
   refs = 1;
   /** Raised by each write in place. */
@@ -101,18 +108,27 @@ export class Storage {
   private mostSavers = 16;
   private released = false;
 
+  /** `token` counts the bytes on the CPU; devices count their own. */
   constructor(
-    raw: RawArray,
-    private readonly token: Token,
+    raw: Raw,
+    readonly device: Device,
+    private readonly bytes: number,
+    private readonly token: Token | null,
   ) {
     this.raw = raw;
+  }
+
+  /** To be called with each write in place. */
+  touch(): void {
+    this.version++;
+    if (capture?.recording) capture.written.add(this);
   }
 
   /** One tensor fewer; the last one gives the memory back. */
   drop(): void {
     if (--this.refs > 0 || this.released) return;
     this.released = true;
-    this.token.add(-this.raw!.byteLength);
+    this.token?.add(-this.bytes);
     if (this.pins === 0) this.recycle();
   }
 
@@ -140,8 +156,13 @@ export class Storage {
   }
 
   private recycle(): void {
-    const buffer = this.raw!.buffer as ArrayBuffer;
+    const raw = this.raw!;
     this.raw = null;
+    if (this.token === null) {
+      freeOn(indexOf(this.device), raw as DeviceMemory, this.bytes);
+      return;
+    }
+    const buffer = (raw as RawArray).buffer as ArrayBuffer;
     const bytes = buffer.byteLength;
     if (bytes < recycleFrom || recycledBytes + bytes > recycleLimit) return;
     const list = free.get(bytes);
@@ -152,9 +173,19 @@ export class Storage {
 }
 
 /** Memory for `size` elements: zeros if asked for, else whatever is there. */
-export function allocate(dtype: DType, size: number, zeroed = false): Storage {
+export function allocate(
+  dtype: DType,
+  size: number,
+  zeroed = false,
+  device: Device = ambient,
+): Storage {
   const { bytes: width, carrier } = dtypeInfo[dtype];
   const bytes = width * size;
+  if (device !== 'cpu') {
+    const memory = allocateOn(indexOf(device), dtype, size, width);
+    if (zeroed && size > 0) launch(native.fill, { out: memory, value: 0 });
+    return new Storage(memory, device, bytes, null);
+  }
   const token = tokenFor(bytes);
   let raw: RawArray;
   if (bytes < recycleFrom) {
@@ -172,7 +203,7 @@ export function allocate(dtype: DType, size: number, zeroed = false): Storage {
     }
   }
   token.add(bytes);
-  return new Storage(raw, token);
+  return new Storage(raw, 'cpu', bytes, token);
 }
 
 /** Gives recycled buffers back to the system. */
@@ -182,7 +213,7 @@ export function releaseRecycled(): void {
   native.systemTrim.call();
 }
 
-export interface DeviceMemory {
+export interface MemoryUse {
   /** Bytes of tensors that are alive, as far as garbage collection has got. */
   live: number;
   /** The most `live` has been. */
@@ -194,11 +225,17 @@ export interface DeviceMemory {
   scratchPeak: number;
 }
 
-/** Bytes in use per device. `resetPeak` starts the peaks anew after reading them. */
-export function memory(options: { resetPeak?: boolean } = {}): { cpu: DeviceMemory } {
+/**
+ * Bytes in use on the CPU and on each device that this thread has used. `resetPeak` starts the
+ * peaks anew after reading them.
+ */
+export function memory(
+  options: { resetPeak?: boolean } = {},
+): { cpu: MemoryUse } & { [device: `cuda:${number}`]: MemoryUse } {
   expectOptions('memory', options, ['resetPeak']);
+  const resetPeak = options.resetPeak === true;
   const out = new Float64Array(5);
-  launchAt(native.systemQuery, [out, options.resetPeak === true]);
+  launchAt(native.systemQuery, [out, resetPeak]);
   const cpu = {
     live,
     peak,
@@ -206,6 +243,8 @@ export function memory(options: { resetPeak?: boolean } = {}): { cpu: DeviceMemo
     scratch: out[1],
     scratchPeak: out[3],
   };
-  if (options.resetPeak) peak = live;
-  return { cpu };
+  if (resetPeak) peak = live;
+  const use: ReturnType<typeof memory> = { cpu };
+  for (const index of usedDevices) use[deviceName(index)] = runtime.deviceMemory(index, resetPeak);
+  return use;
 }

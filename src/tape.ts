@@ -2,8 +2,10 @@
 // operation saved and where its inputs came from; src/backward.ts walks from node to node.
 
 import { errorOf, expectFunction, fail, nearest, refusePromise, show } from './expect.js';
+import { type Device, enter } from './place.js';
+import { graphTensors, itemsOf } from './scope.js';
 import type { Saver } from './storage.js';
-import { addTo, type GradNode, graphTensors, type Hook, itemsOf, Tensor } from './tensor.js';
+import { addTo, type GradNode, type Hook, Tensor } from './tensor.js';
 
 /** Which gradients are wanted, by input name. */
 export type Needs = Readonly<Record<string, boolean>>;
@@ -101,12 +103,25 @@ export function noGrad<R>(fn: () => R): R {
   }
 }
 
-/** Runs a backward with `tape.retained` set, without recording. */
-export function retaining<R>(retained: boolean, work: () => R): R {
+/** Runs kernels of an operation: without recording, with their results on `device`. */
+export function running<R>(device: Device, work: () => R): R {
+  const before = gradEnabled;
+  const outer = enter(device);
+  gradEnabled = false;
+  try {
+    return work();
+  } finally {
+    gradEnabled = before;
+    enter(outer);
+  }
+}
+
+/** Runs a backward with `tape.retained` set. */
+export function retaining<R>(retained: boolean, device: Device, work: () => R): R {
   const before = tape.retained;
   tape.retained = retained;
   try {
-    return noGrad(work);
+    return running(device, work);
   } finally {
     tape.retained = before;
   }
@@ -137,12 +152,14 @@ export interface Edge {
   outputIndex: number;
   shape: readonly number[];
   dtype: Tensor['dtype'];
+  device: Device;
 }
 
 interface OutputInfo {
   key: string;
   shape: readonly number[];
   dtype: Tensor['dtype'];
+  device: Device;
 }
 
 /** One recorded operation. */
@@ -165,6 +182,8 @@ export class Node implements GradNode {
     // biome-ignore lint/suspicious/noExplicitAny: nodes of all operations share one type
     readonly op: OpDefinition<any, any, any>,
     readonly needs: Needs,
+    /** Where the operation ran. */
+    readonly device: Device,
   ) {}
 
   get name(): string {

@@ -1,24 +1,26 @@
-// The tensor: contiguous, row-major, of one dtype, on one device. This file holds its making,
-// reading and lifetime; operations are attached by src/methods.ts, gradients by src/autograd.ts.
+// The tensor: contiguous, row-major, of one dtype, on one device. Operations are attached by
+// src/methods.ts, gradients by src/autograd.ts; values come and go through src/transfer.ts.
 
-import type { Device } from './device.js';
 import { type DataOf, type DType, type ItemOf, isFloat } from './dtype.js';
 import {
   errorOf,
   expectBoolean,
+  expectDevice,
   expectFunction,
   expectOptions,
   expectSameDType,
   expectShape,
   fail,
-  refusePromise,
   show,
   showShape,
 } from './expect.js';
-import { flushRecorded, launch, native, type RawArray } from './native.js';
+import type { Raw } from './native.js';
+import { ambient, type Device } from './place.js';
+import { innermost, keep } from './scope.js';
 import { type Shape, sizeOf } from './shape.js';
 import { allocate, type Storage } from './storage.js';
 import { inspectTensor, nestedArray } from './text.js';
+import { copyValues, readData, readDataAsync } from './transfer.js';
 
 /** The place of a tensor in a graph: what made it, and which of the outputs it is. */
 export interface GradNode {
@@ -43,10 +45,6 @@ export interface LeafHooks {
 const brand: unique symbol = Symbol.for('surprisal.tensor');
 const inspect: unique symbol = Symbol.for('nodejs.util.inspect.custom');
 
-type Scope = Set<Tensor>;
-const scopes: Scope[] = [];
-let scope: Scope | null = null;
-
 /**
  * An n-dimensional array of one element type. Sizes that are known as literals are part of the type.
  *
@@ -66,6 +64,8 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   readonly shape: S;
   readonly dtype: D;
   readonly size: number;
+  /** Where the elements are: 'cpu', 'cuda:0', ... */
+  readonly device: Device;
 
   /** @internal Use `tensor`, `zeros` and the other creation functions. */
   constructor(storage: Storage, shape: S, dtype: D, size: number = sizeOf(shape)) {
@@ -73,11 +73,8 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     this.shape = shape;
     this.dtype = dtype;
     this.size = size;
-    if (scope) scope.add(this);
-  }
-
-  get device(): Device {
-    return 'cpu';
+    this.device = storage.device;
+    if (innermost) innermost.add(this);
   }
 
   /** Number of axes. */
@@ -110,14 +107,15 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
       expectTensor('grad', 'grad', value);
       expectSameDType('grad', 'grad', value, 'the tensor', this);
       expectShape('grad', 'grad', value, this.shape);
+      expectDevice('grad', 'grad', value, this.device, 'like the tensor');
       value.seen = true;
       keep(value);
     }
     this.gradient = value;
   }
 
-  /** @internal The elements as native code takes them. */
-  get raw(): RawArray {
+  /** The elements as native code takes them: an array on the CPU, else opaque memory. */
+  get raw(): Raw {
     const raw = this.storage?.raw;
     if (!raw) throw disposedError(this);
     return raw;
@@ -136,7 +134,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   data(options: { raw?: false }): Promise<DataOf<D>>;
   data(options: { raw: true }): Promise<D extends 'float16' | 'bfloat16' ? Uint16Array : DataOf<D>>;
   async data(options: { raw?: boolean } = {}): Promise<unknown> {
-    return readData(this, wantsBits('data', options));
+    return readDataAsync(this, wantsBits('data', options));
   }
 
   /** As `data()`, at once; on a device it blocks the event loop until the value is there. */
@@ -157,14 +155,14 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
         `expected a tensor of 1 element, got shape ${showShape(this.shape)}`,
       );
     }
-    const value = readData(this, false)[0];
+    const value = readData(this)[0];
     return (this.dtype === 'bool' ? value !== 0 : value) as ItemOf<D>;
   }
 
   /** The elements as nested arrays (a plain value for a scalar). */
   // biome-ignore lint/suspicious/noExplicitAny: the depth is the rank, which is a run-time number
   toArray(): any {
-    return nestedArray(readData(this, false), this.shape, this.dtype);
+    return nestedArray(readData(this), this.shape, this.dtype);
   }
 
   /** The same elements without their history: not differentiable, memory shared. */
@@ -173,15 +171,15 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   }
 
   /**
-   * Copies `src` (same shape and dtype) into this tensor: the one write in place. Refused on a
-   * tensor that a pending backward needs (`ERR_IN_USE`).
+   * Copies `src` (same shape and dtype, any device) into this tensor: the one write in place.
+   * Refused on a tensor that a pending backward needs (`ERR_IN_USE`).
    */
   copy_(src: Tensor): this {
     expectTensor('copy_', 'src', src);
     expectSameDType('copy_', 'src', src, 'the tensor', this);
     expectShape('copy_', 'src', src, this.shape);
-    const from = src.raw;
-    const to = this.raw;
+    if (!src.storage) throw disposedError(src);
+    if (!this.storage) throw disposedError(this);
     if (this.node && !this.node.released) {
       fail(
         'copy_',
@@ -189,18 +187,18 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
         `the tensor is the result of ${this.node.name} in a pending graph; detach() or clone() it first`,
       );
     }
-    if (this.storage!.isSaved()) {
+    if (this.storage.isSaved()) {
       fail(
         'copy_',
         'ERR_IN_USE',
         'a pending backward needs this tensor; call backward() first, or let go of the loss (its graph ends when it is garbage-collected)',
       );
     }
-    if (this.storage!.pins > 0) {
+    if (this.storage.pins > 0) {
       fail('copy_', 'ERR_IN_USE', 'an asynchronous operation is using this tensor; await it first');
     }
-    this.storage!.version++;
-    launch(native.cast, { a: from, out: to });
+    this.storage.touch();
+    copyValues(src, this);
     return this;
   }
 
@@ -259,7 +257,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     const storage = this.storage;
     if (!storage) return;
     this.storage = null;
-    scope?.delete(this);
+    innermost?.delete(this);
     storage.drop();
   }
 
@@ -309,24 +307,10 @@ export function disposedError(t: Tensor): Error {
   );
 }
 
-type Values = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Uint16Array;
-
 function wantsBits(op: string, options: { raw?: boolean }): boolean {
   expectOptions(op, options, ['raw']);
   if (options.raw !== undefined) expectBoolean(op, 'raw', options.raw);
   return options.raw === true;
-}
-
-function readData(t: Tensor, bits: boolean): Values {
-  const raw = t.raw;
-  flushRecorded();
-  if (raw instanceof Int16Array || raw instanceof Uint16Array) {
-    if (bits) return new Uint16Array(raw.slice().buffer);
-    const wide = new Float32Array(t.size);
-    launch(native.cast, { a: raw, out: wide });
-    return wide;
-  }
-  return raw instanceof Int8Array ? new Uint8Array(raw.slice().buffer) : raw.slice();
 }
 
 /** @internal A tensor over the same memory, of another shape with as many elements. */
@@ -337,14 +321,18 @@ export function viewOf<D extends DType, S extends Shape>(t: Tensor<D>, shape: S)
   return new Tensor(storage, shape, t.dtype, t.size);
 }
 
-/** @internal A tensor whose elements are yet to be written (or zeros). */
+/**
+ * @internal A tensor whose elements are yet to be written (or zeros): on the device of the operation
+ * that runs, if no other is named.
+ */
 export function empty<D extends DType, S extends Shape>(
   shape: S,
   dtype: D,
   zeroed = false,
+  device: Device = ambient,
 ): Tensor<D, S> {
   const size = sizeOf(shape);
-  return new Tensor(allocate(dtype, size, zeroed), shape, dtype, size);
+  return new Tensor(allocate(dtype, size, zeroed, device), shape, dtype, size);
 }
 
 /** Refuses what is not a tensor, with a word about tensors of another copy of the library. */
@@ -354,62 +342,3 @@ export function expectTensor(op: string, name: string, value: unknown): asserts 
   const got = foreign ? 'a Tensor of another copy of surprisal' : show(value);
   fail(op, 'ERR_INVALID_TYPE', `expected ${name} to be a Tensor, got ${got}`);
 }
-
-/** @internal Takes a tensor out of the scopes that would dispose it. */
-export function keep<T>(value: T): T {
-  if (value instanceof Tensor) for (const s of scopes) s.delete(value);
-  return value;
-}
-
-/** @internal Set by autograd: every tensor that a pending graph of `t` needs. */
-export const graphTensors: { of: (t: Tensor, found: Set<Tensor>) => void } = { of: () => {} };
-
-/** @internal What an object, array, map or set holds. */
-export function itemsOf(value: object): Iterable<unknown> {
-  return value instanceof Map || value instanceof Set ? value.values() : Object.values(value);
-}
-
-function collect(value: unknown, kept: Set<Tensor>, seen: Set<unknown>): void {
-  if (value instanceof Tensor) {
-    if (kept.has(value)) return;
-    kept.add(value);
-    if (value.gradient) kept.add(value.gradient);
-    graphTensors.of(value, kept);
-  } else if (value !== null && typeof value === 'object' && !ArrayBuffer.isView(value)) {
-    if (seen.has(value)) return;
-    seen.add(value);
-    for (const item of itemsOf(value)) collect(item, kept, seen);
-  }
-}
-
-/**
- * Runs `fn` and disposes every tensor made in it, except those in its result (with the graph they
- * need), those given to `keep`, and gradients of tensors from outside. Synchronous: a function that
- * returns a promise is an error.
- */
-function withScope<R>(fn: (keep: <T>(value: T) => T) => R): R {
-  expectFunction('scope', 'fn', fn);
-  const own: Scope = new Set();
-  scopes.push(own);
-  const outer = scope;
-  scope = own;
-  const kept = new Set<Tensor>();
-  try {
-    const result = fn((value) => {
-      collect(value, kept, new Set());
-      return value;
-    });
-    refusePromise('scope', result);
-    collect(result, kept, new Set());
-    return result;
-  } finally {
-    scopes.pop();
-    scope = outer;
-    for (const t of own) {
-      if (kept.has(t)) outer?.add(t);
-      else t.dispose();
-    }
-  }
-}
-
-export { withScope as scope };

@@ -6,6 +6,8 @@ import { whilePinned } from './autograd.js';
 import { isFloat } from './dtype.js';
 import { fail, show, showShape } from './expect.js';
 import { launch, native, record, submit } from './native.js';
+import type { Device } from './place.js';
+import { keep } from './scope.js';
 import { sameShape } from './shape.js';
 import {
   addedElsewhere,
@@ -17,7 +19,7 @@ import {
   privateMark,
   retaining,
 } from './tape.js';
-import { empty, expectTensor, type Hook, keep, Tensor } from './tensor.js';
+import { empty, expectTensor, type Hook, Tensor } from './tensor.js';
 
 let runs = 0;
 
@@ -29,14 +31,19 @@ interface LeafState {
 }
 
 /** A tensor of one value. */
-export function filled(shape: readonly number[], dtype: Tensor['dtype'], value: number): Tensor {
-  const t = empty(shape, dtype, value === 0);
+export function filled(
+  shape: readonly number[],
+  dtype: Tensor['dtype'],
+  value: number,
+  device: Device,
+): Tensor {
+  const t = empty(shape, dtype, value === 0, device);
   if (value !== 0) launch(native.fill, { out: t.raw, value });
   return t;
 }
 
 function copyOf(t: Tensor): Tensor {
-  const copy = empty(t.shape, t.dtype);
+  const copy = empty(t.shape, t.dtype, false, t.device);
   launch(native.cast, { a: t.raw, out: copy.raw });
   return copy;
 }
@@ -58,6 +65,23 @@ function summed(a: Tensor, b: Tensor): Tensor {
   return sum;
 }
 
+/** One place for each output. Without holes, which `every` would pass over. */
+function noGradients(node: Node): (Tensor | undefined)[] {
+  return new Array<Tensor | undefined>(node.outputs.length).fill(undefined);
+}
+
+/** What a tensor and its gradient share. */
+interface Likeness {
+  readonly shape: readonly number[];
+  readonly dtype: Tensor['dtype'];
+  readonly device: Device;
+}
+
+/** Whether one can be the gradient of the other. */
+export function isAlike(a: Likeness, b: Likeness): boolean {
+  return a.dtype === b.dtype && a.device === b.device && sameShape(a.shape, b.shape);
+}
+
 function expectAlive(op: string, what: string, t: Tensor): void {
   if (t.storage) return;
   fail(op, 'ERR_DISPOSED', `expected ${what} to be alive, got ${show(t)} that has been disposed`);
@@ -71,7 +95,7 @@ function runHooks(hooks: readonly Hook[], gradient: Tensor): Tensor {
     if (replaced !== undefined) expectTensor('registerHook', "the hook's result", replaced);
     expectAlive('registerHook', 'the gradient that the hook leaves', replaced ?? current);
     if (replaced === undefined || replaced === current) continue;
-    if (!sameShape(replaced.shape, current.shape) || replaced.dtype !== current.dtype) {
+    if (!isAlike(replaced, current)) {
       fail(
         'registerHook',
         'ERR_SHAPE',
@@ -134,6 +158,11 @@ export class Walk {
       for (const node of this.order) {
         const gradients = this.gradientsFor(node);
         if (!gradients) continue;
+        if (node.device !== 'cpu') {
+          // Only enqueues.
+          this.deliver(node, this.compute(node, gradients), gradients);
+          continue;
+        }
         const { result, launches } = record(() => this.compute(node, gradients));
         await whilePinned([node.savedTensors, gradients, Object.values(result)], () =>
           submit(launches),
@@ -209,6 +238,11 @@ export class Walk {
       node.running = false;
       if (!this.retainGraph) node.release(null);
     }
+    // What a failed walk leaves behind.
+    for (const list of this.pending.values()) for (const g of list) if (g) unclaim(g);
+    for (const { gradient } of this.leaves.values()) if (gradient) unclaim(gradient);
+    this.pending.clear();
+    this.leaves.clear();
   }
 
   private seed(): void {
@@ -220,7 +254,7 @@ export class Walk {
   }
 
   private add(node: Node, output: number, gradient: Tensor): void {
-    const list = this.pending.get(node) ?? new Array<Tensor | undefined>(node.outputs.length);
+    const list = this.pending.get(node) ?? noGradients(node);
     this.pending.set(node, list);
     const before = list[output];
     list[output] = before ? summed(before, gradient) : gradient;
@@ -228,23 +262,37 @@ export class Walk {
 
   /** The complete gradients of a node's outputs after their hooks; null when it need not run. */
   private gradientsFor(node: Node): (Tensor | undefined)[] | null {
-    const list = this.pending.get(node) ?? new Array(node.outputs.length);
+    const list = this.pending.get(node) ?? noGradients(node);
     this.pending.delete(node);
     const wanted = this.targets?.outputs.get(node);
     for (let i = 0; i < list.length; i++) {
+      let gradient = list[i];
+      if (!gradient) continue;
       const hooks = node.hooks?.[i];
-      if (list[i] && hooks?.length) list[i] = runHooks(hooks, list[i]);
-      if (list[i] && wanted?.has(i)) {
-        list[i].seen = true;
-        wanted.set(i, list[i]);
+      if (hooks?.length) {
+        gradient = runHooks(hooks, gradient);
+        list[i] = gradient;
       }
+      if (!wanted?.has(i)) continue;
+      gradient.seen = true;
+      wanted.set(i, gradient);
     }
     if (node.useful) return list;
     for (const gradient of list) if (gradient) unclaim(gradient);
     return null;
   }
 
+  /** The gradients of a node's inputs; those of its outputs are given up if that fails. */
   private compute(node: Node, gradients: (Tensor | undefined)[]): Gradients {
+    try {
+      return this.computed(node, gradients);
+    } catch (error) {
+      for (const gradient of gradients) if (gradient) unclaim(gradient);
+      throw error;
+    }
+  }
+
+  private computed(node: Node, gradients: (Tensor | undefined)[]): Gradients {
     if (gradients.every((g) => g === undefined)) return {};
     node.checkSaved();
     const { op } = node;
@@ -260,7 +308,7 @@ export class Walk {
       for (const edge of node.edges) if (this.leads(edge, this.targets)) open[edge.key] = true;
       needs = open;
     }
-    const result = retaining(this.retainGraph, () =>
+    const result = retaining(this.retainGraph, node.device, () =>
       op.backward!(node.saved, this.shaped(node, gradients), needs),
     );
     if (!op.builtin) checkGradients(op, result);
@@ -268,9 +316,9 @@ export class Walk {
   }
 
   private zeros(node: Node, output: number): Tensor | undefined {
-    const { shape, dtype } = node.outputs[output];
+    const { shape, dtype, device } = node.outputs[output];
     if (!isFloat(dtype)) return undefined;
-    const t = filled(shape, dtype, 0);
+    const t = filled(shape, dtype, 0, device);
     t.claims = 1;
     return t;
   }
@@ -314,11 +362,12 @@ export class Walk {
     if (!(gradient instanceof Tensor))
       expectTensor(node.name, `backward's gradient of ${edge.key}`, gradient);
     expectAlive(node.name, `backward's gradient of ${edge.key}`, gradient);
-    if (!sameShape(gradient.shape, edge.shape) || gradient.dtype !== edge.dtype) {
+    if (!isAlike(gradient, edge)) {
+      const place = gradient.device === edge.device ? '' : ` on ${edge.device}`;
       fail(
         node.name,
         'ERR_SHAPE',
-        `expected backward to give ${edge.key} a ${edge.dtype} gradient of shape ${showShape(edge.shape)}, got ${show(gradient)}`,
+        `expected backward to give ${edge.key} a ${edge.dtype} gradient of shape ${showShape(edge.shape)}${place}, got ${show(gradient)}`,
       );
     }
     return gradient;
@@ -340,7 +389,7 @@ export class Walk {
   }
 
   private claimedZeros(edge: Edge): Tensor {
-    const t = filled(edge.shape, edge.dtype, 0);
+    const t = filled(edge.shape, edge.dtype, 0, edge.device);
     t.claims = 1;
     return t;
   }

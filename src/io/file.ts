@@ -4,8 +4,10 @@
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
+import { checkedDevice } from '../device.js';
 import { fail, show } from '../expect.js';
-import type { Tensor } from '../tensor.js';
+import { disposedError, empty, type Tensor } from '../tensor.js';
+import { copyValues, hostArray, readDataAsync } from '../transfer.js';
 
 /** Most bytes a header may have: its memory is taken before anything else is known. */
 export const maxHeaderBytes = 100_000_000;
@@ -21,10 +23,24 @@ export function checkedPath(op: string, path: unknown): string {
   return path;
 }
 
-/** The bytes of a tensor. */
-export function bytesOf(t: Tensor): Uint8Array {
-  const { buffer, byteOffset, byteLength } = t.raw;
+/** The bytes of an array. */
+function bytesIn({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
   return new Uint8Array(buffer as ArrayBuffer, byteOffset, byteLength);
+}
+
+/** The bytes of a CPU tensor. */
+export function bytesOf(t: Tensor): Uint8Array {
+  return bytesIn(hostArray(t));
+}
+
+/** A CPU tensor that was read from a file, on the default device. */
+export function onDefaultDevice(op: string, t: Tensor): Tensor {
+  const device = checkedDevice(op, undefined);
+  if (device === t.device) return t;
+  const there = empty(t.shape, t.dtype, false, device);
+  copyValues(t, there);
+  t.dispose();
+  return there;
 }
 
 /** Fills `bytes` from the file; the size of the file has been checked before. */
@@ -67,14 +83,20 @@ export async function replaceFile(
   header: Uint8Array,
   tensors: readonly Tensor[],
 ): Promise<void> {
-  const bytes = tensors.map(bytesOf);
-  const storages = tensors.map((t) => t.storage!);
+  const storages = tensors.map((t) => {
+    if (!t.storage) throw disposedError(t);
+    return t.storage;
+  });
   const draft = `${path}.${randomBytes(6).toString('hex')}.tmp`;
   for (const storage of storages) storage.pin();
   try {
     const file = await open(draft, 'wx');
     try {
-      for (const part of [header, ...bytes]) await writeFully(file, part);
+      await writeFully(file, header);
+      for (const t of tensors) {
+        const onHost = t.device === 'cpu';
+        await writeFully(file, onHost ? bytesOf(t) : bytesIn(await readDataAsync(t, true)));
+      }
       // Without this a crash of the machine could leave the new name on an empty file.
       await file.sync();
     } finally {

@@ -7,7 +7,15 @@ import { fail, show } from '../expect.js';
 import { checkedSize, stridesOf } from '../shape.js';
 import { gathered } from '../strided.js';
 import { empty, expectTensor, type Tensor } from '../tensor.js';
-import { bytesOf, checkedPath, maxHeaderBytes, readFully, reading, replaceFile } from './file.js';
+import {
+  bytesOf,
+  checkedPath,
+  maxHeaderBytes,
+  onDefaultDevice,
+  readFully,
+  reading,
+  replaceFile,
+} from './file.js';
 
 const descriptions: Readonly<Record<DType, string>> = {
   float32: '<f4',
@@ -107,7 +115,8 @@ export async function loadNpy(path: string | URL): Promise<Tensor> {
         `expected ${bytes} bytes of data (${show(header.shape)}), got ${available}`,
       );
     }
-    return finished(header, async (t) => readFully(op, file, bytesOf(t), start + length));
+    const t = await finished(header, async (t) => readFully(op, file, bytesOf(t), start + length));
+    return onDefaultDevice(op, t);
   });
 }
 
@@ -115,7 +124,7 @@ export async function loadNpy(path: string | URL): Promise<Tensor> {
 async function finished(header: Header, fill: (t: Tensor) => Promise<void>): Promise<Tensor> {
   const { dtype, shape, fortranOrder, bigEndian } = header;
   // Fortran order is C order with the axes reversed.
-  const t = empty(fortranOrder ? [...shape].reverse() : shape, dtype);
+  const t = empty(fortranOrder ? [...shape].reverse() : shape, dtype, false, 'cpu');
   await fill(t);
   const bytes = bytesOf(t);
   if (bigEndian) swapBytes(bytes, dtypeInfo[dtype].bytes);

@@ -8,7 +8,15 @@ import { dtypeInfo } from '../dtype.js';
 import { expectOptions, fail, show } from '../expect.js';
 import { checkedSize, type Shape } from '../shape.js';
 import { empty, expectTensor, type Tensor } from '../tensor.js';
-import { bytesOf, checkedPath, maxHeaderBytes, readFully, reading, replaceFile } from './file.js';
+import {
+  bytesOf,
+  checkedPath,
+  maxHeaderBytes,
+  onDefaultDevice,
+  readFully,
+  reading,
+  replaceFile,
+} from './file.js';
 
 const names: Readonly<Record<DType, string>> = {
   float32: 'F32',
@@ -162,11 +170,11 @@ export async function loadSafetensors(path: string | URL): Promise<Record<string
     const tensors: [string, Tensor][] = [];
     try {
       for (const { name, dtype, shape, begin } of entries) {
-        const t = empty(shape, dtype);
-        tensors.push([name, t]);
+        const t = empty(shape, dtype, false, 'cpu');
         const bytes = bytesOf(t);
         await readFully(op, file, bytes, start + begin);
         if (dtype === 'bool') for (let i = 0; i < bytes.length; i++) bytes[i] = bytes[i] ? 1 : 0;
+        tensors.push([name, onDefaultDevice(op, t)]);
       }
     } catch (error) {
       for (const [, t] of tensors) t.dispose();

@@ -6,6 +6,7 @@ import { fail, nearest, show } from '../expect.js';
 import { launch, native } from '../native.js';
 import type { Shape } from '../shape.js';
 import { empty, expectTensor, type Tensor } from '../tensor.js';
+import { copyValues } from '../transfer.js';
 
 function converted(x: Tensor, dtype: DType): Tensor {
   const out = empty(x.shape, dtype);
@@ -13,21 +14,31 @@ function converted(x: Tensor, dtype: DType): Tensor {
   return out;
 }
 
-const castOp = defineOp({
+/** The same values on another device. */
+function moved(x: Tensor, device: Device): Tensor {
+  const out = empty(x.shape, x.dtype, false, device);
+  copyValues(x, out);
+  return out;
+}
+
+const toOp = defineOp({
   name: 'to',
   builtin: true,
   inputs: ['x'],
-  options: ['dtype'],
-  forward: ({ x }, { dtype }: { dtype: DType }) => ({
-    output: converted(x, dtype),
-    saved: { dtype: x.dtype },
+  options: ['dtype', 'device'],
+  forward: ({ x }, { dtype, device }: { dtype?: DType; device?: Device }) => ({
+    output: device ? moved(x, device) : converted(x, dtype ?? x.dtype),
+    saved: { dtype: x.dtype, device: x.device },
   }),
-  backward: ({ dtype }, g) => ({ x: g.dtype === dtype ? g : converted(g, dtype) }),
+  backward({ dtype, device }, g: Tensor) {
+    if (g.device !== device) return { x: moved(g, device) };
+    return { x: g.dtype === dtype ? g : converted(g, dtype) };
+  },
 });
 
 /**
- * The values of `x` in another dtype (differentiable between float dtypes), or `x` on another
- * device; `x` itself where nothing changes. Floats round to nearest even. Where C leaves a
+ * The values of `x` in another dtype (differentiable between float dtypes), or on another device
+ * (differentiable); `x` itself where nothing changes. To 'cpu' it waits for the device. Floats round to nearest even. Where C leaves a
  * conversion undefined, a float beyond an integer's range becomes the nearest end of the range and
  * NaN becomes 0; integers wrap; bool is `value != 0`.
  *
@@ -39,7 +50,7 @@ export function to<T extends Tensor>(x: T, device: Device): T;
 export function to(x: Tensor, target: DType | Device): Tensor {
   expectTensor('to', 'x', x);
   if (dtypes.includes(target as DType)) {
-    return target === x.dtype ? x : castOp(x, { dtype: target });
+    return target === x.dtype ? x : toOp(x, { dtype: target });
   }
   if (typeof target !== 'string' || !/^(cpu|cuda)/.test(target)) {
     const meant = typeof target === 'string' ? nearest(target, dtypes) : undefined;
@@ -50,8 +61,8 @@ export function to(x: Tensor, target: DType | Device): Tensor {
         (meant ? ` (did you mean '${meant}'?)` : ''),
     );
   }
-  checkedDevice('to', target);
-  return x;
+  const device = checkedDevice('to', target);
+  return device === x.device ? x : toOp(x, { device });
 }
 
 /** A copy with memory of its own. Gradients pass through. */

@@ -2,6 +2,7 @@
 // (the base of preference and policy-gradient losses), the best class, and the partial sums from
 // which a vocabulary in shards is put together.
 import { defineOp, type Inputs, type Needs, type Op } from '../autograd.js';
+import { tensor } from '../create.js';
 import type { DType } from '../dtype.js';
 import {
   expectDType,
@@ -25,6 +26,7 @@ import { logitOptionNames } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import type { Shape } from '../shape.js';
 import { empty, expectTensor, type Tensor } from '../tensor.js';
+import { readData } from '../transfer.js';
 import { linearCrossEntropy } from './linear-cross-entropy.js';
 
 type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
@@ -272,13 +274,11 @@ export function mergePartials(list: readonly Partials[]): {
 } {
   checkPartials(list);
   const { shape } = list[0].max;
-  const out = {
-    loss: empty(shape, 'float32'),
-    lse: empty(shape, 'float32'),
-    logprob: empty(shape, 'float32'),
-  };
-  const shards = list.map((part) => parts.slice(0, 3).map((key) => part[key].raw as Float32Array));
-  for (let row = 0; row < out.loss.size; row++) {
+  const read = (t: Tensor) => readData(t) as Float32Array;
+  const shards = list.map((part) => parts.slice(0, 3).map((key) => read(part[key])));
+  const rows = list[0].max.size;
+  const values = { loss: new Float32Array(rows), lse: new Float32Array(rows) };
+  for (let row = 0; row < rows; row++) {
     let max = Number.NEGATIVE_INFINITY;
     let target = Number.NEGATIVE_INFINITY;
     for (const [maxima, , targets] of shards) {
@@ -292,12 +292,15 @@ export function mergePartials(list: readonly Partials[]): {
     }
     const own = Math.exp(target - max);
     const loss = others < own ? Math.log1p(others / own) : Math.log(others + own) + (max - target);
-    (out.lse.raw as Float32Array)[row] =
-      max + (own === 1 ? Math.log1p(others) : Math.log(others + own));
-    (out.loss.raw as Float32Array)[row] = loss;
-    (out.logprob.raw as Float32Array)[row] = -loss;
+    values.lse[row] = max + (own === 1 ? Math.log1p(others) : Math.log(others + own));
+    values.loss[row] = loss;
   }
-  return out;
+  const made = (data: Float32Array) => tensor(data, { shape, device: list[0].max.device });
+  return {
+    loss: made(values.loss),
+    lse: made(values.lse),
+    logprob: made(values.loss.map((loss) => -loss)),
+  };
 }
 
 export interface BackwardShardOptions extends PartialsOptions {
@@ -342,8 +345,8 @@ export function backwardShard(
     expectDType(shardName, key, t, ['float32']);
     expectShape(shardName, key, t, target.shape, `like target ${showShape(target.shape)}`);
   }
-  const dx = empty(x.shape, x.dtype);
-  const dShard = empty(shard.shape, shard.dtype);
+  const dx = empty(x.shape, x.dtype, false, x.device);
+  const dShard = empty(shard.shape, shard.dtype, false, shard.device);
   launch(native.linearCrossEntropyShardBackward, {
     ...linearFields(x, shard, bias, options),
     target: target.raw,

@@ -4,7 +4,7 @@
 import { defineOp, type Op } from '../autograd.js';
 import type { DType, FloatDType } from '../dtype.js';
 import { expectBoolean, expectDType, expectSameDType, fail, showShape } from '../expect.js';
-import { launchAt, native, type RawArray } from '../native.js';
+import { launchAt, native, type Raw } from '../native.js';
 import { broadcastShapes, type Shape, sizeOf, stridesOf } from '../shape.js';
 import { sumTo } from '../strided.js';
 import { empty, type Tensor } from '../tensor.js';
@@ -40,7 +40,7 @@ function offsets(batch: Shape, own: Shape, matrix: number): BigInt64Array | unde
 
 /** Elements and the shape, of rank 2 or more, in which a product sees them. */
 interface Operand {
-  raw: RawArray;
+  raw: Raw;
   shape: Shape;
 }
 

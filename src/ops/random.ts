@@ -1,5 +1,6 @@
 // Random tensors. Element i of a draw is a function of the seed and of i (native/core/philox.h).
 import { type CreateOptions, checkedOptions, finished } from '../create.js';
+import { checkedDevice } from '../device.js';
 import type { DType, FloatDType } from '../dtype.js';
 import { expectDType, expectNumber } from '../expect.js';
 import { takeBlocks } from '../generator.js';
@@ -20,7 +21,7 @@ function reserve<D extends DType, S extends Shape>(
 ) {
   const dtype = checkedOptions(op, options, standard) as D;
   const size = checkedSize(op, shape);
-  const t = empty([...shape] as unknown as S, dtype);
+  const t = empty([...shape] as unknown as S, dtype, false, checkedDevice(op, options.device));
   expectDType(op, 'dtype', t, allowed);
   const words = dtype === 'float64' || allowed === integers ? 2 : 1;
   return { t, draw: { out: t.raw, ...takeBlocks(Math.ceil((size * words) / 4)) } };

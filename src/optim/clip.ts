@@ -1,7 +1,9 @@
 // Gradient clipping by the norm of all gradients together.
+import { tensor } from '../create.js';
 import { expectNumber, fail, show } from '../expect.js';
 import { launch, native } from '../native.js';
-import { empty, expectTensor, keep, type Tensor } from '../tensor.js';
+import { keep } from '../scope.js';
+import { empty, expectTensor, type Tensor } from '../tensor.js';
 
 /**
  * Scales the gradients of `params` by min(1, maxNorm / (norm + 1e-6)), norm being the Euclidean norm
@@ -25,16 +27,14 @@ export function clipGradNorm(params: readonly Tensor[], maxNorm: number): Tensor
   // Not `factor < 1`: a NaN norm makes the gradients NaN, so that it is not overlooked.
   if (!(factor >= 1)) for (const p of owners) scaleGradient(p, factor);
   const wide = owners.length > 0 && owners.every((p) => p.dtype === 'float64');
-  const result = empty([], wide ? 'float64' : 'float32');
-  (result.raw as Float64Array)[0] = norm;
-  return result;
+  return tensor(norm, { dtype: wide ? 'float64' : 'float32', device: owners[0]?.device });
 }
 
 /** In place where nobody else can see the gradient. */
 function scaleGradient(p: Tensor, factor: number): void {
   const before = p.gradient!;
   const own = !before.seen && before.storage!.refs === 1;
-  const after = own ? before : keep(empty(before.shape, before.dtype));
+  const after = own ? before : keep(empty(before.shape, before.dtype, false, before.device));
   launch(native.optimiserScale, { a: before.raw, out: after.raw, factor });
   p.gradient = after;
 }

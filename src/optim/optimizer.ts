@@ -1,5 +1,6 @@
 // What all optimisers share: parameter groups, the learning rate, per-parameter state and its
 // saving. A subclass names its state tensors and updates one parameter in one native call.
+import { tensor } from '../create.js';
 import { type DType, isFloat } from '../dtype.js';
 import {
   expectNumber,
@@ -10,8 +11,10 @@ import {
   show,
 } from '../expect.js';
 import { launch, native } from '../native.js';
+import { keep } from '../scope.js';
 import type { Shape } from '../shape.js';
-import { empty, expectTensor, keep, Tensor } from '../tensor.js';
+import { empty, expectTensor, Tensor } from '../tensor.js';
+import { readData } from '../transfer.js';
 
 /** A number, or a function of the number of steps done so far (0 for the first step). */
 export type LearningRate = number | ((step: number) => number);
@@ -148,7 +151,8 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
       entry.slot.step++;
       this.update(param, grad, entry.slot, options, lr);
       // A graph that saved the old values will say so instead of using the new ones.
-      entry.slot.version = ++param.storage!.version;
+      param.storage!.touch();
+      entry.slot.version = param.storage!.version;
     }
     this.steps++;
   }
@@ -167,9 +171,9 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
     const dtype = stateDType(param.dtype);
     const tensors: Record<string, Tensor> = {};
     for (const name of this.stateNames(options))
-      tensors[name] = keep(empty(param.shape, dtype, true));
+      tensors[name] = keep(empty(param.shape, dtype, true, param.device));
     if (needsMaster(param.dtype)) {
-      tensors.master = keep(empty(param.shape, dtype));
+      tensors.master = keep(empty(param.shape, dtype, false, param.device));
       launch(native.cast, { a: param.raw, out: tensors.master.raw });
     }
     return { step: 0, tensors, version: param.storage!.version };
@@ -239,15 +243,15 @@ const stateDType = (dtype: DType) => (dtype === 'float64' ? 'float64' : 'float32
 function refreshMaster(param: Tensor, slot: Slot): void {
   const { master } = slot.tensors;
   if (!master || slot.version === param.storage!.version) return;
-  const rounded = empty(param.shape, param.dtype);
+  const rounded = empty(param.shape, param.dtype, false, param.device);
   launch(native.cast, { a: master.raw, out: rounded.raw });
   // A checkpoint's weights loaded after its state are the master's, rounded: it keeps its bits.
-  const isSame = Buffer.compare(bytesOf(rounded), bytesOf(param)) === 0;
+  const isSame = Buffer.compare(bitsOf(rounded), bitsOf(param)) === 0;
   rounded.dispose();
   if (!isSame) launch(native.cast, { a: param.raw, out: master.raw });
 }
 
-const bytesOf = ({ raw }: Tensor) => new Uint8Array(raw.buffer, raw.byteOffset, raw.byteLength);
+const bitsOf = (t: Tensor) => new Uint8Array(readData(t, true).buffer);
 
 /** Without the options that are undefined: they mean the default. */
 function defined<T extends object>(options: T): T {
@@ -255,7 +259,5 @@ function defined<T extends object>(options: T): T {
 }
 
 function count(n: number): Tensor {
-  const t = empty([], 'int64');
-  (t.raw as BigInt64Array)[0] = BigInt(n);
-  return t;
+  return tensor(BigInt(n), { device: 'cpu' });
 }

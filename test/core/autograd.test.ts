@@ -1,6 +1,7 @@
 // The tape: accumulation, hooks, custom operations, misuse.
 import { describe, expect, test, vi } from 'vitest';
 import * as sp from '../../src/index.js';
+import { needsCpu } from '../harness/device.js';
 
 const vector = (...values: number[]) => sp.tensor(values, { dtype: 'float64', requiresGrad: true });
 
@@ -109,7 +110,7 @@ describe('backward', () => {
         vector(1, 2)
           .mul(1)
           .backward(sp.ones([3], { dtype: 'float64' })),
-      /grad to be like .*\[2\], got .*\[3\]/,
+      /grad to be like .*\[2\].*, got .*\[3\]/,
     ],
     [
       'a gradient of another dtype',
@@ -248,7 +249,7 @@ describe('hooks', () => {
     const x = vector(1, 2);
     x.registerHook(() => sp.ones([3]));
     expect(() => square(x).sum().backward()).toThrow(
-      /expected the hook to return .*\[2\], got .*\[3\]/,
+      /expected the hook to return .*\[2\].*, got .*\[3\]/,
     );
   });
 
@@ -435,7 +436,7 @@ describe('asynchronous forms', () => {
     expect(x.grad!.dataSync()).toEqual(expected);
   });
 
-  test('the event loop turns while they run', async () => {
+  test.skipIf(needsCpu('operations only enqueue'))('the event loop turns meanwhile', async () => {
     const a = sp.randn([700, 700]);
     let turns = 0;
     const timer = setInterval(() => turns++, 0);
@@ -445,7 +446,7 @@ describe('asynchronous forms', () => {
     expect(turns).toBeGreaterThan(0);
   });
 
-  test('an input in use cannot be written or lost', async () => {
+  test.skipIf(needsCpu('operations only enqueue'))('an input in use is not lost', async () => {
     const a = sp.randn([300, 300]);
     const expected = sp.matmul(a, a).dataSync();
     const pending = sp.matmul.async(a, a);

@@ -2,6 +2,7 @@
 import { inspect } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
+import { device } from '../harness/device.js';
 
 const codeOf = (fn: () => unknown) => {
   try {
@@ -147,13 +148,22 @@ describe('creation', () => {
     expect(codeOf(fn)).toMatch(/^ERR_/);
   });
 
-  test('cuda is refused with the reason', () => {
+  test.skipIf(sp.cuda.isAvailable())('cuda is refused with the reason', () => {
     expect(() => sp.zeros([1], { device: 'cuda' })).toThrow(/'cuda' cannot be used: /);
     expect(codeOf(() => sp.zeros([1], { device: 'cuda:1' }))).toBe('ERR_NO_CUDA');
-    expect(codeOf(() => sp.zeros([1], { device: 'gpu' as never }))).toBe('ERR_DEVICE');
-    expect(sp.cuda.isAvailable()).toBe(false);
+    expect(codeOf(() => sp.setDefaultDevice('cuda'))).toBe('ERR_NO_CUDA');
+    expect(codeOf(() => sp.ones([1]).to('cuda'))).toBe('ERR_NO_CUDA');
+    expect(codeOf(() => sp.cuda.memory())).toBe('ERR_NO_CUDA');
     expect(sp.cuda.status().reason).not.toBe('');
     expect(sp.devices()).toEqual(['cpu']);
+    sp.cuda.synchronize();
+  });
+
+  test('names of devices are checked', () => {
+    expect(codeOf(() => sp.zeros([1], { device: 'gpu' as never }))).toBe('ERR_DEVICE');
+    expect(codeOf(() => sp.zeros([1], { device: 'cuda:99' }))).toBe('ERR_NO_CUDA');
+    expect(codeOf(() => sp.setDefaultDevice(undefined as never))).toBe('ERR_DEVICE');
+    expect(sp.zeros([1], { device: 'cpu' }).device).toBe('cpu');
   });
 });
 
@@ -201,12 +211,12 @@ describe('reading', () => {
   });
 
   test('prints short', () => {
-    expect(inspect(sp.tensor([[1, 2]]))).toBe('Tensor [1, 2] float32 cpu\n[[1, 2]]');
+    expect(inspect(sp.tensor([[1, 2]]))).toBe(`Tensor [1, 2] float32 ${device}\n[[1, 2]]`);
     expect(String(sp.arange(100))).toContain('...');
     const t = sp.ones([2], { requiresGrad: true });
     expect(inspect(t)).toContain('requiresGrad');
     t.dispose();
-    expect(inspect(t)).toBe('Tensor [2] float32 cpu (disposed)');
+    expect(inspect(t)).toBe(`Tensor [2] float32 ${device} (disposed)`);
   });
 
   test('properties', () => {
@@ -214,7 +224,7 @@ describe('reading', () => {
     expect([t.shape, t.dtype, t.device, t.rank, t.size, t.requiresGrad, t.grad]).toEqual([
       [2, 3],
       'float64',
-      'cpu',
+      device,
       2,
       6,
       false,
@@ -306,24 +316,26 @@ describe('lifetime', () => {
   });
 
   test('memory counts live bytes, exactly on dispose, and the peak', () => {
-    const before = sp.memory({ resetPeak: true }).cpu.live;
+    const use = (options = {}) => sp.memory(options)[device as 'cpu'];
+    const before = use({ resetPeak: true }).live;
     const t = sp.zeros([1000, 1000]);
-    expect(sp.memory().cpu.live - before).toBe(4_000_000);
+    expect(use().live - before).toBe(4_000_000);
     const small = sp.zeros([10]);
-    expect(sp.memory().cpu.live - before).toBe(4_000_040);
+    expect(use().live - before).toBe(4_000_040);
     t.dispose();
     small.dispose();
-    const after = sp.memory().cpu;
+    const after = use();
     expect(after.live).toBe(before);
     expect(after.peak - before).toBe(4_000_040);
   });
 
   test('a disposed buffer is reused, and zeros are zeros again', () => {
+    const bufferOf = (t: sp.Tensor) => (t.raw as Float32Array).buffer;
     const t = sp.ones([1 << 20]);
-    const buffer = t.raw.buffer;
+    const buffer = bufferOf(t);
     t.dispose();
     const again = sp.zeros([1 << 20]);
-    expect(again.raw.buffer).toBe(buffer);
+    expect(bufferOf(again)).toBe(buffer);
     expect(again.dataSync().every((v) => v === 0)).toBe(true);
   });
 

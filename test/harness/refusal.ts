@@ -1,5 +1,6 @@
 // Errors as the contract words them: `<op>: expected ..., got ...`, with a stable code.
 import { expect } from 'vitest';
+import { throughDevice } from './device.js';
 
 export interface Failure extends Error {
   code: string;
@@ -7,7 +8,7 @@ export interface Failure extends Error {
 
 export function failureOf(call: () => unknown): Failure {
   try {
-    call();
+    throughDevice(call);
   } catch (error) {
     return error as Failure;
   }

@@ -1,0 +1,159 @@
+// What is particular to CUDA: whether it is there, waiting for it, its memory, graphs, and the raw
+// pointers and streams of other libraries.
+import { refuseInGraph } from './capture.js';
+import { type CudaStatus, checkedDevice, cudaIndex, status } from './device.js';
+import { type DType, dtypeInfo, dtypes } from './dtype.js';
+import { expectFunction, expectOneOf, expectOptions, fail, refusePromise, show } from './expect.js';
+import { graph } from './graph.js';
+import { type DeviceMemory, translated } from './native.js';
+import { type Device, deviceName } from './place.js';
+import { type NativeMemory, runtime } from './runtime.js';
+import { checkedSize, type Shape } from './shape.js';
+import { Storage } from './storage.js';
+import { Tensor } from './tensor.js';
+
+/** Bytes in use on one device. */
+export type CudaMemory = NativeMemory;
+
+export interface PointerOptions<D extends DType = DType, S extends Shape = Shape> {
+  shape: S;
+  dtype: D;
+  /** Where the memory is (default as for cuda.graph). */
+  device?: Device;
+  /** Kept alive as long as the tensor uses the memory. */
+  owner?: unknown;
+}
+
+const readAfter = 'wait after the step';
+
+function checkedPointer(op: string, pointer: unknown): bigint {
+  if (typeof pointer === 'bigint' && pointer >= 0n && pointer < 2n ** 64n) return pointer;
+  fail(op, 'ERR_INVALID_TYPE', `expected pointer to be a bigint of 64 bits, got ${show(pointer)}`);
+}
+
+/** Calls native code, whose errors become JavaScript's. */
+function native<R>(work: () => R): R {
+  try {
+    return work();
+  } catch (error) {
+    throw translated(error);
+  }
+}
+
+/** CUDA on this machine. */
+export const cuda = {
+  /** True when tensors can be made on 'cuda'. */
+  isAvailable(): boolean {
+    return status().available;
+  },
+
+  /** What was found, what is missing, and what to do about it. */
+  status(): CudaStatus {
+    return status();
+  },
+
+  /**
+   * Waits for everything enqueued on a device (default: on all); errors that it met are thrown
+   * here. Without CUDA there is nothing to wait for.
+   */
+  synchronize(device?: Device): void {
+    if (device === undefined && !status().available) return;
+    refuseInGraph('a wait', readAfter);
+    const index = device === undefined ? undefined : cudaIndex('cuda.synchronize', device);
+    native(() => runtime.deviceSynchronize(index));
+  },
+
+  /** The same without blocking the event loop. */
+  async synchronizeAsync(device?: Device): Promise<void> {
+    if (device === undefined && !status().available) return;
+    refuseInGraph('a wait', readAfter);
+    const all = status().devices.map((_, i) => i);
+    const wanted = device === undefined ? all : [cudaIndex('cuda.synchronizeAsync', device)];
+    try {
+      for (const index of wanted) await runtime.deviceSynchronizeAsync(index);
+    } catch (error) {
+      throw translated(error);
+    }
+  },
+
+  /** Bytes in use on a device; `resetPeak` starts the peaks anew after reading them. */
+  memory(options: { device?: Device; resetPeak?: boolean } | Device = {}): CudaMemory {
+    const { device, resetPeak } =
+      typeof options === 'string' ? { device: options, resetPeak: false } : options;
+    if (typeof options !== 'string') expectOptions('cuda.memory', options, ['device', 'resetPeak']);
+    const index = cudaIndex('cuda.memory', device);
+    return native(() => runtime.deviceMemory(index, resetPeak === true));
+  },
+
+  graph,
+
+  /**
+   * Runs `fn` (synchronous) with the work of a device enqueued on the caller's stream, a
+   * cudaStream_t. The caller keeps the stream alive until that work is done.
+   */
+  withStream<R>(stream: bigint, fn: () => R, options: { device?: Device } = {}): R {
+    expectFunction('cuda.withStream', 'fn', fn);
+    expectOptions('cuda.withStream', options, ['device']);
+    const pointer = checkedPointer('cuda.withStream', stream);
+    const index = cudaIndex('cuda.withStream', options.device);
+    native(() => runtime.deviceSetStream(index, pointer));
+    try {
+      const result = fn();
+      refusePromise('cuda.withStream', result);
+      return result;
+    } finally {
+      native(() => runtime.deviceSetStream(index, undefined));
+    }
+  },
+
+  /**
+   * A tensor over memory of a device that somebody else allocated: contiguous, row-major, not
+   * copied and not freed. `owner` is kept alive meanwhile. It is the caller's to see to it that
+   * work of other streams on this memory is ordered with that of this library.
+   *
+   * @example const t = cuda.fromPointer(pointer, { shape: [4, 8], dtype: 'float32', owner: buffer })
+   */
+  fromPointer<D extends DType, const S extends Shape>(
+    pointer: bigint,
+    options: PointerOptions<D, S>,
+  ): Tensor<D, S> {
+    const op = 'cuda.fromPointer';
+    expectOptions(op, options ?? null, ['shape', 'dtype', 'device', 'owner']);
+    const { shape, dtype, device, owner } = options;
+    expectOneOf(op, 'dtype', dtype, dtypes);
+    const size = checkedSize(op, shape);
+    const address = checkedPointer(op, pointer);
+    const index = cudaIndex(op, device);
+    const { bytes } = dtypeInfo[dtype];
+    if (size > 0 && address === 0n) {
+      fail(op, 'ERR_INVALID_VALUE', 'expected pointer to be an address, got 0n');
+    }
+    if (address % BigInt(bytes) !== 0n) {
+      fail(
+        op,
+        'ERR_INVALID_VALUE',
+        `expected pointer to be a multiple of ${bytes} for ${dtype}, got ${address}n`,
+      );
+    }
+    const memory = native(() => runtime.deviceFromPointer(index, address, dtype, size, owner));
+    return tensorOver(memory, shape, dtype, deviceName(index));
+  },
+};
+
+/** A tensor over memory of a device. */
+export function tensorOver<D extends DType, S extends Shape>(
+  memory: DeviceMemory,
+  shape: S,
+  dtype: D,
+  device: Device,
+): Tensor<D, S> {
+  const size = checkedSize('tensor', shape);
+  const own = [...shape] as unknown as S;
+  checkedDevice('tensor', device);
+  return new Tensor(
+    new Storage(memory, device, size * dtypeInfo[dtype].bytes, null),
+    own,
+    dtype,
+    size,
+  );
+}

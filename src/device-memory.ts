@@ -1,0 +1,96 @@
+// Memory of devices. What is disposed, or ended by a scope, is freed at once, in the order of the
+// stream. Memory that JavaScript only drops is freed by a sweep of native code's weak table, because
+// finalizers do not run in a loop that never yields: a sweep comes after garbage collection when
+// much has been allocated since the last one, and when memory has run out.
+import { capture } from './capture.js';
+import type { DType } from './dtype.js';
+import {
+  collectGarbage,
+  type DeviceMemory,
+  isOutOfMemory,
+  OutOfMemoryError,
+  translated,
+} from './native.js';
+import { deviceName } from './place.js';
+import { runtime } from './runtime.js';
+
+/** Bytes allocated and not freed since the last sweep, and how many bring the next one. */
+interface Growth {
+  bytes: number;
+  mark: number;
+}
+
+/** Of the device's memory, the share that may be allocated between two sweeps, at least. */
+const leastShare = 1 / 16;
+const growths: Growth[] = [];
+
+/** Devices that this thread has used. */
+export const usedDevices: number[] = [];
+
+export function growthOf(device: number): Growth {
+  let growth = growths[device];
+  if (!growth) {
+    growth = { bytes: 0, mark: runtime.deviceMemory(device, false).total * leastShare };
+    growths[device] = growth;
+    usedDevices.push(device);
+  }
+  return growth;
+}
+
+/** Frees what JavaScript has dropped. */
+export function sweep(device: number): void {
+  collectGarbage();
+  runtime.deviceSweep?.();
+  const { live, total } = runtime.deviceMemory(device, false);
+  growths[device] = { bytes: 0, mark: Math.max(live, total * leastShare) };
+}
+
+/** Memory for `size` elements of `bytes` each, with whatever is in it. */
+export function allocateOn(
+  device: number,
+  dtype: DType,
+  size: number,
+  width: number,
+): DeviceMemory {
+  const bytes = size * width;
+  const growth = growthOf(device);
+  if (growth.bytes + bytes > growth.mark && !capture?.recording) sweep(device);
+  let memory: DeviceMemory;
+  try {
+    memory = runtime.deviceAllocate(device, dtype, size);
+  } catch (error) {
+    if (!isOutOfMemory(error)) throw translated(error);
+    memory = allocateAgain(device, dtype, size, bytes);
+  }
+  growths[device].bytes += bytes;
+  return memory;
+}
+
+function allocateAgain(device: number, dtype: DType, size: number, bytes: number): DeviceMemory {
+  if (!capture?.recording) {
+    sweep(device);
+    runtime.deviceTrim(device);
+  }
+  try {
+    return runtime.deviceAllocate(device, dtype, size);
+  } catch (error) {
+    if (!isOutOfMemory(error)) throw translated(error);
+    const { free, total } = runtime.deviceMemory(device, false);
+    throw new OutOfMemoryError(
+      `out of memory: requested ${bytes} bytes on ${deviceName(device)}, ${free} of ${total} free`,
+      bytes,
+      free,
+      total,
+    );
+  }
+}
+
+/**
+ * Frees memory of `bytes` bytes. It is used again after the work that has been enqueued, and after
+ * the last graph that was captured with it.
+ */
+export function freeOn(device: number, memory: DeviceMemory, bytes: number): void {
+  const growth = growths[device];
+  if (growth) growth.bytes = Math.max(0, growth.bytes - bytes);
+  runtime.deviceFree(memory);
+}

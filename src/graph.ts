@@ -1,0 +1,199 @@
+// cuda.graph: a step of fixed shapes, recorded once and launched as one thing from then on. The
+// first call runs the function as it is (which makes optimiser states, and memory that operations
+// keep), the second one records it, and each call is exactly one step. Results go to the tensors
+// that the first call returned. Native code keeps the memory of a graph as long as the graph lives.
+import { type Capture, capture, capturing } from './capture.js';
+import { cudaIndex } from './device.js';
+import {
+  errorOf,
+  expectDevice,
+  expectFunction,
+  expectOptions,
+  fail,
+  refusePromise,
+  show,
+} from './expect.js';
+import { translated } from './native.js';
+import { type Device, deviceName } from './place.js';
+import { type NativeGraph, runtime } from './runtime.js';
+import { keep, scope } from './scope.js';
+import { sameShape } from './shape.js';
+import { eachTensor } from './tape.js';
+import { expectTensor, Tensor, viewOf } from './tensor.js';
+import { copyValues } from './transfer.js';
+
+/** Runs the step once more and gives the tensors that hold its results, the same ones each time. */
+export interface GraphStep<R> {
+  (): R;
+  /** Gives back the graph and the memory that only it uses. */
+  dispose(): void;
+  [Symbol.dispose](): void;
+}
+
+export interface GraphOptions {
+  /** Where the step runs (default: the default device if that is a CUDA one, else 'cuda'). */
+  device?: Device;
+}
+
+/** A result: the graph's own tensor, and the one that the user has. */
+interface Result {
+  own: Tensor;
+  shown: Tensor;
+}
+
+class Graph<R> {
+  private native: NativeGraph | null = null;
+  private results: Result[] | null = null;
+  private form: R | undefined;
+  private failed = false;
+  private isDisposed = false;
+  private readonly recorded: Capture;
+
+  constructor(
+    private readonly fn: () => R,
+    private readonly device: number,
+  ) {
+    this.recorded = { device, recording: false, written: new Set(), replays: [] };
+  }
+
+  step(): R {
+    if (this.isDisposed) throw errorOf('ERR_DISPOSED', 'the graph has been disposed');
+    if (capture) fail('cuda.graph', 'ERR_GRAPH', 'expected no graph inside a graph');
+    if (this.failed)
+      fail('cuda.graph', 'ERR_GRAPH', 'the graph could not be recorded; make it anew');
+    if (!this.results) return this.rehearse();
+    if (!this.native) this.record(this.results);
+    for (const replay of this.recorded.replays) replay();
+    for (const storage of this.recorded.written) storage.version++;
+    try {
+      runtime.graphLaunch(this.native!);
+    } catch (error) {
+      throw translated(error);
+    }
+    return this.form!;
+  }
+
+  /** Runs `fn`; every tensor that it does not return is its own. */
+  private run(): R {
+    return scope(() => {
+      const result = capturing(this.recorded, this.fn);
+      refusePromise('cuda.graph', result);
+      return result;
+    });
+  }
+
+  private rehearse(): R {
+    const result = this.run();
+    const results: Result[] = [];
+    this.form = mapped(result, (t) => {
+      expectDevice(
+        'cuda.graph',
+        'every result of fn',
+        t,
+        deviceName(this.device),
+        'like the graph',
+      );
+      const own = keep(viewOf(t, t.shape));
+      const shown = keep(viewOf(t, t.shape));
+      results.push({ own, shown });
+      return shown;
+    });
+    this.results = results;
+    return this.form;
+  }
+
+  private record(results: readonly Result[]): void {
+    this.recorded.recording = true;
+    runtime.graphBegin(this.device);
+    try {
+      const made: Tensor[] = [];
+      const result = this.run();
+      eachTensor(result, (t) => void made.push(t));
+      if (made.length !== results.length || made.some((t, i) => !isLike(t, results[i].own))) {
+        fail('cuda.graph', 'ERR_SHAPE', 'expected fn to return the same shapes in every step');
+      }
+      for (const [i, t] of made.entries()) {
+        copyValues(t, results[i].own);
+        t.dispose();
+      }
+    } catch (error) {
+      this.failed = true;
+      endQuietly(this.device);
+      throw error;
+    }
+    try {
+      this.native = runtime.graphEnd(this.device);
+    } catch (error) {
+      this.failed = true;
+      throw translated(error);
+    }
+  }
+
+  dispose(): void {
+    if (this.isDisposed) return;
+    this.isDisposed = true;
+    if (this.native) runtime.graphFree(this.native);
+    this.native = null;
+    for (const { own } of this.results ?? []) own.dispose();
+    this.recorded.written.clear();
+    this.recorded.replays.length = 0;
+  }
+}
+
+/** Ends a capture whose error is already on its way. */
+function endQuietly(device: number): void {
+  try {
+    runtime.graphFree(runtime.graphEnd(device));
+  } catch {
+    // The first error says what happened.
+  }
+}
+
+function isLike(a: Tensor, b: Tensor): boolean {
+  return a.dtype === b.dtype && a.device === b.device && sameShape(a.shape, b.shape);
+}
+
+/** The same arrays and objects with each tensor replaced; other values stay as they are. */
+function mapped<T>(value: T, change: (t: Tensor) => Tensor): T {
+  if (value instanceof Tensor) return change(value) as T;
+  if (Array.isArray(value)) return value.map((v) => mapped(v, change)) as T;
+  if (value !== null && typeof value === 'object') {
+    if (Object.getPrototypeOf(value) !== Object.prototype) {
+      fail('cuda.graph', 'ERR_INVALID_TYPE', `expected fn to return tensors, got ${show(value)}`);
+    }
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, mapped(v, change)])) as T;
+  }
+  if (value !== undefined) expectTensor('cuda.graph', "fn's result", value);
+  return value;
+}
+
+/**
+ * Makes a step of `fn`, which enqueues work of fixed shapes: forward, backward, an optimiser. Its
+ * second call records the launches, and every further one repeats them without JavaScript. New
+ * inputs are written with `copy_` into tensors from outside; results are the tensors, arrays or
+ * objects of them that `fn` returns, without history, and always the same ones. Nothing else that
+ * `fn` makes can be used afterwards, but gradients.
+ *
+ * @throws ERR_GRAPH when `fn` reads values, uploads, or draws random numbers: a graph would repeat
+ *   the first ones.
+ * @example
+ * const step = cuda.graph(() => {
+ *   optimizer.zeroGrad()
+ *   const loss = crossEntropy(model(x), y)
+ *   loss.backward()
+ *   optimizer.step()
+ *   return loss
+ * })
+ * for (const batch of batches) {
+ *   x.copy_(batch.x)
+ *   y.copy_(batch.y)
+ *   step()
+ * }
+ */
+export function graph<R>(fn: () => R, options: GraphOptions = {}): GraphStep<R> {
+  expectFunction('cuda.graph', 'fn', fn);
+  expectOptions('cuda.graph', options, ['device']);
+  const own = new Graph(fn, cudaIndex('cuda.graph', options.device));
+  const dispose = () => own.dispose();
+  return Object.assign(() => own.step(), { dispose, [Symbol.dispose]: dispose });
+}

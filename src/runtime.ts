@@ -1,0 +1,76 @@
+// The addon's functions for devices, typed. A build without CUDA has only `deviceStatus`, an older
+// one not even that; src/device.ts asks before anything else is called.
+import { addon, type DeviceMemory, type RawArray } from './native.js';
+
+export interface NativeDevice {
+  name: string;
+  /** 10 major + minor: 90 for an H100. */
+  arch: number;
+  /** Streaming multiprocessors. */
+  processors: number;
+  /** Bytes. */
+  memory: number;
+}
+
+export interface NativeStatus {
+  /** Whether the addon holds CUDA code. */
+  built: boolean;
+  /** Whether devices are the kernel emulator's. */
+  emulated: boolean;
+  /** Versions as CUDA numbers them (13000 for 13.0), 0 where there is none. */
+  driver: number;
+  runtime: number;
+  /** The CUDA error that detection ended with, 0 for none. */
+  error: number;
+  /** Why there is no device; empty when there is one. */
+  reason: string;
+  devices: readonly NativeDevice[];
+}
+
+export interface NativeMemory {
+  live: number;
+  peak: number;
+  reserved: number;
+  recycled: number;
+  scratch: number;
+  scratchPeak: number;
+  free: number;
+  total: number;
+}
+
+/** A captured graph. */
+export interface NativeGraph {
+  readonly [graph]: true;
+}
+declare const graph: unique symbol;
+
+export interface Runtime {
+  deviceStatus?(): NativeStatus;
+  deviceAllocate(device: number, dtype: string, size: number): DeviceMemory;
+  deviceFree(memory: DeviceMemory): void;
+  /** Frees memory that JavaScript has dropped and garbage collection has found. */
+  deviceSweep?(): void;
+  deviceUpload(to: DeviceMemory, from: RawArray, elementOffset: number): void;
+  deviceReadSync(from: DeviceMemory, to: RawArray): void;
+  deviceRead(from: DeviceMemory, to: RawArray): Promise<void>;
+  deviceCopy(to: DeviceMemory, from: DeviceMemory): void;
+  deviceSynchronize(device?: number): void;
+  deviceSynchronizeAsync(device?: number): Promise<void>;
+  deviceMemory(device: number, resetPeak: boolean): NativeMemory;
+  deviceTrim(device: number): void;
+  deviceFromPointer(
+    device: number,
+    pointer: bigint,
+    dtype: string,
+    size: number,
+    keepAlive: unknown,
+  ): DeviceMemory;
+  devicePointer(memory: DeviceMemory): bigint;
+  deviceSetStream(device: number, stream: bigint | undefined): void;
+  graphBegin(device: number): void;
+  graphEnd(device: number): NativeGraph;
+  graphLaunch(graph: NativeGraph): void;
+  graphFree(graph: NativeGraph): void;
+}
+
+export const runtime = addon as unknown as Runtime;
