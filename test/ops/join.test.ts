@@ -149,6 +149,15 @@ describe('split', () => {
     sp.gradcheck((x: sp.Tensor) => sp.split(x, 2)[0].mul(sp.split(x, 2)[1]), [variable([4])]);
   });
 
+  test('pieces without a gradient get zeros, in memory that was used before too', () => {
+    const x = sp.ones([2, 10_000], { requiresGrad: true });
+    const [, second] = sp.split(x, 5000, 1);
+    const loss = second.sum();
+    sp.full([2, 10_000], Number.NaN).dispose();
+    loss.backward();
+    expect(x.grad!.sum().item()).toBe(10_000);
+  });
+
   test('errors', () => {
     const refused = refuser('split');
     const x = sp.zeros([2, 4]);
