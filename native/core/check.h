@@ -1,6 +1,7 @@
 // Native errors. TypeScript words what a user did wrong; native code asserts the same facts once
 // more and reports what only the values can show. A `Code` becomes the `code` of the JS error.
 #pragma once
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
@@ -21,6 +22,14 @@ class Error : public std::runtime_error {
 
  private:
   Code code_;
+};
+
+// Of a device; sizes in bytes.
+class OutOfMemory : public Error {
+ public:
+  OutOfMemory(const std::string& message, int64_t requested, int64_t free, int64_t total)
+      : Error(Code::out_of_memory, message), requested(requested), free(free), total(total) {}
+  const int64_t requested, free, total;
 };
 
 inline void require(bool fact, const char* what) {

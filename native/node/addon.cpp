@@ -1,5 +1,6 @@
 // The addon's list of operations: one line each.
 #include "node/bind.h"
+#include "node/device.h"
 #include "node/system.h"
 
 #define SURPRISAL_OPERATIONS(X) \
@@ -29,6 +30,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   surprisal::node::Module module(env, exports);
   try {
     surprisal::node::bind_system(module, env, exports);
+    surprisal::node::bind_device(env, exports);
 #define BIND(op) surprisal::op::bind(module);
     SURPRISAL_OPERATIONS(BIND)
 #undef BIND

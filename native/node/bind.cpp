@@ -54,7 +54,10 @@ static void read_device_memory(napi_env env, napi_value value, View& out, const 
   napi_get_value_external(env, value, &data);
   const auto* memory = static_cast<const DeviceMemory*>(data);
   if (!memory || memory->magic != DeviceMemory::kMagic) expected(name, "memory of a device tensor");
-  if (!memory->data && memory->size > 0) expected(name, "memory that has not been freed");
+  if (memory->freed) expected(name, "memory that has not been freed");
+#if defined(SURPRISAL_CUDA)
+  prepare_use(*memory);
+#endif
   out = {memory->size > 0 ? memory->data : nothing, memory->dtype, memory->size, memory->device};
 }
 

@@ -94,6 +94,8 @@ struct Task {
   virtual void run() = 0;
 };
 
+// A promise of work that has been enqueued, or of the exception in flight.
+napi_value settled(napi_env env, bool failed);
 // Runs `task` on a background thread; the promise settles on the JS thread. `arguments` are kept
 // alive until then.
 napi_value run_async(napi_env env, napi_callback_info info, std::unique_ptr<Task> task);
@@ -140,7 +142,14 @@ class Module {
       auto task = std::make_unique<OpTask>();
       task->function = static_cast<const Function*>(data);
       task->device = task->function->read_all(env, info, &task->op);
-      return run_async(env, info, std::move(task));
+      if (task->device == kCpu) return run_async(env, info, std::move(task));
+      // Enqueuing takes less time than handing it to another thread.
+      try {
+        task->run();
+        return settled(env, false);
+      } catch (...) {
+        return settled(env, true);
+      }
     } catch (...) {
       throw_current(env);
       return nullptr;

@@ -1,8 +1,15 @@
 // The memory of a device tensor as JavaScript holds it: an external value around this struct.
 #pragma once
+#include <node_api.h>
+
 #include <cstdint>
+#include <memory>
 
 #include "core/dtype.h"
+
+namespace surprisal::cuda {
+struct Block;
+}
 
 namespace surprisal::node {
 
@@ -13,6 +20,15 @@ struct DeviceMemory {
   DType dtype = DType::f32;
   int64_t size = 0;  // elements
   int device = 0;
+  bool freed = false;
+  std::shared_ptr<cuda::Block> block;  // null for no elements
+  napi_ref keep_alive = nullptr;       // the owner of memory that is not ours
+
+  int64_t bytes() const { return size * size_of(dtype); }
 };
+
+// An operation is about to use the memory: waits for copies to the host that are still reading it,
+// and lets a graph that is being captured keep it.
+void prepare_use(const DeviceMemory& memory);
 
 }  // namespace surprisal::node

@@ -42,11 +42,23 @@ napi_value make(napi_env env, Code code, const std::string& text) {
   return error;
 }
 
+void set_number(napi_env env, napi_value object, const char* name, int64_t value) {
+  napi_value number;
+  if (object && napi_create_int64(env, value, &number) == napi_ok)
+    napi_set_named_property(env, object, name, number);
+}
+
 }  // namespace
 
 napi_value to_js_error(napi_env env, std::exception_ptr error) {
   try {
     std::rethrow_exception(error);
+  } catch (const OutOfMemory& e) {
+    napi_value made = make(env, e.code(), e.what());
+    set_number(env, made, "requested", e.requested);
+    set_number(env, made, "free", e.free);
+    set_number(env, made, "total", e.total);
+    return made;
   } catch (const Error& e) {
     return make(env, e.code(), e.what());
   } catch (const std::bad_alloc&) {

@@ -1,0 +1,41 @@
+#include "cuda/arena.h"
+
+#include <algorithm>
+
+#include "cuda/context.h"
+
+namespace surprisal::cuda {
+
+void* Arena::take(int64_t bytes) {
+  constexpr int64_t kAlign = 256, kSmallest = 1 << 20;
+  bytes = (std::max<int64_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign;
+  if (chunks_.empty() || offset_ + bytes > chunks_.back()->bytes) {
+    chunks_.push_back(context_.allocate(std::max({bytes, wanted_, kSmallest}), false));
+    offset_ = 0;
+  }
+  void* out = static_cast<char*>(chunks_.back()->data) + offset_;
+  offset_ += bytes;
+  used_ += bytes;
+  peak_ = std::max(peak_, used_);
+  return out;
+}
+
+void Arena::reset() {
+  if (used_ == 0) return;
+  // In pieces it cannot serve a large request: one chunk for all next time.
+  if (chunks_.size() > 1) {
+    wanted_ = std::max(wanted_, used_);
+    chunks_.clear();
+  } else {
+    driver::reuse(chunks_.back()->data, chunks_.back()->bytes, context_.stream());
+  }
+  offset_ = used_ = 0;
+}
+
+int64_t Arena::peak(bool reset) {
+  const int64_t before = peak_;
+  if (reset) peak_ = used_;
+  return before;
+}
+
+}  // namespace surprisal::cuda

@@ -1,0 +1,82 @@
+// What the runtime asks of a device: streams, events, memory, copies, launches, graphs. Thin, so
+// that all logic lies above it and is tested without a GPU. Two implementations, one linked:
+// cudart.cpp over NVIDIA's runtime, emulator/driver.cpp. Every function returns one of CUDA's error
+// numbers, 0 for success, and throws nothing. Handles are those of CUDA's runtime.
+// The device meant is the calling thread's current one, except where a function takes it.
+#pragma once
+#include <cstdint>
+
+#include "cuda/runtime.h"
+
+namespace surprisal::cuda::driver {
+
+using Status = int;
+constexpr Status kOutOfMemory = 2;
+constexpr Status kDriverTooOld = 35;
+constexpr Status kNoDevice = 100;
+constexpr Status kNotReady = 600;
+
+struct Versions {
+  bool emulated = false;
+  int driver = 0;   // 1000 major + 10 minor; 0 where there is no driver
+  int runtime = 0;
+  Status error = 0;  // of asking for the devices
+  int devices = 0;
+};
+Versions versions();
+// What the compiler made the kernels for, e.g. 900 for compute capability 9.0; error 209 and the
+// like mean that the device runs none of them.
+Status properties(int device, Properties& out);
+const char* error_name(Status status);
+const char* error_text(Status status);
+
+Status current_device(int* device);
+Status use_device(int device);
+
+Status stream_create(void** stream);  // not ordered after the legacy default stream
+Status stream_synchronize(void* stream);
+Status stream_wait(void* stream, void* event);
+Status event_create(void** event);
+Status event_destroy(void* event);
+Status event_record(void* event, void* stream);
+Status event_query(void* event);  // kNotReady until all before it is done
+Status event_synchronize(void* event);
+
+// A pool that keeps what is freed until it is trimmed.
+Status pool_create(int device, void** pool);
+Status pool_trim(void* pool);
+Status allocate(void** out, int64_t bytes, void* pool, void* stream);
+Status release(void* memory, void* stream);
+Status memory_info(int64_t* free, int64_t* total);
+// Page-locked memory of the host.
+Status host_allocate(void** out, int64_t bytes);
+Status host_release(void* memory);
+// The runtime recycles memory itself: told in stream order, so that the emulator can refuse
+// accesses to memory that waits for its next user. No calls of the real driver.
+void retire(void* memory, void* stream);
+void reuse(void* memory, int64_t bytes, void* stream);
+
+Status copy(void* to, const void* from, int64_t bytes, void* stream);  // any to any; host: pinned
+Status copy_peer(void* to, int to_device, const void* from, int from_device, int64_t bytes,
+                 void* stream);
+Status fill(void* to, int value, int64_t bytes, void* stream);
+Status launch(const void* kernel, const Shape& shape, void** arguments,
+              void (*emulate)(const void* kernel, void** arguments), const size_t* sizes, int count,
+              int device, void* stream);
+
+// What is enqueued on `stream` between the two becomes a graph instead of running.
+Status capture_begin(void* stream);
+Status capture_end(void* stream, void** graph);
+Status graph_launch(void* graph, void* stream);
+Status graph_destroy(void* graph);
+
+// Makes the emulated device fail; false in the real driver.
+struct Injection {
+  int64_t capacity = -1;  // bytes of device memory from now on
+  Status fail_next = 0;   // of the next work that runs
+};
+bool inject(const Injection& injection);
+// Driver calls so far (for tests of what an operation costs).
+int64_t calls();
+
+}  // namespace surprisal::cuda::driver

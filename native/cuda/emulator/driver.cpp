@@ -1,0 +1,359 @@
+// cuda/driver.h over the kernel emulator. Streams are queues of work that runs as late as it may:
+// when somebody waits, or here and there by chance (SURPRISAL_EMULATOR_SEED), streams interleaved.
+// So a missing wait, staging memory reused too early, or a value read too soon gives wrong numbers
+// in tests, as it might on a device. SURPRISAL_EMULATOR_EAGER=1 runs work as it is enqueued instead,
+// so that a debugger sees whose it is. An access that the emulator refuses becomes error 700 with
+// the emulator's words, and stays, as on a device.
+#include "cuda/driver.h"
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <random>
+#include <unordered_map>
+#include <vector>
+
+#include "cuda/emulator/machine.h"
+#include "cuda/emulator/memory.h"
+
+namespace surprisal::cuda::driver {
+namespace {
+
+constexpr Status kInvalidValue = 1;
+constexpr Status kIllegalAddress = 700;
+constexpr Status kCaptureUnsupported = 900;
+
+struct Queue;
+// Like CUDA's: a wait is for the latest record before it.
+struct Event {
+  uint64_t recorded = 0, done = 0;
+  Queue* queue = nullptr;
+};
+struct Job {
+  std::function<void()> run;
+  Event* wait = nullptr;
+  uint64_t version = 0;
+};
+struct Queue {
+  std::deque<Job> jobs;
+  bool capturing = false;
+  std::vector<Job> captured;
+};
+
+int64_t number_from(const char* variable, int64_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text && *text ? std::atoll(text) : otherwise;
+}
+
+struct Machine {
+  std::recursive_mutex mutex;
+  std::vector<Queue*> queues;
+  std::mt19937_64 random{static_cast<uint64_t>(number_from("SURPRISAL_EMULATOR_SEED", 1))};
+  const bool eager = number_from("SURPRISAL_EMULATOR_EAGER", 0) != 0;
+  int64_t capacity = number_from("SURPRISAL_EMULATOR_MEMORY", int64_t{8} << 30);
+  int64_t used = 0;
+  std::unordered_map<void*, int64_t> blocks;
+  Status sticky = 0, fail_next = 0;
+  std::string report;
+  int64_t calls = 0;
+
+  void run(Job& job) {
+    if (fail_next) {
+      fail("made to fail by a test", fail_next);
+      fail_next = 0;
+    }
+    if (sticky) return;
+    try {
+      if (job.run) job.run();
+    } catch (const std::exception& e) {
+      fail(e.what(), kIllegalAddress);
+    }
+  }
+  void fail(const std::string& why, Status status) {
+    sticky = status;
+    report = why;
+  }
+  // Runs the next job of the queue, or of that which it waits for.
+  bool step(Queue& queue) {
+    if (queue.jobs.empty()) return false;
+    Job& front = queue.jobs.front();
+    if (front.wait && front.wait->done < front.version && front.wait->queue &&
+        !front.wait->queue->jobs.empty() && front.wait->queue != &queue)
+      return step(*front.wait->queue);
+    Job job = std::move(front);
+    queue.jobs.pop_front();
+    run(job);
+    return true;
+  }
+  void disturb(int one_in) {
+    if (queues.empty() || random() % one_in) return;
+    step(*queues[random() % queues.size()]);
+  }
+  void drain(Queue& queue) {
+    while (!queue.jobs.empty()) {
+      disturb(4);
+      step(queue);
+    }
+  }
+  Status add(void* stream, Job job) {
+    ++calls;
+    if (sticky) return sticky;
+    Queue& queue = *static_cast<Queue*>(stream);
+    if (queue.capturing) {
+      queue.captured.push_back(std::move(job));
+      return 0;
+    }
+    queue.jobs.push_back(std::move(job));
+    if (eager) {
+      drain(queue);
+      return sticky;
+    }
+    disturb(16);
+    return 0;
+  }
+};
+
+Machine& machine() {
+  static Machine* instance = new Machine;  // threads outlive static destruction
+  return *instance;
+}
+
+thread_local int current = 0;
+
+// Held while anything of the machine is looked at, kernels included: one runs at a time.
+struct Locked {
+  Machine& m = machine();
+  std::lock_guard<std::recursive_mutex> lock{m.mutex};
+  Machine* operator->() const { return &m; }
+};
+
+int device_count() { return static_cast<int>(number_from("SURPRISAL_EMULATOR_DEVICES", 1)); }
+
+}  // namespace
+
+Versions versions() {
+  Versions out;
+  out.emulated = true;
+  out.driver = out.runtime = 13000;
+  out.devices = device_count();
+  if (!out.devices) out.error = kNoDevice;
+  return out;
+}
+
+Status properties(int device, Properties& out) {
+  if (device < 0 || device >= device_count()) return 101;
+  const Locked m;
+  out.name = "emulator";
+  out.arch = static_cast<int>(number_from("SURPRISAL_EMULATOR_ARCH", 90));
+  out.processors = out.arch >= 90 ? 132 : 108;
+  out.memory = m->capacity;
+  out.l2 = int64_t{50} << 20;
+  out.shared = out.arch >= 90 ? 227 << 10 : 163 << 10;
+  out.shared_per_sm = out.shared + 1024;
+  out.emulated = true;
+  return 0;
+}
+
+const char* error_name(Status status) {
+  switch (status) {
+    case kOutOfMemory:
+      return "cudaErrorMemoryAllocation";
+    case kIllegalAddress:
+      return "cudaErrorIllegalAddress";
+    case 709:
+      return "cudaErrorContextIsDestroyed";
+    case 719:
+      return "cudaErrorLaunchFailure";
+    default:
+      return "cudaError";
+  }
+}
+const char* error_text(Status status) {
+  const Locked m;
+  if (status && status == m->sticky) return m->report.c_str();
+  return status == kOutOfMemory ? "out of memory" : "refused by the emulated driver";
+}
+
+Status current_device(int* device) {
+  *device = current;
+  return 0;
+}
+Status use_device(int device) {
+  if (device < 0 || device >= device_count()) return 101;
+  current = device;
+  return 0;
+}
+
+Status stream_create(void** stream) {
+  const Locked m;
+  auto* queue = new Queue;
+  m->queues.push_back(queue);
+  *stream = queue;
+  return m->sticky;
+}
+Status stream_synchronize(void* stream) {
+  const Locked m;
+  ++m->calls;
+  m->drain(*static_cast<Queue*>(stream));
+  return m->sticky;
+}
+Status stream_wait(void* stream, void* event) {
+  const Locked m;
+  auto* e = static_cast<Event*>(event);
+  return m->add(stream, {nullptr, e, e->recorded});
+}
+Status event_create(void** event) {
+  *event = new Event;
+  return 0;
+}
+Status event_destroy(void* event) {
+  delete static_cast<Event*>(event);
+  return 0;
+}
+Status event_record(void* event, void* stream) {
+  const Locked m;
+  auto* e = static_cast<Event*>(event);
+  e->queue = static_cast<Queue*>(stream);
+  const uint64_t version = ++e->recorded;
+  return m->add(stream, {[e, version] { e->done = version; }});
+}
+Status event_query(void* event) {
+  const Locked m;
+  ++m->calls;
+  auto* e = static_cast<Event*>(event);
+  if (m->sticky) return m->sticky;
+  if (e->done < e->recorded && m->random() % 2) m->step(*e->queue);
+  return m->sticky ? m->sticky : e->done < e->recorded ? kNotReady : 0;
+}
+Status event_synchronize(void* event) {
+  const Locked m;
+  ++m->calls;
+  auto* e = static_cast<Event*>(event);
+  while (!m->sticky && e->done < e->recorded && m->step(*e->queue)) m->disturb(4);
+  return m->sticky;
+}
+
+Status pool_create(int, void** pool) {
+  static char nothing;
+  *pool = &nothing;
+  return 0;
+}
+Status pool_trim(void*) { return 0; }
+Status allocate(void** out, int64_t bytes, void*, void*) {
+  const Locked m;
+  ++m->calls;
+  if (m->sticky) return m->sticky;
+  if (m->used + bytes > m->capacity) return kOutOfMemory;
+  *out = emulator::allocate(bytes);
+  if (!*out) return kOutOfMemory;
+  m->used += bytes;
+  m->blocks[*out] = bytes;
+  return 0;
+}
+Status release(void* memory, void* stream) {
+  const Locked m;
+  const auto block = m->blocks.find(memory);
+  if (block == m->blocks.end()) return kInvalidValue;
+  m->used -= block->second;
+  m->blocks.erase(block);
+  return m->add(stream, {[memory] { emulator::release(memory); }});
+}
+Status memory_info(int64_t* free, int64_t* total) {
+  const Locked m;
+  *total = m->capacity;
+  *free = m->capacity > m->used ? m->capacity - m->used : 0;
+  return 0;
+}
+Status host_allocate(void** out, int64_t bytes) {
+  *out = std::malloc(static_cast<size_t>(bytes));
+  return *out ? 0 : kOutOfMemory;
+}
+Status host_release(void* memory) {
+  std::free(memory);
+  return 0;
+}
+void retire(void*, void*) {}
+void reuse(void*, int64_t, void*) {}
+
+Status copy(void* to, const void* from, int64_t bytes, void* stream) {
+  const Locked m;
+  return m->add(stream, {[=] {
+                  std::memmove(to, from, static_cast<size_t>(bytes));
+                  emulator::mark_initialised(to, bytes);
+                }});
+}
+Status copy_peer(void* to, int, const void* from, int, int64_t bytes, void* stream) {
+  return copy(to, from, bytes, stream);
+}
+Status fill(void* to, int value, int64_t bytes, void* stream) {
+  const Locked m;
+  return m->add(stream, {[=] {
+                  std::memset(to, value, static_cast<size_t>(bytes));
+                  emulator::mark_initialised(to, bytes);
+                }});
+}
+
+Status launch(const void* kernel, const Shape& shape, void** arguments,
+              void (*emulate)(const void* kernel, void** arguments), const size_t* sizes, int count,
+              int, void* stream) {
+  const Locked m;
+  // Parameters are aligned as the widest type is.
+  std::vector<std::vector<max_align_t>> kept(static_cast<size_t>(count));
+  for (int i = 0; i < count; ++i) {
+    kept[i].resize((sizes[i] + sizeof(max_align_t) - 1) / sizeof(max_align_t));
+    std::memcpy(kept[i].data(), arguments[i], sizes[i]);
+  }
+  const uint64_t seed = m->random();
+  return m->add(stream, {[=]() mutable {
+                  std::vector<void*> pointers;
+                  for (auto& k : kept) pointers.push_back(k.data());
+                  pointers.push_back(nullptr);
+                  emulator::run(kernel, shape, pointers.data(), emulate, seed);
+                }});
+}
+
+Status capture_begin(void* stream) {
+  const Locked m;
+  auto* queue = static_cast<Queue*>(stream);
+  if (queue->capturing) return kCaptureUnsupported;
+  queue->capturing = true;
+  return m->sticky;
+}
+Status capture_end(void* stream, void** graph) {
+  const Locked m;
+  auto* queue = static_cast<Queue*>(stream);
+  queue->capturing = false;
+  *graph = new std::vector<Job>(std::move(queue->captured));
+  queue->captured.clear();
+  return m->sticky;
+}
+Status graph_launch(void* graph, void* stream) {
+  const Locked m;
+  // One job, as a graph is one launch.
+  const auto jobs = *static_cast<std::vector<Job>*>(graph);
+  return m->add(stream, {[jobs] {
+                  for (const Job& job : jobs)
+                    if (job.run) job.run();
+                }});
+}
+Status graph_destroy(void* graph) {
+  delete static_cast<std::vector<Job>*>(graph);
+  return 0;
+}
+
+bool inject(const Injection& injection) {
+  const Locked m;
+  if (injection.capacity >= 0) m->capacity = injection.capacity;
+  if (injection.fail_next) m->fail_next = injection.fail_next;
+  return true;
+}
+int64_t calls() {
+  const Locked m;
+  return m->calls;
+}
+
+}  // namespace surprisal::cuda::driver

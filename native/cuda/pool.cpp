@@ -1,0 +1,61 @@
+#include "cuda/pool.h"
+
+#include <mutex>
+
+#include "cuda/context.h"
+
+namespace surprisal::cuda {
+
+int64_t size_class(int64_t bytes) {
+  constexpr int64_t kStep = 512;
+  int64_t octave = 8 * kStep;
+  while (octave <= bytes / 2) octave *= 2;
+  const int64_t step = octave / 8;
+  return (bytes + step - 1) / step * step;
+}
+
+Pool::~Pool() { release_cached(); }
+
+driver::Status Pool::take(int64_t bytes, void** out) {
+  const int64_t size = size_class(bytes);
+  const auto kept = free_.find(size);
+  if (kept != free_.end() && !kept->second.empty()) {
+    *out = kept->second.back();
+    kept->second.pop_back();
+    cached_ -= size;
+  } else {
+    const driver::Status status =
+        driver::allocate(out, size, context_.memory_pool(), context_.memory_stream());
+    if (status) return status;
+    reserved_ += size;
+  }
+  driver::reuse(*out, bytes, context_.stream());
+  return 0;
+}
+
+void Pool::give(void* data, int64_t bytes) {
+  const int64_t size = size_class(bytes);
+  driver::retire(data, context_.stream());
+  free_[size].push_back(data);
+  cached_ += size;
+}
+
+void Pool::release_cached() {
+  const DeviceGuard guard(context_);
+  for (auto& [size, blocks] : free_) {
+    for (void* data : blocks) driver::release(data, context_.memory_stream());
+    reserved_ -= size * static_cast<int64_t>(blocks.size());
+    blocks.clear();
+  }
+  cached_ = 0;
+}
+
+Block::~Block() {
+  if (!pool) return;
+  std::lock_guard<std::recursive_mutex> lock(context.mutex);
+  const std::shared_ptr<Pool> to = std::move(pool);  // which may end here, under the lock
+  if (counted) context.live -= bytes;
+  to->give(data, bytes);
+}
+
+}  // namespace surprisal::cuda

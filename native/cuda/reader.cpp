@@ -1,0 +1,213 @@
+#include "cuda/reader.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "cuda/error.h"
+
+namespace surprisal::cuda {
+namespace {
+
+// Copies up to this size take less time on the compute stream than the events of another would.
+constexpr int64_t kAmongOperations = 256 << 10;
+constexpr int kPiecesInFlight = 2;
+
+}  // namespace
+
+void read_now(Context& context, const Block* block, void* to, int64_t bytes) {
+  context.expect_alive();
+  const DeviceGuard guard(context);
+  std::deque<Piece> arrivals;
+  Landing fault = take_landing(sizeof(Fault));
+  Context::FaultCheck check;
+  int64_t enqueued = 0;
+  bool first = true;
+  while (first || enqueued < bytes || !arrivals.empty()) {
+    while (first || (enqueued < bytes && arrivals.size() < kPiecesInFlight)) {
+      std::lock_guard<std::recursive_mutex> lock(context.mutex);
+      if (context.capture) refuse_in_capture("device values cannot be read");
+      if (first) {
+        check = context.begin_fault_check();
+        if (check.needed)
+          context.check(
+              driver::copy(fault.data, context.fault_slot(), sizeof(Fault), context.stream()),
+              "read");
+      }
+      first = false;
+      const int64_t piece = std::min(bytes - enqueued, kLargestLanding);
+      Piece arrival{take_landing(piece), nullptr, enqueued, piece};
+      if (piece > 0)
+        context.check(driver::copy(arrival.landing.data,
+                                   static_cast<const char*>(block->data) + enqueued, piece,
+                                   context.stream()),
+                      "read");
+      arrival.event = context.record(context.stream());
+      arrivals.push_back(arrival);
+      enqueued += piece;
+    }
+    const Piece arrival = arrivals.front();
+    arrivals.pop_front();
+    context.check(driver::event_synchronize(arrival.event), "read");
+    if (arrival.bytes > 0)
+      std::memcpy(static_cast<char*>(to) + arrival.offset, arrival.landing.data,
+                  static_cast<size_t>(arrival.bytes));
+    give_landing(arrival.landing);
+    std::lock_guard<std::recursive_mutex> lock(context.mutex);
+    context.give_event(arrival.event);
+  }
+  Fault found;
+  std::memcpy(&found, fault.data, sizeof(Fault));
+  give_landing(fault);
+  std::lock_guard<std::recursive_mutex> lock(context.mutex);
+  context.end_fault_check(check, found);
+}
+
+// -------------------------------------------------------------------------------------------------
+
+Read::Read(Context& context, std::shared_ptr<Block> block, void* to, int64_t bytes, void* owner,
+           Done done)
+    : context_(context),
+      block_(std::move(block)),
+      to_(static_cast<char*>(to)),
+      bytes_(bytes),
+      owner_(owner),
+      done_(std::move(done)) {
+  context_.expect_alive();
+  const Entered entered(context_);
+  if (context_.capture) refuse_in_capture("device values cannot be read");
+  stream_ = bytes_ <= kAmongOperations ? context_.stream() : context_.read_stream();
+  if (stream_ != context_.stream()) context_.order(context_.stream(), stream_);
+  fault_ = take_landing(sizeof(Fault));
+  check_ = context_.begin_fault_check();
+  if (check_.needed)
+    context_.check(driver::copy(fault_.data, context_.fault_slot(), sizeof(Fault), stream_),
+                   "read");
+  for (int i = 0; i == 0 || (i < kPiecesInFlight && enqueued_ < bytes_); ++i) enqueue_piece();
+  counted_ = block_ && stream_ != context_.stream();
+  if (counted_) ++block_->readers;
+}
+
+Read::~Read() {
+  if (counted_) --block_->readers;
+}
+
+void Read::enqueue_piece() {
+  const int64_t bytes = std::min(bytes_ - enqueued_, kLargestLanding);
+  Piece piece{take_landing(bytes), nullptr, enqueued_, bytes};
+  if (bytes > 0)
+    context_.check(driver::copy(piece.landing.data, static_cast<char*>(block_->data) + enqueued_,
+                                bytes, stream_),
+                   "read");
+  piece.event = context_.record(stream_);
+  pieces_.push_back(piece);
+  enqueued_ += bytes;
+}
+
+bool Read::poll() {
+  progressed = false;
+  try {
+    const DeviceGuard guard(context_);
+    while (!pieces_.empty()) {
+      const Piece piece = pieces_.front();
+      const driver::Status status = driver::event_query(piece.event);
+      if (status == driver::kNotReady) return false;
+      context_.check(status, "read");
+      progressed = true;
+      pieces_.pop_front();
+      if (piece.bytes > 0 && !abandoned_)
+        std::memcpy(to_ + piece.offset, piece.landing.data, static_cast<size_t>(piece.bytes));
+      give_landing(piece.landing);
+      std::lock_guard<std::recursive_mutex> lock(context_.mutex);
+      context_.give_event(piece.event);
+      if (enqueued_ < bytes_) enqueue_piece();
+    }
+    Fault found;
+    std::memcpy(&found, fault_.data, sizeof(Fault));
+    give_landing(fault_);
+    std::lock_guard<std::recursive_mutex> lock(context_.mutex);
+    context_.end_fault_check(check_, found);
+    finish(nullptr);
+  } catch (...) {
+    finish(std::current_exception());
+  }
+  return true;
+}
+
+void Read::finish(std::exception_ptr error) {
+  progressed = true;
+  if (!abandoned_) done_(error);
+}
+
+// -------------------------------------------------------------------------------------------------
+
+Reader& Reader::instance() {
+  static auto* instance = new Reader;  // its thread outlives static destruction
+  return *instance;
+}
+
+void Reader::add(std::unique_ptr<Read> read) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (!started_) {
+    std::thread([this] { loop(); }).detach();
+    started_ = true;
+  }
+  reads_.push_back(std::move(read));
+  work_.notify_one();
+}
+
+void Reader::drain(void* owner) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (auto& read : reads_)
+    if (read->owner() == owner) read->abandon();
+  change_.wait(lock, [&] { return !active_ || active_->owner() != owner; });
+}
+
+void Reader::wait_for_readers(Block& block) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  change_.wait(lock, [&] { return block.readers == 0; });
+}
+
+void Reader::stop() {
+  Reader& reader = instance();
+  std::unique_lock<std::mutex> lock(reader.mutex_);
+  if (!reader.started_) return;
+  reader.stopping_ = true;
+  reader.work_.notify_one();
+  // Not for ever: a device that hangs must not keep the process.
+  reader.change_.wait_for(lock, std::chrono::seconds(2), [&] { return reader.stopped_; });
+}
+
+void Reader::loop() {
+  using std::chrono::microseconds;
+  constexpr microseconds kShortest{20}, kLongest{200};
+  microseconds pause = kShortest;
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    work_.wait(lock, [&] { return stopping_ || !reads_.empty(); });
+    bool progressed = false;
+    for (size_t i = 0; i < reads_.size() && !stopping_;) {
+      active_ = reads_[i].get();
+      lock.unlock();
+      const bool finished = active_->poll();
+      lock.lock();
+      progressed |= active_->progressed;
+      active_ = nullptr;
+      if (finished) {
+        const std::unique_ptr<Read> over = std::move(reads_[i]);
+        reads_.erase(reads_.begin() + static_cast<std::ptrdiff_t>(i));
+      } else {
+        ++i;
+      }
+      change_.notify_all();
+    }
+    if (stopping_) break;
+    pause = progressed ? kShortest : std::min(pause * 2, kLongest);
+    if (!reads_.empty() && !progressed) work_.wait_for(lock, pause);
+  }
+  stopped_ = true;
+  change_.notify_all();
+}
+
+}  // namespace surprisal::cuda

@@ -1,0 +1,83 @@
+// Device to host. A waiting read copies on the compute stream. One that settles a promise copies
+// large arrays on the read stream, behind an event of the compute stream, and small ones in between
+// the operations; one thread for all devices polls the events and carries the bytes from
+// page-locked memory to their place. No host callbacks: they would stall the stream, and are not
+// run once a device has failed, so that promises would hang.
+#pragma once
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "cuda/context.h"
+
+namespace surprisal::cuda {
+
+// A part of a read. Its page-locked memory is given back when the copy into it is known to be done.
+struct Piece {
+  Landing landing;
+  void* event = nullptr;
+  int64_t offset = 0, bytes = 0;
+};
+
+// Waits for the device; then throws what kernels have reported. `block` may be null with no bytes.
+void read_now(Context& context, const Block* block, void* to, int64_t bytes);
+
+// A read on its way.
+class Read {
+ public:
+  using Done = std::function<void(std::exception_ptr)>;
+  // Enqueues the copies. `done` is called once, on the reader's thread, unless `owner` is drained.
+  Read(Context& context, std::shared_ptr<Block> block, void* to, int64_t bytes, void* owner,
+       Done done);
+  ~Read();
+  // On the reader's thread: carries what has arrived; true when it has called `done`.
+  bool poll();
+  void* owner() const { return owner_; }
+  void abandon() { abandoned_ = true; }
+  bool progressed = false;
+
+ private:
+  void enqueue_piece();
+  void finish(std::exception_ptr error);
+
+  Context& context_;
+  std::shared_ptr<Block> block_;
+  char* to_;
+  int64_t bytes_, enqueued_ = 0;
+  void* owner_;
+  Done done_;
+  void* stream_;
+  Landing fault_;
+  Context::FaultCheck check_;
+  std::deque<Piece> pieces_;
+  bool counted_ = false;  // among the block's readers
+  std::atomic<bool> abandoned_{false};
+};
+
+class Reader {
+ public:
+  static Reader& instance();
+  void add(std::unique_ptr<Read> read);
+  // No read writes to the owner's memory or calls back for it after this.
+  void drain(void* owner);
+  // Operations may write to memory only when nobody copies it any more.
+  void wait_for_readers(Block& block);
+  // Ends the polling, at the end of the process.
+  static void stop();
+
+ private:
+  void loop();
+
+  std::mutex mutex_;
+  std::condition_variable work_, change_;
+  std::vector<std::unique_ptr<Read>> reads_;
+  Read* active_ = nullptr;
+  bool started_ = false, stopping_ = false, stopped_ = false;
+};
+
+}  // namespace surprisal::cuda
