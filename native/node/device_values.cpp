@@ -53,22 +53,28 @@ struct Waiting {
   std::unique_ptr<Settlement> settlement;
 };
 
-napi_value read_later(const Call& call, Context& context, std::shared_ptr<cuda::Block> block,
-                      void* to, int64_t bytes, napi_value kept) {
+// Rejects rather than throws: a caller of an asynchronous form looks in one place.
+napi_value read_later(napi_env env, Context& context, std::shared_ptr<cuda::Block> block, void* to,
+                      int64_t bytes, napi_value kept) {
   static const bool registered =
       (at_close([](Environment* environment) { Reader::instance().drain(environment); }), true);
   static_cast<void>(registered);
   auto waiting = std::make_shared<Waiting>();
   waiting->settlement = std::make_unique<Settlement>();
-  napi_value promise = promise_for(call.env, *waiting->settlement, kept);
+  napi_value promise = promise_for(env, *waiting->settlement, kept);
   Environment* environment = waiting->settlement->environment;
-  auto read = std::make_unique<cuda::Read>(context, std::move(block), to, bytes, environment,
-                                           [waiting](std::exception_ptr error) {
-                                             waiting->settlement->error = error;
-                                             settle(std::move(waiting->settlement));
-                                           });
-  Reader::instance().add(std::move(read));
-  begin(call.env, environment);
+  try {
+    auto read = std::make_unique<cuda::Read>(context, std::move(block), to, bytes, environment,
+                                             [waiting](std::exception_ptr error) {
+                                               waiting->settlement->error = error;
+                                               settle(std::move(waiting->settlement));
+                                             });
+    Reader::instance().add(std::move(read));
+  } catch (...) {
+    napi_delete_reference(env, waiting->settlement->kept);
+    return settled(env, true);
+  }
+  begin(env, environment);
   return promise;
 }
 
@@ -80,7 +86,7 @@ napi_value read_promise(const Call& call) {
   napi_create_array_with_length(call.env, 2, &kept);
   napi_set_element(call.env, kept, 0, call.values[0]);
   napi_set_element(call.env, kept, 1, call.values[1]);
-  return read_later(call, Context::of(from.device), from.block, to.data, from.bytes(), kept);
+  return read_later(call.env, Context::of(from.device), from.block, to.data, from.bytes(), kept);
 }
 
 napi_value synchronize(const Call& call) {
@@ -96,7 +102,7 @@ napi_value synchronize_promise(const Call& call) {
   napi_value kept;
   napi_create_array(call.env, &kept);
   const int device = call.is_absent(0) ? 0 : call.device(0);
-  return read_later(call, Context::of(device), nullptr, nullptr, 0, kept);
+  return read_later(call.env, Context::of(device), nullptr, nullptr, 0, kept);
 }
 
 // Both streams are made to wait, the source's too: what follows there may overwrite the source.

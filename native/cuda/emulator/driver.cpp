@@ -12,6 +12,7 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <random>
 #include <unordered_map>
@@ -28,15 +29,17 @@ constexpr Status kIllegalAddress = 700;
 constexpr Status kCaptureUnsupported = 900;
 
 struct Queue;
-// Like CUDA's: a wait is for the latest record before it.
+// A wait is for the latest record before it, whatever is recorded in the same event afterwards.
+struct Record {
+  Queue* queue;
+  bool done = false;
+};
 struct Event {
-  uint64_t recorded = 0, done = 0;
-  Queue* queue = nullptr;
+  std::shared_ptr<Record> latest;
 };
 struct Job {
-  std::function<void()> run;
-  Event* wait = nullptr;
-  uint64_t version = 0;
+  std::function<void()> run = {};
+  std::shared_ptr<Record> wait = {};
 };
 struct Queue {
   std::deque<Job> jobs;
@@ -52,7 +55,7 @@ int64_t number_from(const char* variable, int64_t otherwise) {
 struct Machine {
   std::recursive_mutex mutex;
   std::vector<Queue*> queues;
-  std::mt19937_64 random{static_cast<uint64_t>(number_from("SURPRISAL_EMULATOR_SEED", 1))};
+  std::mt19937_64 random{emulator::base_seed()};
   const bool eager = number_from("SURPRISAL_EMULATOR_EAGER", 0) != 0;
   int64_t capacity = number_from("SURPRISAL_EMULATOR_MEMORY", int64_t{8} << 30);
   int64_t used = 0;
@@ -81,9 +84,7 @@ struct Machine {
   bool step(Queue& queue) {
     if (queue.jobs.empty()) return false;
     Job& front = queue.jobs.front();
-    if (front.wait && front.wait->done < front.version && front.wait->queue &&
-        !front.wait->queue->jobs.empty() && front.wait->queue != &queue)
-      return step(*front.wait->queue);
+    if (front.wait && !front.wait->done) return step(*front.wait->queue);
     Job job = std::move(front);
     queue.jobs.pop_front();
     run(job);
@@ -148,7 +149,7 @@ Status properties(int device, Properties& out) {
   if (device < 0 || device >= device_count()) return 101;
   const Locked m;
   out.name = "emulator";
-  out.arch = static_cast<int>(number_from("SURPRISAL_EMULATOR_ARCH", 90));
+  out.arch = emulator::arch();
   out.processors = out.arch >= 90 ? 132 : 108;
   out.memory = m->capacity;
   out.l2 = int64_t{50} << 20;
@@ -203,8 +204,7 @@ Status stream_synchronize(void* stream) {
 }
 Status stream_wait(void* stream, void* event) {
   const Locked m;
-  auto* e = static_cast<Event*>(event);
-  return m->add(stream, {nullptr, e, e->recorded});
+  return m->add(stream, {nullptr, static_cast<Event*>(event)->latest});
 }
 Status event_create(void** event) {
   *event = new Event;
@@ -216,24 +216,22 @@ Status event_destroy(void* event) {
 }
 Status event_record(void* event, void* stream) {
   const Locked m;
-  auto* e = static_cast<Event*>(event);
-  e->queue = static_cast<Queue*>(stream);
-  const uint64_t version = ++e->recorded;
-  return m->add(stream, {[e, version] { e->done = version; }});
+  auto record = std::make_shared<Record>(Record{static_cast<Queue*>(stream)});
+  static_cast<Event*>(event)->latest = record;
+  return m->add(stream, {[record] { record->done = true; }, nullptr});
 }
 Status event_query(void* event) {
   const Locked m;
   ++m->calls;
-  auto* e = static_cast<Event*>(event);
-  if (m->sticky) return m->sticky;
-  if (e->done < e->recorded && m->random() % 2) m->step(*e->queue);
-  return m->sticky ? m->sticky : e->done < e->recorded ? kNotReady : 0;
+  const auto record = static_cast<Event*>(event)->latest;
+  if (!m->sticky && record && !record->done && m->random() % 2) m->step(*record->queue);
+  return m->sticky ? m->sticky : record && !record->done ? kNotReady : 0;
 }
 Status event_synchronize(void* event) {
   const Locked m;
   ++m->calls;
-  auto* e = static_cast<Event*>(event);
-  while (!m->sticky && e->done < e->recorded && m->step(*e->queue)) m->disturb(4);
+  const auto record = static_cast<Event*>(event)->latest;
+  while (!m->sticky && record && !record->done && m->step(*record->queue)) m->disturb(4);
   return m->sticky;
 }
 
@@ -276,14 +274,29 @@ Status host_release(void* memory) {
   std::free(memory);
   return 0;
 }
-void retire(void*, void*) {}
-void reuse(void*, int64_t, void*) {}
+void retire(void* memory, void* stream) {
+  const Locked m;
+  const int64_t bytes = m->blocks.at(memory);
+  m->add(stream, {[=] { emulator::set_state(memory, bytes, emulator::kOutside); }});
+  --m->calls;  // no call of a real driver
+}
+void reuse(void* memory, int64_t bytes, void* stream) {
+  const Locked m;
+  const int64_t all = m->blocks.at(memory);
+  m->add(stream, {[=] {
+           emulator::set_state(memory, all, emulator::kOutside);
+           emulator::mark_uninitialised(memory, bytes);
+         }});
+  --m->calls;
+}
 
 Status copy(void* to, const void* from, int64_t bytes, void* stream) {
   const Locked m;
   return m->add(stream, {[=] {
+                  if (emulator::is_device(from)) emulator::check_range(from, bytes, false);
+                  if (emulator::is_device(to)) emulator::check_range(to, bytes, true);
                   std::memmove(to, from, static_cast<size_t>(bytes));
-                  emulator::mark_initialised(to, bytes);
+                  if (emulator::is_device(to)) emulator::mark_initialised(to, bytes);
                 }});
 }
 Status copy_peer(void* to, int, const void* from, int, int64_t bytes, void* stream) {
@@ -292,6 +305,7 @@ Status copy_peer(void* to, int, const void* from, int, int64_t bytes, void* stre
 Status fill(void* to, int value, int64_t bytes, void* stream) {
   const Locked m;
   return m->add(stream, {[=] {
+                  emulator::check_range(to, bytes, true);
                   std::memset(to, value, static_cast<size_t>(bytes));
                   emulator::mark_initialised(to, bytes);
                 }});
@@ -307,7 +321,8 @@ Status launch(const void* kernel, const Shape& shape, void** arguments,
     kept[i].resize((sizes[i] + sizeof(max_align_t) - 1) / sizeof(max_align_t));
     std::memcpy(kept[i].data(), arguments[i], sizes[i]);
   }
-  const uint64_t seed = m->random();
+  // Seed 0 runs threads in order, which is fastest; streams interleave all the same.
+  const uint64_t seed = emulator::base_seed() ? m->random() | 1 : 0;
   return m->add(stream, {[=]() mutable {
                   std::vector<void*> pointers;
                   for (auto& k : kept) pointers.push_back(k.data());
