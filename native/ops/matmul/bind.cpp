@@ -1,7 +1,31 @@
 #include "node/bind.h"
 #include "ops/matmul/op.h"
+#include "ops/matmul/plan.h"
 
 namespace surprisal::matmul {
+namespace {
+
+struct PlanQuery {
+  int32_t dtype = 0;
+  int64_t m = 0, n = 0, k = 0, batch = 1;
+  bool transpose_a = false;
+  int32_t processors = 1;
+  View out;  // float64 (6)
+};
+
+void query(const PlanQuery& op) {
+  const Plan p =
+      plan_matmul({DType(op.dtype), op.m, op.n, op.k, op.batch, op.transpose_a, op.processors});
+  double* out = op.out.as<double>();
+  out[0] = static_cast<double>(p.kernel);
+  out[1] = p.tile_m;
+  out[2] = p.tile_n;
+  out[3] = static_cast<double>(p.parts);
+  out[4] = static_cast<double>(p.part);
+  out[5] = static_cast<double>(p.blocks);
+}
+
+}  // namespace
 
 void bind(node::Module& m) {
   m.def<Matmul, forward, SP_CUDA(forward_cuda)>(
@@ -10,6 +34,11 @@ void bind(node::Module& m) {
        SP_FIELD(Matmul, n), SP_FIELD(Matmul, k), SP_FIELD(Matmul, batch),
        SP_FIELD(Matmul, transpose_a), SP_FIELD(Matmul, transpose_b), SP_FIELD(Matmul, accumulate),
        SP_HOST_FIELD(Matmul, a_offsets), SP_HOST_FIELD(Matmul, b_offsets)});
+  m.def<PlanQuery, query>(
+      "matmulPlan",
+      {SP_FIELD(PlanQuery, dtype), SP_FIELD(PlanQuery, m), SP_FIELD(PlanQuery, n),
+       SP_FIELD(PlanQuery, k), SP_FIELD(PlanQuery, batch), SP_FIELD(PlanQuery, transpose_a),
+       SP_FIELD(PlanQuery, processors), SP_FIELD(PlanQuery, out)});
 }
 
 }  // namespace surprisal::matmul

@@ -235,7 +235,7 @@ void forward_cuda(const Matmul& op, Stream& stream) {
     } else if constexpr (std::is_same_v<T, Float16>) {
       tensor_cores_f16(p, stream);
     } else if constexpr (std::is_same_v<T, float>) {
-      p.plan.tile == 128 ? plain<float, 8>(p, stream) : plain<float, 4>(p, stream);
+      p.plan.tile_m == kLargeTile ? plain<float, 8>(p, stream) : plain<float, 4>(p, stream);
     } else {
       plain<double, 4>(p, stream);
     }

@@ -34,8 +34,8 @@ struct Place {
     const int64_t tiles = p.plan.rows * p.plan.columns;
     const int64_t batch = cuda::block_index() / tiles;
     const cuda::gemm::TilePlace tile(cuda::block_index() % tiles, p.plan.rows, p.plan.columns);
-    row = tile.row * p.plan.tile;
-    column = tile.column * p.plan.tile;
+    row = tile.row * p.plan.tile_m;
+    column = tile.column * p.plan.tile_n;
     part = p.plan.parts > 1 ? batch % p.plan.parts : 0;
     pair = p.plan.parts > 1 ? batch / p.plan.parts : batch;
     begin = part * p.plan.part;

@@ -5,6 +5,7 @@
 // alone, so a row of A·B has the same bits in any batch. Where A is transposed the sum itself runs
 // over the batch (weight gradients), and parts may depend on everything.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 
 #include "core/dtype.h"
@@ -18,9 +19,11 @@ struct Problem {
   int processors = 1;
 };
 
+enum class Kernel : int32_t { plain, tensor_cores };
+
 struct Plan {
-  bool tensor_cores = false;
-  int tile = 128;                 // rows and columns of a block's tile
+  Kernel kernel = Kernel::plain;
+  int tile_m = 64, tile_n = 64;   // of a block
   int64_t parts = 1;              // of the sum over k
   int64_t part = 0;               // length of one, a multiple of kPartStep
   int64_t rows = 0, columns = 0;  // in tiles
@@ -29,31 +32,33 @@ struct Plan {
 
 constexpr int64_t kPartStep = 64;      // steps of all kernels divide it
 constexpr int64_t kNarrow = 64;        // outputs with no more columns are cut into parts ...
-constexpr int64_t kNarrowPart = 4096;  // ... of this length: their sums cost no traffic to speak of
+constexpr int64_t kNarrowPart = 4096;  // ... of this length: adding them up is hardly any traffic
 constexpr int64_t kLeastPart = 1024;   // of a weight gradient
 constexpr int64_t kMostParts = 64;
+constexpr int kLargeTile = 128, kSmallTile = 64;
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 constexpr Plan plan_matmul(const Problem& p) {
   Plan plan;
-  plan.tensor_cores = p.dtype == DType::bf16 || p.dtype == DType::f16;
-  const auto tiles = [&](int tile) { return ceil_div(p.m, tile) * ceil_div(p.n, tile) * p.batch; };
+  if (p.dtype == DType::bf16 || p.dtype == DType::f16) plan.kernel = Kernel::tensor_cores;
+  const int64_t large = ceil_div(p.m, kLargeTile) * ceil_div(p.n, kLargeTile) * p.batch;
+  int64_t parts = 1;
   if (!p.transpose_a) {
-    if (p.n <= kNarrow) plan.parts = least(ceil_div(p.k, kNarrowPart), kMostParts);
-  } else if (tiles(128) > 0 && tiles(128) < p.processors) {
-    const int64_t wanted = p.processors / tiles(128);
-    plan.parts = least(least(wanted, p.k / kLeastPart), kMostParts);
+    if (p.n <= kNarrow) parts = ceil_div(p.k, kNarrowPart);
+  } else if (large > 0) {
+    parts = std::min(p.processors / large, p.k / kLeastPart);
   }
-  if (plan.parts < 1) plan.parts = 1;
-  plan.part = ceil_div(ceil_div(p.k, plan.parts), kPartStep) * kPartStep;
+  parts = std::max<int64_t>(1, std::min(parts, kMostParts));
+  plan.part = ceil_div(ceil_div(p.k, parts), kPartStep) * kPartStep;
   plan.parts = plan.part > 0 ? ceil_div(p.k, plan.part) : 1;
   // Large tiles read less; small ones waste less and give more blocks to few processors.
-  const bool large = p.m > 64 && p.n > 64 && tiles(128) * plan.parts >= p.processors;
-  plan.tile = large && p.dtype != DType::f64 ? 128 : 64;
-  plan.rows = ceil_div(p.m, plan.tile);
-  plan.columns = ceil_div(p.n, plan.tile);
+  if (p.dtype != DType::f64 && p.m > kSmallTile && p.n > kSmallTile &&
+      large * plan.parts >= p.processors) {
+    plan.tile_m = plan.tile_n = kLargeTile;
+  }
+  plan.rows = ceil_div(p.m, plan.tile_m);
+  plan.columns = ceil_div(p.n, plan.tile_n);
   plan.blocks = plan.rows * plan.columns * p.batch * plan.parts;
   return plan;
 }

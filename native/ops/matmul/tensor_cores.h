@@ -68,7 +68,7 @@ void launch_tensor_cores(const Parameters& p, Stream& stream) {
 
 template <class T>
 void tensor_cores(const Parameters& p, Stream& stream) {
-  if (p.plan.tile == gemm::Large::kM) return launch_tensor_cores<T, gemm::Large>(p, stream);
+  if (p.plan.tile_m == gemm::Large::kM) return launch_tensor_cores<T, gemm::Large>(p, stream);
   return launch_tensor_cores<T, gemm::Small>(p, stream);
 }
 

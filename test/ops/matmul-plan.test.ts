@@ -1,0 +1,95 @@
+// Launch decisions of the CUDA matrix products: which kernel, which tile, how many parts of a sum.
+import { expect, test } from 'vitest';
+import { launch, native } from '../../src/native.js';
+
+const [float32, float64, float16, bfloat16] = [0, 1, 2, 3]; // DType in native/core/dtype.h
+const [plain, tensorCores] = [0, 1];
+
+interface Problem {
+  dtype?: number;
+  m: number;
+  n: number;
+  k: number;
+  batch?: number;
+  transposeA?: boolean;
+  processors?: number;
+}
+
+function plan(problem: Problem) {
+  const out = new Float64Array(6);
+  const defaults = { dtype: bfloat16, batch: 1, transposeA: false, processors: 132 };
+  launch(native.matmulPlan, { ...defaults, ...problem, out });
+  const [kernel, tileM, tileN, parts, part, blocks] = out;
+  return { kernel, tile: [tileM, tileN], parts, part, blocks };
+}
+
+test('the kernel is a matter of the dtype', () => {
+  const size = { m: 4096, n: 4096, k: 4096 };
+  for (const [dtype, kernel] of [
+    [float32, plain],
+    [float64, plain],
+    [float16, tensorCores],
+    [bfloat16, tensorCores],
+  ])
+    expect(plan({ ...size, dtype }).kernel).toBe(kernel);
+});
+
+test('large tiles where they give every processor a block', () => {
+  for (const [m, n, batch, tile] of [
+    [8192, 4096, 1, 128],
+    [1536, 1408, 1, 128], // 12 x 11 tiles: 132
+    [1408, 1408, 1, 64],
+    [128, 128, 132, 128],
+    [64, 1 << 20, 1, 64], // half of a large tile would be padding
+    [1 << 20, 64, 1, 64],
+    [1, 1, 1, 64],
+  ]) {
+    const p = plan({ m, n, k: 512, batch });
+    expect(p.tile).toEqual([tile, tile]);
+    expect(p.blocks).toBe(Math.ceil(m / tile) * Math.ceil(n / tile) * batch);
+  }
+  // Twice the bytes: the sums of a large tile would not fit the registers.
+  expect(plan({ dtype: float64, m: 8192, n: 8192, k: 64 }).tile).toEqual([64, 64]);
+});
+
+test('without a transposed left operand, the parts depend on n and k only', () => {
+  for (const [n, k, parts] of [
+    [4096, 65536, 1],
+    [65, 65536, 1],
+    [64, 4096, 1],
+    [64, 4097, 2],
+    [1, 1 << 20, 64],
+    [1, 65536, 16],
+  ]) {
+    for (const m of [1, 100, 8192])
+      for (const batch of [1, 3])
+        for (const processors of [1, 132])
+          expect(plan({ m, n, k, batch, processors }).parts).toBe(parts);
+  }
+});
+
+test('sums over the batch are cut until every processor has a part', () => {
+  for (const [m, n, k, parts] of [
+    [512, 512, 65536, 8], // 16 tiles
+    [512, 512, 4096, 4], // no part below 1024
+    [512, 512, 1000, 1],
+    [4096, 4096, 65536, 1],
+    [64, 64, 1 << 20, 64],
+  ])
+    expect(plan({ m, n, k, transposeA: true }).parts).toBe(parts);
+});
+
+test('parts cover k, in whole steps', () => {
+  for (const k of [0, 1, 63, 64, 65, 4097, 10_000, 123_457]) {
+    for (const problem of [
+      { m: 40, n: 40, k, transposeA: true },
+      { m: 40, n: 3, k },
+    ]) {
+      const p = plan(problem);
+      expect(p.part % 64).toBe(0);
+      expect(p.parts * p.part).toBeGreaterThanOrEqual(k);
+      expect((p.parts - 1) * p.part).toBeLessThan(Math.max(1, k));
+      expect(p.blocks).toBe(p.parts);
+    }
+  }
+});
