@@ -9,9 +9,10 @@ namespace surprisal::divergence {
       SP_FIELD(Op, temperature), SP_FIELD(Op, beta)
 
 void bind(node::Module& m) {
-  m.def<Forward, forward>("divergenceForward", {PROBLEM_FIELDS(Forward), SP_FIELD(Forward, loss),
-                                                SP_FIELD(Forward, row_stats)});
-  m.def<Backward, backward>(
+  m.def<Forward, forward, SP_CUDA(forward_cuda)>(
+      "divergenceForward",
+      {PROBLEM_FIELDS(Forward), SP_FIELD(Forward, loss), SP_FIELD(Forward, row_stats)});
+  m.def<Backward, backward, SP_CUDA(backward_cuda)>(
       "divergenceBackward",
       {PROBLEM_FIELDS(Backward), SP_FIELD(Backward, row_stats), SP_FIELD(Backward, upstream),
        SP_FIELD(Backward, grad_student), SP_FIELD(Backward, grad_teacher),
