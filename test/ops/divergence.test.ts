@@ -1,6 +1,7 @@
 // Divergence of two sets of logits against its float64 definition, and the laws it obeys.
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
+import { native } from '../../src/native.js';
 import { expectSameBits, expectWithin } from '../harness/compare.js';
 import { Random } from '../harness/random.js';
 import { refuser } from '../harness/refusal.js';
@@ -25,6 +26,8 @@ const settings: readonly Setting[] = [
   { rows: 5, classes: 33, scale: 6, beta: 0.9 },
   { rows: 4, classes: 512, temperature: 0.5 },
   { rows: 2, classes: 513 },
+  { rows: 2, classes: 2048 },
+  { rows: 3, classes: 2049 },
   { rows: 2, classes: 4099, scale: 3, beta: 0.3 },
   { rows: 0, classes: 5 },
 ];
@@ -197,6 +200,18 @@ test('the same bits for any number of threads', () => {
   sp.setThreads(before);
   expectSameBits(loss3, loss, 'loss');
   expectSameBits(grad3, grad, 'gradient');
+});
+
+test('the plan: a warp has a short row, a block a long one', () => {
+  const plan = (rows: number, classes: number) => {
+    const out = new Float64Array(2);
+    native.divergencePlan.call(rows, classes, out);
+    return { warpRows: out[0] === 1, blocks: out[1] };
+  };
+  expect(plan(0, 5)).toEqual({ warpRows: true, blocks: 0 });
+  expect(plan(8, 2048)).toEqual({ warpRows: true, blocks: 1 });
+  expect(plan(9, 2048)).toEqual({ warpRows: true, blocks: 2 });
+  expect(plan(9, 2049)).toEqual({ warpRows: false, blocks: 9 });
 });
 
 test('refusals', () => {
