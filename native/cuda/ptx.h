@@ -194,6 +194,15 @@ __device__ inline void barrier_init_fence() {
 __device__ inline void barrier_arrive(Barrier* b) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(b)) : "memory");
 }
+// On the barrier at the same place in another block of the cluster.
+__device__ inline void barrier_arrive_at(Barrier* b, int rank) {
+  asm volatile(
+      "{\n.reg .b32 other;\n"
+      "mapa.shared::cluster.u32 other, %0, %1;\n"
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [other];\n}" ::"r"(shared_address(b)),
+      "r"(rank)
+      : "memory");
+}
 __device__ inline void barrier_expect(Barrier* b, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)),
                "r"(bytes)
@@ -263,6 +272,15 @@ __device__ inline void load_tiles_transposed(uint32_t (&r)[4], const void* row) 
                : "r"(static_cast<uint32_t>(__cvta_generic_to_shared(row)))
                : "memory");
 }
+#if defined(SP_CLUSTERS)
+// The other way: what load_tiles would give back. sm_90.
+__device__ inline void store_tiles(void* row, const uint32_t (&r)[4]) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(
+                   static_cast<uint32_t>(__cvta_generic_to_shared(row))),
+               "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+               : "memory");
+}
+#endif
 // d += a b: a 16x16 by rows, b 16x8 by columns, d 16x8 float32. T is BFloat16 or Float16.
 template <class T>
 __device__ inline void multiply_tiles(float (&d)[4], const uint32_t (&a)[4],

@@ -4,7 +4,8 @@
 #include <cmath>
 #include <cstring>
 
-#include "cuda/emulator/machine.h"
+#include "cuda/emulator/access.h"
+#include "cuda/emulator/matrix.h"
 
 #define __global__
 #define __device__
@@ -41,9 +42,9 @@ inline T& shared(SP_SITE) {
 
 // --- barriers ------------------------------------------------------------------------------------
 inline void sync_threads(SP_SITE) { emulator::sync_block(site); }
-inline void sync_warp(SP_SITE) { emulator::exchange("sync_warp", 0, site); }
+inline void sync_warp(SP_SITE) { emulator::sync_lanes(site); }
 inline void sync_group(int id, int threads, SP_SITE) { emulator::sync_named(id, threads, site); }
-inline void fence_device() {}
+inline void fence_device() { emulator::publish(block_index()); }
 
 // --- lanes ---------------------------------------------------------------------------------------
 namespace emulator {
@@ -104,29 +105,21 @@ SP_EMULATED void store_once(T* p, const T& x, SP_SITE) {
 }
 
 // --- atomics -------------------------------------------------------------------------------------
-namespace emulator {
-template <class T>
-inline T* atomic(T* p, Site site) {
-  check_read<sizeof(T), alignof(T)>(p, site);
-  check_write<sizeof(T), alignof(T)>(p, site);
-  return p;
-}
-}  // namespace emulator
 inline uint32_t atomic_add(uint32_t* p, uint32_t x, SP_SITE) {
-  return __atomic_fetch_add(emulator::atomic(p, site), x, __ATOMIC_SEQ_CST);
+  return __atomic_fetch_add(emulator::check_atomic(p, site), x, __ATOMIC_SEQ_CST);
 }
 inline uint64_t atomic_add(uint64_t* p, uint64_t x, SP_SITE) {
-  return __atomic_fetch_add(emulator::atomic(p, site), x, __ATOMIC_SEQ_CST);
+  return __atomic_fetch_add(emulator::check_atomic(p, site), x, __ATOMIC_SEQ_CST);
 }
 inline uint64_t atomic_min(uint64_t* p, uint64_t x, SP_SITE) {
-  uint64_t old = __atomic_load_n(emulator::atomic(p, site), __ATOMIC_SEQ_CST);
+  uint64_t old = __atomic_load_n(emulator::check_atomic(p, site), __ATOMIC_SEQ_CST);
   while (x < old &&
          !__atomic_compare_exchange_n(p, &old, x, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
   }
   return old;
 }
 inline uint32_t atomic_or(uint32_t* p, uint32_t x, SP_SITE) {
-  return __atomic_fetch_or(emulator::atomic(p, site), x, __ATOMIC_SEQ_CST);
+  return __atomic_fetch_or(emulator::check_atomic(p, site), x, __ATOMIC_SEQ_CST);
 }
 // Locks may lie in memory of the host, as those of fault records do.
 inline void lock_acquire(uint32_t* lock, SP_SITE) {
@@ -135,8 +128,14 @@ inline void lock_acquire(uint32_t* lock, SP_SITE) {
     open = 0;
     emulator::yield("lock_acquire", site);
   }
+  if (emulator::watching) {
+    learn(emulator::current->actor.seen, emulator::kOfDevice, emulator::advance());
+  }
 }
-inline void lock_release(uint32_t* lock) { __atomic_store_n(lock, 0u, __ATOMIC_SEQ_CST); }
+inline void lock_release(uint32_t* lock) {
+  fence_device();
+  __atomic_store_n(lock, 0u, __ATOMIC_SEQ_CST);
+}
 
 // --- arithmetic ----------------------------------------------------------------------------------
 inline float exp2_fast(float x) {
@@ -162,6 +161,65 @@ inline T load_from_block(const T* p, int rank, SP_SITE) {
   return load(static_cast<const T*>(emulator::in_block(p, rank, site)), site);
 }
 
-}  // namespace surprisal::cuda
+// --- bulk copies and their barriers --------------------------------------------------------------
+inline uint32_t shared_address(const void* p) {
+  return static_cast<uint32_t>(static_cast<const uint8_t*>(p) -
+                               emulator::current->block->shared.data());
+}
+using Barrier = uint64_t;
+inline void barrier_init(Barrier* b, int arrivals, SP_SITE) {
+  emulator::mbarrier_init(b, arrivals, site);
+}
+inline void barrier_init_fence() { emulator::mbarrier_fence(); }
+inline void barrier_arrive(Barrier* b, SP_SITE) { emulator::mbarrier_arrive(b, -1, site); }
+inline void barrier_arrive_at(Barrier* b, int rank, SP_SITE) {
+  emulator::mbarrier_arrive(b, rank, site);
+}
+inline void barrier_expect(Barrier* b, int bytes, SP_SITE) {
+  emulator::mbarrier_expect(b, bytes, site);
+}
+inline void barrier_wait(Barrier* b, uint32_t parity, SP_SITE) {
+  emulator::mbarrier_wait(b, parity, site);
+}
+inline void bulk_load(void* to, const void* from, int bytes, Barrier* b, SP_SITE) {
+  emulator::start_bulk_load(to, from, bytes, b, site);
+}
+inline void bulk_store(void* to, const void* from, int bytes, SP_SITE) {
+  emulator::start_bulk_store(to, from, bytes, site);
+}
+inline void bulk_commit() { emulator::commit_copies(emulator::Ring::bulk); }
+template <int N>
+inline void bulk_wait_read(SP_SITE) {
+  emulator::wait_copies(emulator::Ring::bulk, N, true, site);
+}
+template <int N>
+inline void bulk_wait(SP_SITE) {
+  emulator::wait_copies(emulator::Ring::bulk, N, false, site);
+}
+inline void fence_async() { emulator::fence_for_engine(); }
 
-#include "cuda/emulator/tensor_cores.h"
+// --- tensor cores --------------------------------------------------------------------------------
+inline void copy_async16(void* to, const void* from, bool valid, SP_SITE) {
+  emulator::start_copy16(to, from, valid, site);
+}
+inline void copy_async_commit() { emulator::commit_copies(emulator::Ring::copy16); }
+template <int N>
+inline void copy_async_wait(SP_SITE) {
+  emulator::wait_copies(emulator::Ring::copy16, N, false, site);
+}
+inline void load_tiles(uint32_t (&r)[4], const void* row, SP_SITE) {
+  emulator::load_matrix(r, row, false, site);
+}
+inline void load_tiles_transposed(uint32_t (&r)[4], const void* row, SP_SITE) {
+  emulator::load_matrix(r, row, true, site);
+}
+inline void store_tiles(void* row, const uint32_t (&r)[4], SP_SITE) {
+  emulator::store_matrix(row, r, site);
+}
+template <class T>
+inline void multiply_tiles(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], SP_SITE) {
+  static_assert(std::is_same_v<T, BFloat16> || std::is_same_v<T, Float16>, "16-bit floats");
+  emulator::multiply_16x8x16(d, a, b, std::is_same_v<T, BFloat16>, site);
+}
+
+}  // namespace surprisal::cuda

@@ -39,7 +39,11 @@ void run(const void* kernel, const Shape& shape, void** arguments,
 
 void stop(const std::string& what, Site site) {
   std::string text = "cuda emulator: " + what;
-  if (current) {
+  if (copying) {
+    text += "; in an asynchronous copy of block " + std::to_string(copying->block) + ", thread " +
+            std::to_string(copying->thread);
+    copying = nullptr;
+  } else if (current) {
     text += "; in block " + std::to_string(current->block->index) + ", thread " +
             std::to_string(current->index);
   }
@@ -53,10 +57,20 @@ void yield(const char* waits_for, Site site) { machine().yield(waits_for, site);
 // --- barriers ------------------------------------------------------------------------------------
 namespace {
 
+// All know what each knew, and what was done until now by whoever is as near as `level`.
+void join(const std::vector<Thread*>& others, Level level) {
+  if (!watching) return;
+  Seen& seen = current->actor.seen;
+  for (const Thread* thread : others) learn(seen, thread->actor.seen);
+  learn(seen, level, advance());
+  for (Thread* thread : others) thread->actor.seen = seen;
+}
+
 // The last to come goes on at once and makes the others ready.
-void meet(Rendezvous& place, int expected, const char* kind, Site site) {
+void meet(Rendezvous& place, int expected, Level level, const char* kind, Site site) {
   if (place.waiting.empty()) place.site = site;
   if (static_cast<int>(place.waiting.size()) + 1 == expected) {
+    join(place.waiting, level);
     machine().wake(place.waiting);
     if (machine().shuffles()) machine().yield(kind, site);
     return;
@@ -78,7 +92,7 @@ void sync_block(Site site) {
              std::to_string(place.site.line),
          site);
   }
-  meet(place, launch_of_current().shape.threads, "sync_threads", site);
+  meet(place, launch_of_current().shape.threads, kOfBlock, "sync_threads", site);
 }
 
 void sync_named(int id, int threads, Site site) {
@@ -93,7 +107,7 @@ void sync_named(int id, int threads, Site site) {
              std::to_string(place.expected) + " threads, not " + std::to_string(threads),
          site);
   }
-  meet(place, threads, "sync_group", site);
+  meet(place, threads, kOfBlock, "sync_group", site);
 }
 
 void require_clusters(Site site) {
@@ -108,7 +122,7 @@ void sync_cluster_blocks(Site site) {
     stop("divergent barrier: sync_cluster after a thread of the cluster has ended", site);
   }
   const Shape& shape = launch_of_current().shape;
-  meet(cluster.barrier, shape.threads * shape.cluster, "sync_cluster", site);
+  meet(cluster.barrier, shape.threads * shape.cluster, kOfCluster, "sync_cluster", site);
 }
 
 const void* in_block(const void* p, int rank, Site site) {
@@ -123,14 +137,20 @@ const void* in_block(const void* p, int rank, Site site) {
   if (offset < 0 || offset >= own.shared.bytes()) {
     stop("the address is not in the shared memory of the block", site);
   }
-  return own.cluster->blocks[static_cast<size_t>(rank)]->shared.data() + offset;
+  const Block& other = *own.cluster->blocks[static_cast<size_t>(rank)];
+  if (other.finished == launch_of_current().shape.threads) {
+    stop("shared memory of block " + std::to_string(other.index) + ", which has ended", site);
+  }
+  return other.shared.data() + offset;
 }
 
 // --- warps ---------------------------------------------------------------------------------------
 
-const uint64_t* exchange(const char* kind, uint64_t value, Site site) {
-  const int lane = current->index % 32;
-  Warp& warp = current->block->warps[static_cast<size_t>(current->index / 32)];
+namespace {
+
+// Counts the lane in. True for the last to come, which wakes the others when it has done for them
+// what they wait for.
+bool is_last_lane(Warp& warp, const char* kind, Site site) {
   if (warp.lanes < 32 || warp.finished > 0) {
     stop(std::string("divergent warp: ") + kind + " in a warp without all of its 32 lanes", site);
   }
@@ -138,9 +158,30 @@ const uint64_t* exchange(const char* kind, uint64_t value, Site site) {
   if (std::strcmp(warp.kind, kind) != 0) {
     stop(std::string("divergent warp: ") + kind + " while other lanes are in " + warp.kind, site);
   }
+  return warp.waiting.size() + 1 == 32;
+}
+
+Warp& warp_of_current() { return current->block->warps[static_cast<size_t>(current->index / 32)]; }
+
+}  // namespace
+
+void sync_lanes(Site site) {
+  Warp& warp = warp_of_current();
+  if (is_last_lane(warp, "sync_warp", site)) {
+    join(warp.waiting, kOfWarp);
+    machine().wake(warp.waiting);
+  } else {
+    warp.waiting.push_back(current);
+    machine().wait("sync_warp", site);
+  }
+}
+
+const uint64_t* exchange(const char* kind, uint64_t value, Site site) {
+  Warp& warp = warp_of_current();
+  const bool last = is_last_lane(warp, kind, site);
   const uint32_t turn = warp.exchange % 2;
-  warp.value[turn][lane] = value;
-  if (warp.waiting.size() + 1 == 32) {
+  warp.value[turn][current->index % 32] = value;
+  if (last) {
     warp.exchange++;
     machine().wake(warp.waiting);
   } else {
@@ -150,12 +191,17 @@ const uint64_t* exchange(const char* kind, uint64_t value, Site site) {
   return warp.value[turn];
 }
 
-const Operands* exchange_operands(const char* kind, const Operands& own, Site site) {
-  Warp& warp = current->block->warps[static_cast<size_t>(current->index / 32)];
-  const uint32_t turn = warp.exchange % 2;
-  std::memcpy(warp.operands[turn][current->index % 32], own, sizeof own);
-  exchange(kind, 0, site);
-  return warp.operands[turn];
+void together(const char* kind, void* mine, void (*all)(void* const (&lanes)[32]), Site site) {
+  Warp& warp = warp_of_current();
+  const bool last = is_last_lane(warp, kind, site);
+  warp.given[current->index % 32] = mine;
+  if (last) {
+    all(warp.given);
+    machine().wake(warp.waiting);
+  } else {
+    warp.waiting.push_back(current);
+    machine().wait(kind, site);
+  }
 }
 
 }  // namespace surprisal::cuda::emulator

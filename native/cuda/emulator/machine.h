@@ -8,7 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "cuda/emulator/async.h"
 #include "cuda/emulator/memory.h"
+#include "cuda/emulator/race.h"
 #include "cuda/runtime.h"
 
 namespace surprisal::cuda::emulator {
@@ -28,13 +30,6 @@ int arch();
 uint64_t base_seed();
 
 // --- parts ---------------------------------------------------------------------------------------
-// A copy_async16 that has begun: it takes place when its group is waited for, the last moment at
-// which it may. Until then nobody can read or write its destination.
-struct AsyncCopy {
-  void* to;
-  const void* from;  // null: zeros
-};
-
 struct Thread {
   Block* block = nullptr;
   int index = 0;
@@ -42,9 +37,9 @@ struct Thread {
   bool finished = false;
   const char* waits_for = nullptr;  // for the report of a deadlock
   Site site{};
-  std::vector<AsyncCopy> copies;
-  std::vector<size_t> copy_groups;  // how many copies each committed group holds
-  size_t grouped = 0;               // copies in those groups
+  Actor actor{};
+  uint32_t fenced = 0;  // time of its last fence_async
+  Groups bulk, copies;
 };
 
 // Threads that wait until `expected` of them are there.
@@ -61,7 +56,7 @@ struct Warp {
   uint32_t exchange = 0;  // how many are done
   const char* kind = nullptr;
   uint64_t value[2][32];
-  uint32_t operands[2][32][6];  // of multiply_tiles
+  void* given[32];
   int lanes = 32, finished = 0;
 };
 
@@ -79,6 +74,7 @@ struct Block {
   std::vector<Thread> threads;
   std::vector<Warp> warps;
   Rendezvous barriers[kNamedBarriers];
+  std::vector<Mbarrier> mbarriers;
 };
 
 struct Cluster {
@@ -105,14 +101,14 @@ inline const Launch& launch_of_current() { return *current->block->launch; }
 // Lets others run; returns at once or much later.
 void yield(const char* waits_for, Site site);
 
+void sync_lanes(Site site);
 void sync_block(Site site);
 void sync_named(int id, int threads, Site site);
 void sync_cluster_blocks(Site site);
 // Every lane gives a value and gets that of all 32.
 const uint64_t* exchange(const char* kind, uint64_t value, Site site);
-// The same for the operands of a tensor core: a of 16x16 in four words, b of 16x8 in two.
-using Operands = uint32_t[6];
-const Operands* exchange_operands(const char* kind, const Operands& own, Site site);
+// Every lane gives something of its own; when all have, `all` runs once.
+void together(const char* kind, void* mine, void (*all)(void* const (&lanes)[32]), Site site);
 // The same place in the shared memory of another block of the cluster.
 const void* in_block(const void* p, int rank, Site site);
 void require_clusters(Site site);  // an error on a machine of arch 80

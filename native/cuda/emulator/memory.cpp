@@ -28,12 +28,17 @@ struct Region {
   bool shared;
 };
 
+// Global memory, or shared memory.
+struct Span {
+  uint8_t *next = nullptr, *end = nullptr;
+  std::multimap<int64_t, uint8_t*> free;  // by capacity
+};
+
 struct Heap {
   std::mutex mutex;
-  uint8_t* next = nullptr;
+  Span spans[2];
   std::map<uint8_t*, Region> live, freed;
-  std::multimap<int64_t, uint8_t*> free;  // by capacity
-  std::deque<uint8_t*> quarantine;        // freed, not yet handed out again
+  std::deque<uint8_t*> quarantine;  // freed, not yet handed out again
   int64_t waiting = 0, live_bytes = 0;
 };
 
@@ -48,19 +53,19 @@ void* reserve(uint64_t bytes) {
   return p == MAP_FAILED ? nullptr : p;
 }
 
-// The address range and its states; smaller where the process may not have that much.
+// The address range, its states and its records; smaller where the process may not have that much.
 void make_arena(Heap& h) {
-  for (uint64_t size = uint64_t{256} << 30; size >= uint64_t{1} << 30; size /= 2) {
-    void* memory = reserve(size);
-    void* state = memory ? reserve(size) : nullptr;
-    if (state) {
-      arena.begin = reinterpret_cast<uintptr_t>(memory);
-      arena.state = static_cast<uint8_t*>(state);
-      arena.size = size - 4096;  // an access may begin before the end and reach over it
-      h.next = static_cast<uint8_t*>(memory) + kWindowAlign;
-      return;
-    }
-    if (memory) munmap(memory, size);
+  for (uint64_t size = uint64_t{64} << 30; size >= uint64_t{1} << 30; size /= 2) {
+    auto* memory = static_cast<uint8_t*>(reserve(size * 6));
+    if (!memory) continue;
+    arena.begin = reinterpret_cast<uintptr_t>(memory);
+    arena.state = memory + size;
+    arena.records = memory + 2 * size;
+    arena.shared_begin = size / 8 * 7;
+    h.spans[0] = {memory + kWindowAlign, memory + arena.shared_begin, {}};
+    h.spans[1] = {memory + arena.shared_begin + kWindowAlign, memory + size - 4096, {}};
+    arena.size = size - 4096;  // an access may begin before the end and reach over it
+    return;
   }
   throw Error(Code::out_of_memory, "cuda emulator: no address space for device memory");
 }
@@ -77,18 +82,18 @@ void* take(int64_t bytes, bool shared) {
   std::lock_guard<std::mutex> lock(h.mutex);
   if (arena.size == 0) make_arena(h);
   const int64_t capacity = capacity_for(bytes);
+  Span& span = h.spans[shared];
   uint8_t* p;
-  if (const auto hit = h.free.find(capacity); hit != h.free.end()) {
+  if (const auto hit = span.free.find(capacity); hit != span.free.end()) {
     p = hit->second;
-    h.free.erase(hit);
+    span.free.erase(hit);
     h.freed.erase(p);
   } else {
-    if (capacity > static_cast<int64_t>(arena.begin + arena.size) -
-                       static_cast<int64_t>(reinterpret_cast<uintptr_t>(h.next))) {
+    if (capacity > span.end - span.next) {
       throw Error(Code::out_of_memory, "cuda emulator: device memory is exhausted");
     }
-    p = h.next;
-    h.next += capacity;
+    p = span.next;
+    span.next += capacity;
   }
   h.live[p] = {bytes, capacity, shared};
   if (!shared) h.live_bytes += bytes;
@@ -99,9 +104,9 @@ void retire(Heap& h) {
   while (h.waiting > kQuarantine && !h.quarantine.empty()) {
     uint8_t* p = h.quarantine.front();
     h.quarantine.pop_front();
-    const int64_t capacity = h.freed[p].capacity;
-    h.waiting -= capacity;
-    h.free.emplace(capacity, p);
+    const Region& region = h.freed[p];
+    h.waiting -= region.capacity;
+    h.spans[region.shared].free.emplace(region.capacity, p);
   }
 }
 
@@ -151,7 +156,9 @@ void release(void* p) {
   if (region.capacity >= kPagesBack) {
     const uintptr_t begin = (reinterpret_cast<uintptr_t>(p) + 4095) & ~uintptr_t{4095};
     const uintptr_t end = (reinterpret_cast<uintptr_t>(p) + region.capacity) & ~uintptr_t{4095};
+    const uint64_t offset = begin - arena.begin;
     madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+    madvise(static_cast<uint8_t*>(arena.records) + 4 * offset, 4 * (end - begin), MADV_DONTNEED);
   }
   set_state(p, region.bytes, kOutside);
   h.freed[static_cast<uint8_t*>(p)] = region;
@@ -172,6 +179,12 @@ void set_state(const void* p, int64_t bytes, State state) {
 
 void mark_initialised(void* p, int64_t bytes) { set_state(p, bytes, kInitialised); }
 void mark_uninitialised(void* p, int64_t bytes) { set_state(p, bytes, kUninitialised); }
+
+std::string describe(const void* p) {
+  Heap& h = heap();
+  std::lock_guard<std::mutex> lock(h.mutex);
+  return place_of(h, p);
+}
 
 void check(Access access, const void* p, size_t bytes, size_t align, Site site) {
   const uintptr_t a = reinterpret_cast<uintptr_t>(p);
@@ -204,10 +217,7 @@ void refuse(Access access, const void* p, size_t bytes, size_t align, Site site)
   const uint8_t* state = state_of(p);
   const uint8_t* wrong =
       std::find_if(state, state + bytes, [&](uint8_t s) { return (s & bit) == 0; });
-  Heap& h = heap();
-  std::unique_lock<std::mutex> lock(h.mutex);
-  const std::string place = place_of(h, p);
-  lock.unlock();
+  const std::string place = describe(p);
   if (a % align != 0) {
     stop("misaligned " + what + place + ": the address is no multiple of " + std::to_string(align),
          site);
@@ -221,6 +231,8 @@ void refuse(Access access, const void* p, size_t bytes, size_t align, Site site)
       stop(what + place + which + ", which an asynchronous copy is still reading", site);
     case kDestination:
       stop(what + place + which + ", which an asynchronous copy is still writing", site);
+    case kBarrier:
+      stop(what + place + which + ", which is an mbarrier", site);
     default:
       stop("out-of-bounds " + what + place + which, site);
   }

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <string>
 
 namespace surprisal::cuda::emulator {
 
@@ -23,6 +24,7 @@ enum State : uint8_t {
   kSource = 2,         // an asynchronous store is still reading it
   kInitialised = 3,
   kDestination = 4,  // an asynchronous copy is still writing it
+  kBarrier = 8,      // of an mbarrier
 };
 enum class Access { read, write };
 
@@ -42,6 +44,8 @@ struct Arena {
   uintptr_t begin = 0;
   uint64_t size = 0;  // 0 until something is allocated: every access fails
   uint8_t* state = nullptr;
+  uint64_t shared_begin = 0;  // shared memory lies from this offset on
+  void* records = nullptr;    // four times as long: who accessed what (race.h)
 };
 extern Arena arena __attribute__((visibility("hidden")));
 
@@ -52,6 +56,8 @@ inline bool is_device(const void* p) {
   return reinterpret_cast<uintptr_t>(p) - arena.begin < arena.size;
 }
 void set_state(const void* p, int64_t bytes, State state);
+// "offset 12 of an allocation of 100 bytes"
+std::string describe(const void* p);
 
 // Whether N bytes of state all have `bit`.
 template <size_t N>
@@ -74,22 +80,6 @@ SP_EMULATED bool all_have(const uint8_t* state, uint8_t bit) {
 // Explains why an access is wrong.
 [[noreturn]] void refuse(Access access, const void* p, size_t bytes, size_t align, Site site);
 void check(Access access, const void* p, size_t bytes, size_t align, Site site);
-
-template <size_t N, size_t A>
-SP_EMULATED void check_read(const void* p, Site site) {
-  const uintptr_t a = reinterpret_cast<uintptr_t>(p);
-  if (a % A != 0 || a - arena.begin >= arena.size || !all_have<N>(state_of(p), 2)) {
-    refuse(Access::read, p, N, A, site);
-  }
-}
-template <size_t N, size_t A>
-SP_EMULATED void check_write(void* p, Site site) {
-  const uintptr_t a = reinterpret_cast<uintptr_t>(p);
-  if (a % A != 0 || a - arena.begin >= arena.size || !all_have<N>(state_of(p), 1)) {
-    refuse(Access::write, p, N, A, site);
-  }
-  std::memset(state_of(p), kInitialised, N);
-}
 
 // Shared memory for one block at a time: `open` makes its first bytes usable and uninitialised.
 class Window {

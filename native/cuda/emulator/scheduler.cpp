@@ -32,7 +32,11 @@ void Machine::run(const Launch& launch) {
   stride_ = 1;
   offset_ = 0;
   residents_ = 1;
+  engine_.clear();
+  laziness_ = 0;
   if (shuffles()) {
+    const uint64_t laziness[] = {0, 1, 8, 200};  // 0: only when nobody can go on without
+    laziness_ = laziness[random_.below(4)];
     const int room = std::max(1, kResidentThreads / (shape.threads * shape.cluster));
     residents_ = 1 + static_cast<int>(random_.below(static_cast<uint64_t>(std::min(room, 4))));
     stride_ = 1 + static_cast<int64_t>(random_.below(static_cast<uint64_t>(count_)));
@@ -48,6 +52,7 @@ void Machine::run(const Launch& launch) {
   frozen_block_ = nullptr;
   error_ = nullptr;
   idle_yields_ = 0;
+  launch_begin_ = watch();
   admit();
   if (Thread* first = pick()) {
     current = first;
@@ -55,6 +60,7 @@ void Machine::run(const Launch& launch) {
     Fiber::change(host_, *first->fiber);
   }
   current = nullptr;
+  unwatch();
   if (error_) {
     abandon();
     std::rethrow_exception(error_);
@@ -80,6 +86,7 @@ void Machine::admit() {
 void Machine::place(Cluster& cluster, int64_t first_block) {
   const Shape& shape = launch_.shape;
   const auto threads = static_cast<size_t>(shape.threads);
+  const uint32_t begin = advance();
   cluster.resident = true;
   cluster.finished = 0;
   cluster.barrier.waiting.clear();
@@ -95,6 +102,7 @@ void Machine::place(Cluster& cluster, int64_t first_block) {
     block.finished = 0;
     block.shared.open(shape.shared);
     for (Rendezvous& barrier : block.barriers) barrier.waiting.clear();
+    block.mbarriers.clear();
     block.warps.resize((threads + 31) / 32);
     for (size_t w = 0; w < block.warps.size(); w++) {
       Warp& warp = block.warps[w];
@@ -107,6 +115,8 @@ void Machine::place(Cluster& cluster, int64_t first_block) {
     for (size_t t = 0; t < threads; t++) {
       block.threads[t].block = &block;
       block.threads[t].index = static_cast<int>(t);
+      block.threads[t].actor =
+          actor_for(block.index, static_cast<int>(t), shape.cluster, launch_begin_, begin);
     }
   }
   for (int rank = shape.cluster; rank-- > 0;) {
@@ -159,8 +169,15 @@ Thread* Machine::take_at_random() {
 
 // Null when the launch is over.
 Thread* Machine::pick() {
-  if (ready_.empty()) {
-    if (ended_ == count_) return nullptr;
+  if (laziness_ && !engine_.empty() && random_.below(laziness_) == 0) {
+    engine_.step(random_);
+  }
+  while (ready_.empty()) {
+    if (engine_.step_for_waiters()) continue;
+    if (ended_ == count_) {
+      engine_.drain();
+      return nullptr;
+    }
     deadlock();
   }
   return shuffles() ? take_at_random() : take_in_order();
@@ -259,6 +276,20 @@ void Machine::run_threads() {
   }
 }
 
+// Shared memory goes to another block now.
+void Machine::check_ended(const Block& block) {
+  if (engine_.empty() && block.mbarriers.empty()) return;
+  if (const Copy* copy = engine_.user_of(block)) {
+    stop("the block ends while an asynchronous copy still uses its shared memory", copy->site);
+  }
+  for (const Mbarrier& b : block.mbarriers) {
+    if (b.bytes != 0) {
+      stop("the block ends while an mbarrier still expects " + std::to_string(b.bytes) + " bytes",
+           {nullptr, 0});
+    }
+  }
+}
+
 void Machine::finish(Thread* thread) {
   idle_yields_ = 0;
   thread->finished = true;
@@ -281,6 +312,7 @@ void Machine::finish(Thread* thread) {
     stop("divergent barrier: the thread ends while others of its cluster wait in sync_cluster",
          cluster.barrier.site);
   }
+  if (block.finished == launch_.shape.threads) check_ended(block);
   if (++cluster.finished == launch_.shape.threads * launch_.shape.cluster) {
     cluster.resident = false;
     ended_++;

@@ -30,6 +30,7 @@ class Machine {
   void run(const Launch& launch);
   const Launch& launch() const { return launch_; }
   Random& random() { return random_; }
+  Engine& engine() { return engine_; }
   bool shuffles() const { return launch_.seed != 0; }
 
   // Gives the processor away until somebody makes the current thread ready.
@@ -42,6 +43,7 @@ class Machine {
  private:
   static void enter();  // what fibers run
   void finish(Thread* thread);
+  void check_ended(const Block& block);
   Thread* pick();
   Thread* take_in_order();
   Thread* take_at_random();
@@ -55,6 +57,8 @@ class Machine {
   void abandon();
 
   Launch launch_{};
+  Engine engine_;
+  uint64_t laziness_ = 0;  // one in so many picks lets a copy go on
   Random random_{0};
   Fiber host_;
   FiberPool fibers_;
@@ -66,6 +70,7 @@ class Machine {
   int64_t idle_yields_ = 0;  // since something happened
   const Block* frozen_block_ = nullptr;
   int frozen_begin_ = 0, frozen_end_ = 0, frozen_picks_ = 0;
+  uint32_t launch_begin_ = 0;  // time
   std::exception_ptr error_;
 };
 
