@@ -151,11 +151,11 @@ __attribute__((noinline)) Record reader(const Actor& me, const Granule& g, bool 
   const Record w = g.records->write, r = g.records->read;
   if ((w.bytes & g.bytes) && !ordered(me, w, shared, true)) race("read", g.at, w, "wrote", site);
   Record mine = record_by(me, me.thread, g.bytes);
-  if (r.bytes && !ordered(me, r, shared, false)) {
+  if (is_own(me, r)) {
+    if (r.time == mine.time) mine.bytes |= r.bytes;
+  } else if ((r.bytes & g.bytes) && !ordered(me, r, shared, false)) {
     mine.spread = std::max<uint64_t>(distance(me, r) + 1, r.spread);
-    mine.bytes |= r.bytes;
-  } else if (is_own(me, r)) {
-    mine.bytes |= r.bytes;
+    mine.bytes = r.bytes & g.bytes;  // those that several read
   }
   return mine;
 }
