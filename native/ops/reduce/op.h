@@ -47,5 +47,6 @@ struct Call {
 };
 
 void reduce(const Reduce& op);
+void reduce_cuda(const Reduce& op, cuda::Stream& stream);
 
 }  // namespace surprisal::reduce
