@@ -1,6 +1,6 @@
 // Which kernels a reduction takes on a device, with how many threads: a function of the shape alone,
 // and of the outer sizes only as to how many blocks there are, so that a row gives the same bits in
-// any batch and on any device. Checked by test/cuda/reduce-plan.test.ts.
+// any batch and on any device. Checked by test/ops/reduce-plan.test.ts.
 //
 // The first stage reduces the innermost reduced axis: `a` is (outer, n, inner) to it. Other reduced
 // axes, and the chunks into which a long one is cut, are left to a second stage that folds the

@@ -1,6 +1,6 @@
 // plan() of the CUDA reductions: which kernel, how many threads a row, how a long axis is cut.
 import { describe, expect, test } from 'vitest';
-import { native } from '../../src/native.js';
+import { launch, native } from '../../src/native.js';
 
 const dtypes = ['float32', 'float64', 'float16', 'bfloat16', 'int32', 'int64', 'uint8', 'bool'];
 const names = [
@@ -24,8 +24,7 @@ type Plan = Record<(typeof names)[number], number>;
 function plan(shape: number[], dims: number[], dtype = 'float32'): Plan {
   const out = new Float64Array(names.length);
   const axes = dims.reduce((mask, d) => mask | (1 << d), 0);
-  // biome-ignore lint/suspicious/noExplicitAny: a function for tests, without a type
-  (native as any).reducePlan({ shape, axes, dtype: dtypes.indexOf(dtype), out });
+  launch(native.reducePlan, { shape, axes, dtype: dtypes.indexOf(dtype), out });
   return Object.fromEntries(names.map((name, i) => [name, out[i]])) as Plan;
 }
 
