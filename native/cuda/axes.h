@@ -1,5 +1,6 @@
 // Merged axes (core/axes.h) as a kernel walks them: an item of the row-major product becomes one
-// offset per array. Below 2^31 items the divisions are a multiplication and a shift.
+// offset per array. The divisions are a multiplication and a shift, good for 2^31 items: a longer
+// product is launched in parts.
 #pragma once
 #include "core/axes.h"
 #include "cuda/device.h"
@@ -26,35 +27,47 @@ struct Divisor {
 template <int K>
 struct DeviceAxes {
   int rank = 0;
-  bool small = true;  // fewer than 2^31 items
   Divisor divisor[kMaxRank + 1];
-  int64_t size[kMaxRank + 1];
   int64_t stride[K][kMaxRank + 1];
 
-  // The first `rank` axes.
-  static DeviceAxes of(const Axes<K>& axes, int rank) {
+  static DeviceAxes of(const Axes<K>& axes) {
     DeviceAxes d{};
-    d.rank = rank;
-    d.small = axes.count(rank) < int64_t{1} << 31;
-    for (int i = 0; i < rank; ++i) {
-      d.size[i] = axes.axis[i].n;
-      if (d.small) d.divisor[i] = Divisor::of(d.size[i]);
+    d.rank = axes.rank;
+    for (int i = 0; i < axes.rank; ++i) {
+      d.divisor[i] = Divisor::of(axes.axis[i].n);
       for (int k = 0; k < K; ++k) d.stride[k][i] = axes.axis[i].stride[k];
     }
     return d;
   }
 
-  SP_HOST_DEVICE void offsets(int64_t item, int64_t (&at)[K]) const {
+  SP_HOST_DEVICE void offsets(uint32_t item, int64_t (&at)[K]) const {
     for (int k = 0; k < K; ++k) at[k] = 0;
     for (int i = rank - 1; i > 0; --i) {
-      const int64_t next =
-          small ? int64_t{divisor[i].divide(static_cast<uint32_t>(item))} : item / size[i];
-      const int64_t index = item - next * size[i];
+      const uint32_t next = divisor[i].divide(item), index = item - next * divisor[i].n;
       for (int k = 0; k < K; ++k) at[k] += index * stride[k][i];
       item = next;
     }
     for (int k = 0; k < K; ++k) at[k] += item * stride[k][0];
   }
 };
+
+// Calls f(axes, at, first) for parts of fewer than `limit` items, where `at` are the offsets of a
+// part's first item and `first` is its number in the whole.
+template <int K, class F>
+void in_parts(Axes<K> axes, F&& f, int64_t limit = int64_t{1} << 31, int64_t first = 0,
+              const int64_t (&at)[K] = {}) {
+  if (axes.count(axes.rank) < limit) return f(axes, at, first);
+  int outer = 0;
+  while (axes.axis[outer].n == 1) ++outer;
+  const int64_t half = axes.axis[outer].n / 2;
+  Axes<K> rest = axes;
+  axes.axis[outer].n = half;
+  rest.axis[outer].n -= half;
+  int64_t next[K];
+  for (int k = 0; k < K; ++k) next[k] = at[k] + half * axes.axis[outer].stride[k];
+  const int64_t second = first + axes.count(axes.rank);
+  in_parts(axes, f, limit, first, at);
+  in_parts(rest, f, limit, second, next);
+}
 
 }  // namespace surprisal::cuda

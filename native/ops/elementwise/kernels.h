@@ -10,49 +10,69 @@ using ::surprisal::elementwise::Call;
 using ::surprisal::elementwise::Dropout;
 using ::surprisal::elementwise::Function;
 
+template <class V>
+using scalar_of = std::remove_reference_t<decltype(std::declval<V&>()[0])>;
+
+template <class V>
+inline V constant(double x) {
+  return splat(static_cast<scalar_of<V>>(x));
+}
+
 #include "ops/elementwise/functions.h"
 
 constexpr int64_t kParallelBlocks =
     64;  // 32768 elements: below, a wake-up costs more than it saves
 
-// The result's axes after those of size 1 are dropped and neighbours merged that every operand
-// walks as one. Innermost last; its stride is 0 or 1 in each operand.
-struct Layout {
-  int rank = 0;
-  int64_t size[kMaxRank];
-  int64_t stride[3][kMaxRank];
+template <class C>
+using BlockFunction = void (*)(const C* const* in, C* out, int64_t n, double p, double q);
 
-  void append(int64_t n, const int64_t* strides, int operands) {
-    bool merges = rank > 0;
-    for (int k = 0; k < operands && merges; ++k) merges = stride[k][rank - 1] == strides[k] * n;
-    if (merges) {
-      size[rank - 1] *= n;
-    } else {
-      size[rank++] = n;
-    }
-    for (int k = 0; k < operands; ++k) stride[k][rank - 1] = strides[k];
+template <class F, int Operands, class C>
+void apply(const C* const* in, C* out, int64_t n, double p, double q) {
+  using V = vector_t<C>;
+  constexpr int64_t kStep = kLanes<C>;
+  const Parameters<V> with{constant<V>(p), constant<V>(q)};
+  const auto at = [&](const C* const* x) {
+    return F::at(load(x[0]), Operands > 1 ? load(x[1]) : V{}, Operands > 2 ? load(x[2]) : V{},
+                 with);
+  };
+  int64_t i = 0;
+  for (; i + kStep <= n; i += kStep) {
+    const C* x[3];
+    for (int k = 0; k < Operands; ++k) x[k] = in[k] + i;
+    store(out + i, at(x));
   }
-};
+  if (i == n) return;
+  // The tail goes through the same vector function: a result never depends on its position.
+  C lane[3][kStep], result[kStep];
+  const C* x[3];
+  for (int k = 0; k < Operands; ++k) {
+    for (int64_t j = 0; j < kStep; ++j) lane[k][j] = i + j < n ? in[k][i + j] : C(1);
+    x[k] = lane[k];
+  }
+  store(result, at(x));
+  std::memcpy(out + i, result, (n - i) * sizeof(C));
+}
 
-inline Layout layout_of(const Call& call) {
-  Layout layout;
-  const Dims& shape = *call.shape;
-  int64_t strides[kMaxRank][3];
-  for (int k = 0; k < call.operands; ++k) {
-    const Dims& own = *call.operand_shape[k];
-    int64_t next = 1;
-    for (int d = shape.rank - 1; d >= 0; --d) {
-      const int e = d - (shape.rank - own.rank);
-      const int64_t n = e >= 0 ? own.size[e] : 1;
-      require(n == shape.size[d] || n == 1, "elementwise: shapes do not broadcast");
-      strides[d][k] = n == 1 ? 0 : next;
-      next *= n;
-    }
-    require(!call.operand[k] || next == call.operand[k].size, "elementwise: shape and size differ");
+// Null where the function is not defined for the compute type.
+template <class C>
+BlockFunction<C> block_function(Function function) {
+#define CASE(name, Name, Operands) \
+  case Function::name:             \
+    return apply<Name, Operands, C>;
+  switch (function) {
+    SURPRISAL_FUNCTIONS(CASE)
+    default:
+      break;
   }
-  for (int d = 0; d < shape.rank; ++d)
-    if (shape.size[d] != 1) layout.append(shape.size[d], strides[d], call.operands);
-  return layout;
+  if constexpr (!std::is_same_v<C, int64_t>) {
+    switch (function) {
+      SURPRISAL_FLOAT_FUNCTIONS(CASE)
+      default:
+        break;
+    }
+  }
+#undef CASE
+  return nullptr;
 }
 
 template <class C>
@@ -60,8 +80,8 @@ struct Source {
   enum Kind { dense, constant, strided } kind = dense;
   View view;
   C value = 0;
-  const Layout* layout = nullptr;
-  const int64_t* stride = nullptr;
+  const Axes<3>* axes = nullptr;  // of the result
+  int operand = 0;
 
   // Elements [begin, begin + n) of the broadcast operand. `buffer` already holds a constant.
   const C* block(int64_t begin, int64_t n, C* buffer) const {
@@ -71,18 +91,19 @@ struct Source {
   }
 
   const C* gather(int64_t begin, int64_t n, C* buffer) const {
-    const int inner = layout->rank - 1;
+    const Axis<3>* axis = axes->axis;
+    const int inner = axes->rank - 1, own = operand;
     int64_t at[kMaxRank];
     int64_t offset = 0;
     for (int d = inner; d >= 0; --d) {
-      at[d] = begin % layout->size[d];
-      begin /= layout->size[d];
-      offset += at[d] * stride[d];
+      at[d] = begin % axis[d].n;
+      begin /= axis[d].n;
+      offset += at[d] * axis[d].stride[own];
     }
     int64_t done = 0;
     for (;;) {
-      const int64_t run = std::min(layout->size[inner] - at[inner], n - done);
-      if (stride[inner] == 0) {
+      const int64_t run = std::min(axis[inner].n - at[inner], n - done);
+      if (axis[inner].stride[own] == 0) {
         C element;
         load_block(view.dtype, view.data, offset, 1, &element);
         std::fill_n(buffer + done, run, element);
@@ -93,10 +114,10 @@ struct Source {
       }
       done += run;
       if (done == n) return buffer;
-      offset += run * stride[inner];
+      offset += run * axis[inner].stride[own];
       at[inner] += run;
-      for (int d = inner; d > 0 && at[d] == layout->size[d]; --d) {
-        offset += stride[d - 1] - at[d] * stride[d];
+      for (int d = inner; d > 0 && at[d] == axis[d].n; --d) {
+        offset += axis[d - 1].stride[own] - at[d] * axis[d].stride[own];
         at[d] = 0;
         ++at[d - 1];
       }
@@ -105,7 +126,7 @@ struct Source {
 };
 
 template <class C>
-Source<C> source_of(const Call& call, int k, const Layout& layout) {
+Source<C> source_of(const Call& call, int k, const Axes<3>& axes) {
   Source<C> source;
   source.view = call.operand[k];
   if (!source.view) {
@@ -120,8 +141,8 @@ Source<C> source_of(const Call& call, int k, const Layout& layout) {
   } else if (size != call.out.size) {
     require(call.shape != nullptr, "elementwise: sizes differ");
     source.kind = Source<C>::strided;
-    source.layout = &layout;
-    source.stride = layout.stride[k];
+    source.axes = &axes;
+    source.operand = k;
   }
   return source;
 }
@@ -132,9 +153,9 @@ void run_as(const Call& call) {
   if (!apply_to) {
     throw Error(Code::invalid_type, "elementwise: expected a float dtype");
   }
-  const Layout layout = call.shape ? layout_of(call) : Layout{};
+  const Axes<3> axes = axes_of(call);
   Source<C> source[3];
-  for (int k = 0; k < call.operands; ++k) source[k] = source_of<C>(call, k, layout);
+  for (int k = 0; k < call.operands; ++k) source[k] = source_of<C>(call, k, axes);
   const int64_t n = call.out.size;
   const bool direct = call.out.dtype == kNative<C>;
   // Pieces are whole blocks, whatever the number of threads.
@@ -157,14 +178,6 @@ void run_as(const Call& call) {
   });
 }
 
-// A comparison computes in the dtype of what it compares, everything else in that of its result.
-inline DType compute_dtype(const Call& call) {
-  if (call.out.dtype != DType::boolean) return call.out.dtype;
-  for (int k = 0; k < call.operands; ++k)
-    if (call.operand[k]) return call.operand[k].dtype;
-  return DType::f32;
-}
-
 inline void run(const Call& call) {
   switch (compute_dtype(call)) {
     case DType::f64:
@@ -182,9 +195,8 @@ template <class C>
 void dropout_as(const Dropout& op) {
   using V = vector_t<C>;
   const int64_t n = op.out.size;
-  // uniform(word) >= p, in integers: a uniform number is (word >> 8) / 2^24.
-  const auto threshold = static_cast<uint32_t>(std::ceil(op.p * 0x1p24));
-  const V scale = splat(static_cast<C>(op.p < 1 ? 1 / (1 - op.p) : 0));
+  const uint32_t threshold = threshold_of(op);
+  const V scale = splat(static_cast<C>(scale_of(op)));
   parallel_for((n + kBlock - 1) / kBlock, kParallelBlocks / 4, [&](int64_t first, int64_t last) {
     alignas(64) C block[kBlock] = {}, kept[kBlock];
     for (int64_t begin = first * kBlock; begin < std::min(n, last * kBlock); begin += kBlock) {

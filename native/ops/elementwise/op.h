@@ -106,21 +106,15 @@ struct Dropout {
   int64_t seed = 0, offset = 0;
 };
 
-// What the structs above become: one call of the engine in kernels.h.
-struct Call {
-  Function function;
-  int operands;
-  View operand[3];
-  View out;
-  double p, q;
-  const Dims* shape;  // null: no operand is broadcast, other than from size 1
-  const Dims* operand_shape[3];
-};
-
 void unary(const Unary& op);
 void binary(const Binary& op);
 void ternary(const Ternary& op);
 void accumulate(const Accumulate& op);
 void dropout(const Dropout& op);
+void unary_cuda(const Unary& op, cuda::Stream& stream);
+void binary_cuda(const Binary& op, cuda::Stream& stream);
+void ternary_cuda(const Ternary& op, cuda::Stream& stream);
+void accumulate_cuda(const Accumulate& op, cuda::Stream& stream);
+void dropout_cuda(const Dropout& op, cuda::Stream& stream);
 
 }  // namespace surprisal::elementwise

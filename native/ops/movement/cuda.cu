@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kThreads) movement_packs_kernel(Copy<T> c) {
 #pragma unroll
   for (int k = 0; k < kItems; ++k) {
     if (first + k * kThreads >= c.items) break;
-    c.axes.offsets(first + k * kThreads, at[k]);
+    c.axes.offsets(static_cast<uint32_t>(first + k * kThreads), at[k]);
     item[k] = load(c.a + at[k][0]);
   }
 #pragma unroll
@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(kThreads) movement_spread_kernel(Spread<T, N> 
   for (int k = 0; k < kItems; ++k) {
     if (first + k * kThreads >= c.items) break;
     int64_t at[2];
-    c.axes.offsets(first + k * kThreads, at);
+    c.axes.offsets(static_cast<uint32_t>(first + k * kThreads), at);
     const T x = load(c.a + at[0]);
     Pack<T, N> pack;
 #pragma unroll
@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(kThreads) movement_tiles_kernel(Tiles<T> c) {
   constexpr int kEdge = Tile<T>::kEdge, kStep = kThreads / kEdge;
   auto& tile = shared<Tile<T>>();
   int64_t at[4];
-  c.axes.offsets(block_index(), at);
+  c.axes.offsets(static_cast<uint32_t>(block_index()), at);
   const int64_t columns = c.columns - at[2], rows = c.rows - at[3];  // that are left
   const int x = thread_index() % kEdge, y = thread_index() / kEdge;
   const T* a = c.a + at[0] + x;
@@ -123,23 +123,29 @@ void launch_tiles(const T* a, T* out, const Moved& axes, const Plan& p, Stream& 
                               {kEdge, kEdge * column.stride[1], kEdge, 0}};
   tiles.axis[tiles.rank++] = {(row.n + kEdge - 1) / kEdge,
                               {kEdge * row.stride[0], kEdge, 0, kEdge}};
-  launch(stream, movement_tiles_kernel<T>, {p.blocks, kThreads, sizeof(Tile<T>)},
-         Tiles<T>{a, out, DeviceAxes<4>::of(tiles, tiles.rank), column.n, row.n, column.stride[1],
-                  row.stride[0]});
+  launch(
+      stream, movement_tiles_kernel<T>, {p.blocks, kThreads, sizeof(Tile<T>)},
+      Tiles<T>{a, out, DeviceAxes<4>::of(tiles), column.n, row.n, column.stride[1], row.stride[0]});
 }
 
 template <class T>
-void launch_packs(const void* a, void* out, const Moved& axes, int64_t blocks, Stream& stream) {
-  launch(stream, movement_packs_kernel<T>, {blocks, kThreads},
-         Copy<T>{static_cast<const T*>(a), static_cast<T*>(out), DeviceAxes<2>::of(axes, axes.rank),
-                 axes.count(axes.rank)});
+void launch_packs(const void* a, void* out, const Moved& axes, Stream& stream) {
+  in_parts(axes, [&](const Moved& part, const int64_t(&at)[2], int64_t) {
+    const int64_t items = part.count(part.rank);
+    launch(stream, movement_packs_kernel<T>, {blocks_of(items), kThreads},
+           Copy<T>{static_cast<const T*>(a) + at[0], static_cast<T*>(out) + at[1],
+                   DeviceAxes<2>::of(part), items});
+  });
 }
 
 template <class T, int N>
-void launch_spread(const T* a, T* out, const Moved& axes, int64_t blocks, Stream& stream) {
-  launch(stream, movement_spread_kernel<T, N>, {blocks, kThreads},
-         Spread<T, N>{a, reinterpret_cast<Pack<T, N>*>(out), DeviceAxes<2>::of(axes, axes.rank),
-                      axes.count(axes.rank)});
+void launch_spread(const T* a, T* out, const Moved& axes, Stream& stream) {
+  in_parts(axes, [&](const Moved& part, const int64_t(&at)[2], int64_t) {
+    const int64_t items = part.count(part.rank);
+    launch(stream, movement_spread_kernel<T, N>, {blocks_of(items), kThreads},
+           Spread<T, N>{a + at[0], reinterpret_cast<Pack<T, N>*>(out) + at[1],
+                        DeviceAxes<2>::of(part), items});
+  });
 }
 
 template <class T>
@@ -154,18 +160,18 @@ void copy_as(const StridedCopy& op, Stream& stream) {
       plan(axes, sizeof(T), reinterpret_cast<uintptr_t>(a), reinterpret_cast<uintptr_t>(out));
   if (p.how == Plan::tiles) return launch_tiles(a, out, axes, p, stream);
   const Moved packs = in_packs(axes, p);
-  if (p.how == Plan::spread) return launch_spread<T, kPack<T>>(a, out, packs, p.blocks, stream);
+  if (p.how == Plan::spread) return launch_spread<T, kPack<T>>(a, out, packs, stream);
   switch (p.pack * sizeof(T)) {
     case 16:
-      return launch_packs<Pack<uint64_t, 2>>(a, out, packs, p.blocks, stream);
+      return launch_packs<Pack<uint64_t, 2>>(a, out, packs, stream);
     case 8:
-      return launch_packs<uint64_t>(a, out, packs, p.blocks, stream);
+      return launch_packs<uint64_t>(a, out, packs, stream);
     case 4:
-      return launch_packs<uint32_t>(a, out, packs, p.blocks, stream);
+      return launch_packs<uint32_t>(a, out, packs, stream);
     case 2:
-      return launch_packs<uint16_t>(a, out, packs, p.blocks, stream);
+      return launch_packs<uint16_t>(a, out, packs, stream);
     default:
-      return launch_packs<uint8_t>(a, out, packs, p.blocks, stream);
+      return launch_packs<uint8_t>(a, out, packs, stream);
   }
 }
 
@@ -175,7 +181,7 @@ struct Corner {
   Pack<T, N>* out;
   DeviceAxes<2> axes;  // of packs: their row and their place in it
   int64_t items;
-  int64_t diagonal, cols;
+  int64_t diagonal, column;  // of the first item, the row's number added to the diagonal
   bool lower;
 };
 
@@ -188,9 +194,9 @@ __global__ void __launch_bounds__(kThreads) movement_triangle_kernel(Corner<T, N
     const int64_t i = first + k * kThreads;
     if (i >= c.items) break;
     int64_t at[2];
-    c.axes.offsets(i, at);
+    c.axes.offsets(static_cast<uint32_t>(i), at);
     // Lower keeps the columns before the cut, upper those from it on.
-    const int64_t cut = at[0] + c.diagonal + c.lower, column = at[1] * N;
+    const int64_t cut = at[0] + c.diagonal + c.lower, column = c.column + at[1] * N;
     Pack<T, N> pack{};
     if (c.lower ? column < cut : column + N > cut) pack = load(c.a + i);
 #pragma unroll
@@ -206,11 +212,13 @@ void launch_triangle(const Triangle& op, Stream& stream) {
   axes.axis[axes.rank++] = {op.a.size / (op.rows * op.cols), {0, 0}};
   axes.axis[axes.rank++] = {op.rows, {1, 0}};
   axes.axis[axes.rank++] = {op.cols / N, {0, 1}};
-  const int64_t items = op.a.size / N;
-  launch(
-      stream, movement_triangle_kernel<T, N>, {blocks_of(items), kThreads},
-      Corner<T, N>{static_cast<const Pack<T, N>*>(op.a.data), static_cast<Pack<T, N>*>(op.out.data),
-                   DeviceAxes<2>::of(axes, axes.rank), items, op.diagonal, op.cols, op.lower});
+  in_parts(axes, [&](const Axes<2>& part, const int64_t(&at)[2], int64_t first) {
+    const int64_t items = part.count(part.rank);
+    launch(stream, movement_triangle_kernel<T, N>, {blocks_of(items), kThreads},
+           Corner<T, N>{static_cast<const Pack<T, N>*>(op.a.data) + first,
+                        static_cast<Pack<T, N>*>(op.out.data) + first, DeviceAxes<2>::of(part),
+                        items, at[0] + op.diagonal, at[1] * N, op.lower});
+  });
 }
 
 template <class T, int N>
