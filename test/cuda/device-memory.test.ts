@@ -1,0 +1,175 @@
+// Memory of a device: what is freed when, what happens when it runs out. Loops that never yield run
+// in processes of their own.
+import { afterEach, describe, expect, test } from 'vitest';
+import * as sp from '../../src/index.js';
+import { runtime } from '../../src/runtime.js';
+import { runChild } from '../addon/child.js';
+import { needsCuda } from '../harness/device.js';
+import { failureOf } from '../harness/refusal.js';
+
+const cuda = { device: 'cuda' } as const;
+const live = () => sp.cuda.memory('cuda').live;
+const { deviceInject: inject } = runtime as unknown as {
+  deviceInject?(how: { capacity: number }): void;
+};
+
+function model() {
+  const x = sp.randn([32, 64], cuda);
+  const w = sp.randn([64, 64], { requiresGrad: true, ...cuda });
+  const b = sp.zeros([64], { requiresGrad: true, ...cuda });
+  const loss = () => sp.matmul(x, w).add(b).relu().mul(2).mean();
+  return { x, w, b, loss };
+}
+
+describe.skipIf(needsCuda('memory of a device'))('memory of a device', () => {
+  test('is counted exactly, and given back by dispose, using and scope', () => {
+    const before = live();
+    const t = sp.zeros([1000], cuda);
+    expect(live() - before).toBe(4000);
+    const view = t.reshape([10, 100]);
+    t.dispose();
+    expect(live() - before).toBe(4000);
+    view.dispose();
+    view.dispose();
+    expect(live()).toBe(before);
+    {
+      using u = sp.ones([500], cuda);
+      expect(u.sum().item()).toBe(500);
+    }
+    sp.scope(() => sp.ones([100], cuda).add(1).sum().item());
+    expect(live() - before).toBeLessThanOrEqual(4);
+    const peak = sp.cuda.memory({ resetPeak: true }).peak;
+    expect(peak - before).toBeGreaterThanOrEqual(4000);
+    expect(sp.memory()['cuda:0'].live).toBe(live());
+  });
+
+  test('a disposed tensor says so', async () => {
+    const t = sp.ones([2], { requiresGrad: true, ...cuda });
+    const y = t.mul(t);
+    t.dispose();
+    expect(failureOf(() => t.dataSync()).message).toMatch(/has been disposed/);
+    await expect(t.data()).rejects.toMatchObject({ code: 'ERR_DISPOSED' });
+    expect(failureOf(() => t.add(1)).message).toMatch(/disposed/);
+    expect(failureOf(() => t.to('cpu')).message).toMatch(/disposed/);
+    expect(failureOf(() => sp.zeros([2], cuda).copy_(t)).message).toMatch(/disposed/);
+    expect(failureOf(() => y.sum().backward()).message).toMatch(/that mul saved has been disposed/);
+  });
+
+  test('500 training steps leave nothing behind', () => {
+    const { w, b, loss } = model();
+    const optimizer = new sp.optim.SGD([w, b], { lr: 0.01 });
+    const step = () =>
+      sp.scope(() => {
+        loss().backward();
+        optimizer.step();
+        optimizer.zeroGrad();
+      });
+    step();
+    const before = live();
+    for (let i = 0; i < 500; i++) step();
+    expect(live()).toBe(before);
+  });
+
+  test('a backward disposes what it used up', () => {
+    const { w, b, loss } = model();
+    const before = live();
+    const l = loss();
+    l.backward();
+    l.dispose();
+    w.zeroGrad();
+    b.zeroGrad();
+    const left = live() - before;
+    // Results that the graph did not save are the user's, or the garbage collector's.
+    expect(left).toBeLessThanOrEqual(4 * 32 * 64 * 4);
+  });
+});
+
+describe.skipIf(needsCuda('no memory left') || !inject)('when memory runs out', () => {
+  afterEach(() => inject!({ capacity: 8 * 2 ** 30 }));
+  const used = () => {
+    const { free, total } = sp.cuda.memory();
+    return total - free;
+  };
+
+  test('an error tells how much, and the next operation works', () => {
+    const t = sp.ones([1000], cuda);
+    inject!({ capacity: used() + 2 ** 20 });
+    const failure = failureOf(() => sp.zeros([2 ** 24], cuda));
+    expect(failure).toBeInstanceOf(sp.OutOfMemoryError);
+    expect(failure).toMatchObject({ code: 'ERR_OUT_OF_MEMORY', requested: 2 ** 26 });
+    expect((failure as unknown as sp.OutOfMemoryError).total).toBeGreaterThan(0);
+    expect(failure.message).toMatch(/requested 67108864 bytes on cuda:0, \d+ of \d+ free/);
+    expect(t.add(1).sum().item()).toBe(2000);
+    expect(failureOf(() => sp.zeros([2 ** 50], cuda)).code).toBe('ERR_OUT_OF_MEMORY');
+  });
+
+  test('in the middle of a backward nothing leaks, and the next step works', () => {
+    const x = sp.ones([2 ** 18], { requiresGrad: true, ...cuda });
+    const forward = () => x.exp().mul(0.5).sin().exp().sum();
+    forward().backward();
+    const expected = x.grad!.dataSync();
+    x.zeroGrad();
+    const before = live();
+    let failures = 0;
+    for (let room = 6; room >= 0; room--) {
+      const loss = forward();
+      sp.cuda.synchronize();
+      runtime.deviceTrim(0);
+      inject!({ capacity: used() + room * 2 ** 20 });
+      try {
+        loss.backward();
+      } catch (error) {
+        expect(error).toBeInstanceOf(sp.OutOfMemoryError);
+        failures++;
+      }
+      inject!({ capacity: 8 * 2 ** 30 });
+      loss.dispose();
+      x.zeroGrad();
+    }
+    expect(failures).toBeGreaterThan(0);
+    // What the failed operation had made is garbage.
+    runtime.deviceSweep?.();
+    forward().backward();
+    expect(x.grad!.dataSync()).toEqual(expected);
+    x.zeroGrad();
+    expect(live() - before).toBeLessThan(40 * 2 ** 20);
+  });
+});
+
+// What the children print is the peak of device memory in MB.
+const peak = `console.log(sp.cuda.memory().peak / 2 ** 20)`;
+
+describe.skipIf(needsCuda('loops that never yield'))('loops that never yield', () => {
+  test('tensors made and dropped are found by garbage collection', () => {
+    const out = runChild(`
+      import * as sp from 'surprisal';
+      for (let i = 0; i < 1000; i++) sp.zeros([1_000_000], { device: 'cuda' });
+      ${peak};
+    `);
+    expect(Number(out)).toBeLessThan(1500);
+  });
+
+  test.skipIf(!inject)('out of memory collects what was dropped, and tries again', () => {
+    process.env.SURPRISAL_EMULATOR_MEMORY = String(200 * 2 ** 20);
+    try {
+      const out = runChild(`
+        import * as sp from 'surprisal';
+        for (let i = 0; i < 300; i++) sp.zeros([2_000_000], { device: 'cuda' });
+        ${peak};
+      `);
+      expect(Number(out)).toBeLessThanOrEqual(200);
+    } finally {
+      delete process.env.SURPRISAL_EMULATOR_MEMORY;
+    }
+  });
+
+  test('graphs dropped without a backward are freed too', () => {
+    const out = runChild(`
+      import * as sp from 'surprisal';
+      const x = sp.ones([500_000], { requiresGrad: true, device: 'cuda' });
+      for (let i = 0; i < 300; i++) x.mul(x).exp().sum();
+      ${peak};
+    `);
+    expect(Number(out)).toBeLessThan(1500);
+  });
+});
