@@ -4,14 +4,7 @@
 // much has been allocated since the last one, and when memory has run out.
 import { capture } from './capture.js';
 import type { DType } from './dtype.js';
-import {
-  collectGarbage,
-  type DeviceMemory,
-  isOutOfMemory,
-  OutOfMemoryError,
-  translated,
-} from './native.js';
-import { deviceName } from './place.js';
+import { collectGarbage, type DeviceMemory, isOutOfMemory, translated } from './native.js';
 import { runtime } from './runtime.js';
 
 /** Bytes allocated and not freed since the last sweep, and how many bring the next one. */
@@ -40,7 +33,7 @@ export function growthOf(device: number): Growth {
 /** Frees what JavaScript has dropped. */
 export function sweep(device: number): void {
   collectGarbage();
-  runtime.deviceSweep?.();
+  runtime.deviceSweep();
   const { live, total } = runtime.deviceMemory(device, false);
   growths[device] = { bytes: 0, mark: Math.max(live, total * leastShare) };
 }
@@ -60,13 +53,13 @@ export function allocateOn(
     memory = runtime.deviceAllocate(device, dtype, size);
   } catch (error) {
     if (!isOutOfMemory(error)) throw translated(error);
-    memory = allocateAgain(device, dtype, size, bytes);
+    memory = allocateAgain(device, dtype, size);
   }
   growths[device].bytes += bytes;
   return memory;
 }
 
-function allocateAgain(device: number, dtype: DType, size: number, bytes: number): DeviceMemory {
+function allocateAgain(device: number, dtype: DType, size: number): DeviceMemory {
   if (!capture?.recording) {
     sweep(device);
     runtime.deviceTrim(device);
@@ -74,14 +67,7 @@ function allocateAgain(device: number, dtype: DType, size: number, bytes: number
   try {
     return runtime.deviceAllocate(device, dtype, size);
   } catch (error) {
-    if (!isOutOfMemory(error)) throw translated(error);
-    const { free, total } = runtime.deviceMemory(device, false);
-    throw new OutOfMemoryError(
-      `out of memory: requested ${bytes} bytes on ${deviceName(device)}, ${free} of ${total} free`,
-      bytes,
-      free,
-      total,
-    );
+    throw translated(error);
   }
 }
 

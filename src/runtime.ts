@@ -49,7 +49,7 @@ export interface Runtime {
   deviceAllocate(device: number, dtype: string, size: number): DeviceMemory;
   deviceFree(memory: DeviceMemory): void;
   /** Frees memory that JavaScript has dropped and garbage collection has found. */
-  deviceSweep?(): void;
+  deviceSweep(): void;
   deviceUpload(to: DeviceMemory, from: RawArray, elementOffset: number): void;
   deviceReadSync(from: DeviceMemory, to: RawArray): void;
   deviceRead(from: DeviceMemory, to: RawArray): Promise<void>;

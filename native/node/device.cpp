@@ -1,5 +1,8 @@
 #include "node/device.h"
 
+#include <unordered_set>
+#include <vector>
+
 #include "core/check.h"
 #include "node/bind.h"
 #if defined(SURPRISAL_CUDA)
@@ -154,8 +157,14 @@ namespace {
 using cuda::Context;
 using cuda::Entered;
 
+// Memory that this thread's JavaScript holds. Finalizers do not run in a loop that never yields, but
+// garbage collection empties weak references there too: a sweep frees what has lost its value.
+thread_local std::unordered_set<DeviceMemory*> held;
+
 void free_memory(napi_env env, DeviceMemory& memory) {
   if (memory.freed) return;
+  held.erase(&memory);
+  if (memory.weak) napi_delete_reference(env, memory.weak);
   memory.freed = true;
   memory.data = nullptr;
   int64_t adjusted;
@@ -181,6 +190,20 @@ napi_value allocate(const Call& call) {
     memory->data = memory->block->data;
   }
   return make_device_memory(call.env, std::move(memory));
+}
+
+napi_value sweep(const Call& call) {
+  std::vector<DeviceMemory*> dropped;
+  for (DeviceMemory* memory : held) {
+    napi_handle_scope scope;
+    if (napi_open_handle_scope(call.env, &scope) != napi_ok) return nullptr;
+    napi_value value = nullptr;
+    if (napi_get_reference_value(call.env, memory->weak, &value) == napi_ok && !value)
+      dropped.push_back(memory);
+    napi_close_handle_scope(call.env, scope);
+  }
+  for (DeviceMemory* memory : dropped) free_memory(call.env, *memory);
+  return nullptr;
 }
 
 napi_value free(const Call& call) {
@@ -285,6 +308,7 @@ napi_value make_device_memory(napi_env env, std::unique_ptr<DeviceMemory> memory
   };
   if (napi_create_external(env, memory.get(), finalize, nullptr, &out) != napi_ok)
     throw Error(Code::internal, "native: no external value can be made");
+  if (napi_create_reference(env, out, 0, &memory->weak) == napi_ok) held.insert(memory.get());
   // Without this V8 sees a few bytes a tensor and collects too late.
   int64_t adjusted;
   napi_adjust_external_memory(env, memory->bytes(), &adjusted);
@@ -308,6 +332,7 @@ void bind_device(napi_env env, napi_value exports) {
 #if defined(SURPRISAL_CUDA)
   define<allocate>(env, exports, "deviceAllocate");
   define<free>(env, exports, "deviceFree");
+  define<sweep>(env, exports, "deviceSweep");
   define<from_pointer>(env, exports, "deviceFromPointer");
   define<pointer>(env, exports, "devicePointer");
   define<memory_use>(env, exports, "deviceMemory");

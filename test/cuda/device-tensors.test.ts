@@ -187,7 +187,7 @@ describe.skipIf(needsCuda('mixed devices'))('tensors on different devices', () =
     refuser('concat')(
       () => sp.concat([there, there, here]),
       'ERR_DEVICE',
-      'expected list\\[2\\] to be on cuda:0 like list\\[0\\], got cpu',
+      'expected list[2] to be on cuda:0 like list[0], got cpu',
     );
     refuser('mul')(
       () => sp.raw.mul.forward({ a: there, b: here }),
