@@ -1,6 +1,6 @@
 #include "ops/random/op.h"
 
-#include "core/philox.h"
+#include "ops/random/values.h"
 
 #define SURPRISAL_BODY "ops/random/kernels.h"
 #include "cpu/foreach_target.h"

@@ -3,7 +3,9 @@
 namespace random {
 
 using ::surprisal::random::Draw;
+using ::surprisal::random::integer_of;
 using ::surprisal::random::Integers;
+using ::surprisal::random::uniform_bits;
 
 constexpr int kGroup = 64;  // Philox blocks made together
 
@@ -35,10 +37,6 @@ inline void draw(const View& out, int64_t seed, int64_t offset, Make&& make) {
   });
 }
 
-inline float uniform_bits(uint32_t word, int bits) {
-  return float(word >> (32 - bits)) * (1.0f / float(1 << bits));
-}
-
 inline void uniform(const Draw& op) {
   visit_float(op.out.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
@@ -50,12 +48,11 @@ inline void uniform(const Draw& op) {
         }
       });
     } else {
-      // A 16-bit float takes no more bits than it can hold, or the largest would round to 1.
-      constexpr int kBits = std::is_same_v<T, float> ? 24 : std::is_same_v<T, Float16> ? 11 : 8;
       draw<T, 4>(op.out, op.seed, op.offset, [](const Words& w, T* out) {
         for (int i = 0; i < kGroup; ++i)
           for (int j = 0; j < 4; ++j)
-            out[4 * i + j] = from_float<T>(uniform_bits(w.word[j][i], kBits));
+            out[4 * i + j] =
+                from_float<T>(uniform_bits(w.word[j][i], ::surprisal::random::kBits<T>));
       });
     }
   });
@@ -89,9 +86,8 @@ inline void integers_as(const Integers& op) {
   draw<T, 2>(op.out, op.seed, op.offset, [&](const Words& w, T* out) {
     for (int i = 0; i < kGroup; ++i) {
       for (int j = 0; j < 2; ++j) {
-        const uint64_t x = uint64_t{w.word[2 * j][i]} << 32 | w.word[2 * j + 1][i];
-        const uint64_t high = uint64_t((static_cast<unsigned __int128>(x) * range) >> 64);
-        out[2 * i + j] = static_cast<T>(uint64_t(op.low) + high);
+        out[2 * i + j] = static_cast<T>(
+            integer_of(w.word[2 * j][i], w.word[2 * j + 1][i], uint64_t(op.low), range));
       }
     }
   });

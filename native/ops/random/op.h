@@ -25,5 +25,8 @@ struct Integers {
 void uniform_cpu(const Draw& op);
 void normal_cpu(const Draw& op);
 void integers_cpu(const Integers& op);
+void uniform_cuda(const Draw& op, cuda::Stream& stream);
+void normal_cuda(const Draw& op, cuda::Stream& stream);
+void integers_cuda(const Integers& op, cuda::Stream& stream);
 
 }  // namespace surprisal::random
