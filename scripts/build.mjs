@@ -212,7 +212,11 @@ export function buildTypeScript() {
   mkdirSync('build/ts', { recursive: true });
   run(bin('typescript', 'tsc'), ['--build', 'tsconfig.programs.json']);
   if (!lstatSync('build/ts/src', { throwIfNoEntry: false })) {
-    symlinkSync(resolve('dist'), 'build/ts/src', 'junction');
+    symlinkSync(
+      process.platform === 'win32' ? resolve('dist') : '../../dist',
+      'build/ts/src',
+      'junction',
+    );
   }
   console.log(`TypeScript: dist/ ${since(start)}`);
 }

@@ -85,6 +85,16 @@ interface Tables {
   readme: Column[][];
 }
 
+const kernels = [
+  extra('microseconds', 'µs'),
+  rate('GB/s or TFLOP/s'),
+  floor('of copy'),
+  extra('goal', 'goal'),
+  extra('launchMicroseconds', 'µs to launch'),
+  versus('torch', 'vs torch'),
+  versus('torch compile', 'vs torch.compile'),
+];
+
 const logitsCase = [caseName('N × V'), dtype, way];
 const headCase = [caseName('N, D, V'), dtype, way];
 const smallCase = [caseName('case'), dtype, way];
@@ -107,6 +117,10 @@ const tables: Record<string, Tables> = {
       [...headCase, ...linearErrors],
       [...headCase, ms, ...filter],
     ],
+  },
+  kernels: {
+    terminal: [[...smallCase, spread, rounds, ...kernels]],
+    readme: [[...smallCase, ...kernels]],
   },
   'small-ops': {
     terminal: [

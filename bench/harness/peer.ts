@@ -1,4 +1,5 @@
-// PyTorch in a child process, driven by one JSON line a command (bench/peers/torch_peer.py).
+// PyTorch in a child process, driven by one JSON line a command (bench/peers/torch_peer.py, and
+// torch_cuda.py for devices).
 // The interpreter is SURPRISAL_BENCH_PYTHON, else python3. Without it, or without torch in it,
 // the bench says so and runs alone.
 import { type ChildProcess, spawn } from 'node:child_process';
@@ -21,9 +22,13 @@ export class Peer {
   ) {}
 
   /** The peer, with environment variables of its own, or the reason why there is none. */
-  static async start(threads: number, env: NodeJS.ProcessEnv = {}): Promise<Peer | string> {
+  static async start(
+    threads: number,
+    env: NodeJS.ProcessEnv = {},
+    program = 'torch_peer.py',
+  ): Promise<Peer | string> {
     const python = process.env.SURPRISAL_BENCH_PYTHON || 'python3';
-    const child = spawn(python, [join(root, 'bench/peers/torch_peer.py')], {
+    const child = spawn(python, [join(root, 'bench/peers', program)], {
       env: { ...process.env, ...env },
     });
     let complaint = '';

@@ -14,7 +14,7 @@ export interface Row {
   ours: Sample;
   /** Work at the median time: GB/s or GFLOP/s. */
   rate?: number;
-  unit?: 'GB/s' | 'GFLOP/s';
+  unit?: 'GB/s' | 'GFLOP/s' | 'TFLOP/s';
   /** The machine's limit for that work in this run, in the same unit. */
   limit?: number;
   peers: Record<string, Sample>;

@@ -1,6 +1,6 @@
 // Where the repository is, and which state of it a figure belongs to.
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -22,8 +22,13 @@ function git(...args: string[]): string {
   }
 }
 
-/** Commit of the working tree, with a plus sign when files that git tracks have changed. */
+/**
+ * Commit of the working tree, with a plus sign when files that git tracks have changed. A bundle
+ * (scripts/bundle.mjs) has no git, and the commit it was made from in a file.
+ */
 export function commit(): string {
+  const bundled = join(root, 'COMMIT');
+  if (existsSync(bundled)) return readFileSync(bundled, 'utf8').trim();
   const hash = git('rev-parse', '--short=10', 'HEAD');
   return git('status', '--porcelain', '--untracked-files=no') ? `${hash}+` : hash;
 }

@@ -1,6 +1,7 @@
 // Comparison of a result with the float64 reference, which is fed the same rounded inputs.
 // NaN equals NaN and an infinity itself; a message names the worst element.
 import { expect } from 'vitest';
+import { isRecording, recordError } from './record.js';
 
 type Numbers = ArrayLike<number>;
 
@@ -25,12 +26,27 @@ export function expectWithin(
       excess = Number.isNaN(ratio) ? Infinity : ratio;
     }
   }
+  if (isRecording) recordWorst(actual, expected, allowed, what);
   if (worst >= 0) {
     expect.fail(
       `${what}[${worst}]: expected ${expected[worst]} ± ${allowed(worst)}, got ${actual[worst]} ` +
         `(${excess.toPrecision(3)} times the tolerance)`,
     );
   }
+}
+
+function recordWorst(
+  actual: Numbers,
+  expected: Numbers,
+  allowed: (index: number) => number,
+  what: string,
+): void {
+  let [error, limit] = [0, 1];
+  for (let i = 0; i < actual.length; i++) {
+    const own = Math.abs(actual[i] - expected[i]);
+    if (own / allowed(i) > error / limit) [error, limit] = [own, allowed(i)];
+  }
+  recordError(what, error, limit);
 }
 
 /** The largest |value| of the row that holds each element: what a gradient's error scales with. */
@@ -68,6 +84,7 @@ export function expectFrobenius(
   }
   const error = distance(actual, expected);
   const limit = tolerance * norm(expected) + floor;
+  recordError(what, error, limit);
   if (!(error <= limit)) {
     expect.fail(`${what}: error ${error} is above ${tolerance} of the norm ${norm(expected)}`);
   }

@@ -1,0 +1,264 @@
+// CUDA kernels against the bandwidth of copying on the same device in the same run, and against
+// PyTorch, eager and compiled. Floor: every input read once, every output written once. The goals
+// are for an H100: GB/s that a case should reach, or milliseconds.
+// npm run bench -- kernels cuda [--quick] [--only <words>] [--out <file>] [--tiny]
+import { writeFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import * as sp from '../../src/index.js';
+import { tablesOf } from '../harness/columns.js';
+import { clocks, deviceContender, gpu, launchMicroseconds } from '../harness/gpu.js';
+import { Peer, type PeerCase } from '../harness/peer.js';
+import { peersOf, type Row } from '../harness/results.js';
+import { commit } from '../harness/sources.js';
+import { aligned } from '../harness/table.js';
+import { type Contender, interleave, setsBeyond } from '../harness/timing.js';
+
+type Float = 'float32' | 'bfloat16' | 'float16';
+type Inputs = sp.Tensor[];
+
+interface Operation {
+  /** Its inputs for [n, v]. */
+  make(n: number, v: number, dtype: Float): Inputs;
+  call(inputs: Inputs): sp.Tensor[];
+  /** Elements read and written, in rows of v. */
+  passes: number;
+}
+
+const randn = (shape: number[], dtype: Float, requiresGrad = false) =>
+  sp.randn(shape, { dtype, requiresGrad }) as sp.Tensor;
+const rows = (n: number, v: number, dtype: Float) => [randn([n, v], dtype)];
+const labelled =
+  (requiresGrad: boolean) =>
+  (n: number, v: number, dtype: Float): Inputs => [
+    randn([n, v], dtype, requiresGrad),
+    sp.randint(0, v, [n]) as sp.Tensor,
+  ];
+const normed = (n: number, v: number, dtype: Float) => [
+  ...rows(n, v, dtype),
+  randn([v], dtype),
+  randn([v], dtype),
+];
+const two = (n: number, v: number, dtype: Float) => [...rows(n, v, dtype), ...rows(n, v, dtype)];
+
+function lossGradient([logits, target]: Inputs): sp.Tensor[] {
+  const loss = sp.crossEntropy(logits, target as never);
+  const gradients = sp.grad(loss, [logits]) as sp.Tensor[];
+  loss.dispose();
+  return gradients;
+}
+
+function copied([from, to]: Inputs): sp.Tensor[] {
+  to.copy_(from as never);
+  return [];
+}
+
+const operations: Record<string, Operation> = {
+  copy: { make: two, call: copied, passes: 2 },
+  crossEntropy: {
+    make: labelled(false),
+    call: ([z, y]) => [sp.crossEntropy(z, y as never)],
+    passes: 1,
+  },
+  'crossEntropy gradient': { make: labelled(true), call: lossGradient, passes: 2 },
+  softmax: { make: rows, call: ([x]) => [sp.softmax(x)], passes: 2 },
+  logSoftmax: { make: rows, call: ([x]) => [sp.logSoftmax(x)], passes: 2 },
+  logsumexp: { make: rows, call: ([x]) => [sp.logsumexp(x)], passes: 1 },
+  divergence: { make: two, call: ([p, q]) => [sp.divergence(p, q)], passes: 2 },
+  layerNorm: {
+    make: normed,
+    call: ([x, weight, bias]) => [sp.layerNorm(x, { weight, bias } as never)],
+    passes: 2,
+  },
+  rmsNorm: {
+    make: normed,
+    call: ([x, weight]) => [sp.rmsNorm(x, { weight } as never)],
+    passes: 2,
+  },
+  add: { make: two, call: ([a, b]) => [a.add(b)], passes: 3 },
+  gelu: { make: rows, call: ([x]) => [sp.gelu(x)], passes: 2 },
+  transpose: { make: rows, call: ([x]) => [sp.transpose(x)], passes: 2 },
+  sum: { make: rows, call: ([x]) => [sp.sum(x, { dim: 1 })], passes: 1 },
+  matmul: {
+    make: (n, v, dtype) => [randn([n, v], dtype), randn([v, n], dtype)],
+    call: ([a, b]) => [sp.matmul(a, b)],
+    passes: 0,
+  },
+};
+
+interface Case {
+  op: string;
+  n: number;
+  v: number;
+  dtype: Float;
+  /** GB/s on an H100, or milliseconds where it says so. */
+  goal?: number;
+}
+
+function forward(v: number): number {
+  if (v >= 8192) return 3100;
+  return v >= 1000 ? 2800 : 2000;
+}
+
+const bytesOf: Record<Float, number> = { float32: 4, bfloat16: 2, float16: 2 };
+const lossShapes = [
+  [65536, 256],
+  [32768, 1000],
+  [16384, 4096],
+  [16384, 4099],
+  [8192, 8192],
+  [8192, 32000],
+  [8192, 50257],
+  [8192, 50264],
+  [8192, 128256],
+  [8192, 256000],
+] as const;
+const goalMs: Record<number, number> = { 128256: 1.45, 256000: 2.9 };
+
+const cases: Case[] = [
+  ...lossShapes.map(([n, v]) => ({
+    op: 'crossEntropy',
+    n,
+    v,
+    dtype: 'bfloat16' as const,
+    goal: forward(v),
+  })),
+  ...lossShapes.map(([n, v]) => ({
+    op: 'crossEntropy gradient',
+    n,
+    v,
+    dtype: 'bfloat16' as const,
+    goal: goalMs[v] && (2 * n * v * 2) / goalMs[v] / 1e6,
+  })),
+  { op: 'crossEntropy', n: 8192, v: 128256, dtype: 'float32', goal: 3100 },
+  { op: 'crossEntropy gradient', n: 8192, v: 32000, dtype: 'float32' },
+  ...['softmax', 'logSoftmax', 'logsumexp', 'divergence', 'layerNorm', 'rmsNorm'].flatMap((op) =>
+    (
+      [
+        [32768, 4096],
+        [8192, 32000],
+      ] as const
+    ).map(([n, v]) => ({ op, n, v, dtype: 'bfloat16' as const })),
+  ),
+  ...['add', 'gelu', 'transpose', 'sum'].flatMap((op) =>
+    (['float32', 'bfloat16'] as const).map((dtype) => ({ op, n: 16384, v: 8192, dtype })),
+  ),
+  ...(
+    [
+      [4096, 4096],
+      [8192, 8192],
+    ] as const
+  ).map(([n, v]) => ({ op: 'matmul', n, v, dtype: 'bfloat16' as const })),
+  { op: 'matmul', n: 4096, v: 4096, dtype: 'float32' },
+];
+
+const { values: options } = parseArgs({
+  allowPositionals: true,
+  options: {
+    quick: { type: 'boolean', default: false },
+    only: { type: 'string', default: '' },
+    out: { type: 'string' },
+    // For a dry run on the emulator: shapes of a few hundred elements.
+    tiny: { type: 'boolean', default: false },
+  },
+});
+
+const device = gpu();
+// 50 MB on an H100, 60 MB on an H200; some room.
+const cacheBytes = options.tiny ? 0 : 64 << 20;
+const seconds = options.quick || options.tiny ? 0.3 : 1;
+
+async function peer(): Promise<Peer | undefined> {
+  const started = await Peer.start(1, {}, 'torch_cuda.py');
+  if (typeof started !== 'string') return started;
+  console.log(`PyTorch is not measured: ${started} (SURPRISAL_BENCH_PYTHON names a Python)`);
+  return undefined;
+}
+
+/** Ours, and the peer's ways, of one operation. */
+async function contenders(one: Case, sets: number, torch: Peer | undefined) {
+  const { make, call } = operations[one.op];
+  const inputs = Array.from({ length: sets }, () => make(one.n, one.v, one.dtype));
+  const ours = deviceContender(`ours ${one.op}`, sets, (set) => call(inputs[set]));
+  const { op, n, v, dtype } = one;
+  let theirs: PeerCase | undefined;
+  try {
+    theirs = await torch?.setup(op, { op, n, v, dtype, sets });
+  } catch (error) {
+    console.log(`  ${(error as Error).message}`);
+  }
+  return { inputs, ours, theirs };
+}
+
+async function measure(one: Case, torch: Peer | undefined): Promise<Row> {
+  const { op, n, v, dtype } = one;
+  const { passes } = operations[op];
+  const bytes = passes * n * v * bytesOf[dtype];
+  const sets = bytes > 0 ? setsBeyond(bytes, cacheBytes) : 2;
+  const { inputs, ours, theirs } = await contenders(one, sets, torch);
+  const copy = await contenders({ ...copyCase, dtype }, 1, undefined);
+  const others: Contender[] = (theirs?.ways ?? []).map((way) => theirs!.contender(way, way));
+  const samples = await interleave([ours, copy.ours, ...others], { seconds, atLeast: 5 });
+  const sample = samples.get(ours.name)!;
+  const copyBytes = 2 * copyCase.n * copyCase.v * bytesOf[dtype];
+  const limit = copyBytes / samples.get(copy.ours.name)!.median / 1e6;
+  const flops = 2 * n * n * v;
+  const row: Row = {
+    case: `${op} ${n} × ${v}`,
+    dtype,
+    way: '',
+    ours: sample,
+    ...(passes > 0
+      ? { rate: bytes / sample.median / 1e6, unit: 'GB/s', limit }
+      : { rate: flops / sample.median / 1e9, unit: 'TFLOP/s' }),
+    peers: peersOf(samples, ['torch', 'torch compile']),
+    extra: {
+      microseconds: sample.median * 1000,
+      launchMicroseconds: launchMicroseconds(() => operations[op].call(inputs[0]), 10),
+      copyGBs: limit,
+      ...(one.goal ? { goal: one.goal } : {}),
+      ...clocks(),
+    },
+  };
+  await theirs?.drop();
+  for (const one of [ours, copy.ours, ...inputs.flat(), ...copy.inputs.flat()]) one.dispose();
+  return row;
+}
+
+const copyCase = options.tiny
+  ? ({ op: 'copy', n: 4, v: 64 } as const)
+  : ({ op: 'copy', n: 16384, v: 32768 } as const);
+
+function tiny(one: Case): Case {
+  return { ...one, n: 4, v: 8 + (one.v % 8) };
+}
+
+sp.setDefaultDevice('cuda');
+const torch = await peer();
+const about = `${device.name}, driver ${device.driver}, ${torch?.version ?? 'no peer'}, commit ${commit()}`;
+console.log(`kernels on ${about}; clocks ${JSON.stringify(clocks())}`);
+const measured: Row[] = [];
+const failed: Record<string, string> = {};
+for (const one of cases) {
+  const name = `${one.op} ${one.n} × ${one.v} ${one.dtype}`;
+  if (!name.includes(options.only)) continue;
+  try {
+    measured.push(await measure(options.tiny ? tiny(one) : one, torch));
+    const { ours, rate, unit, limit, peers } = measured.at(-1)!;
+    const share = limit ? ` = ${((100 * rate!) / limit).toFixed(0)} % of copy` : '';
+    const ratio = peers.torch ? `, ${(peers.torch.median / ours.median).toFixed(2)}x torch` : '';
+    console.log(
+      `  ${name}: ${(ours.median * 1000).toFixed(1)} µs, ${rate!.toFixed(0)} ${unit}${share}${ratio}`,
+    );
+  } catch (error) {
+    failed[name] = (error as Error).message;
+    console.log(`  ${name}: ${failed[name]}`);
+  }
+  // What is there survives a run that is cut off.
+  if (options.out) {
+    const whole = { peer: torch?.version ?? 'none', rows: measured, failed };
+    writeFileSync(options.out, JSON.stringify(whole));
+  }
+}
+torch?.stop();
+for (const { heads, cells } of tablesOf('kernels', 'terminal', measured))
+  console.log(`\n${aligned(heads, cells)}`);

@@ -1,0 +1,159 @@
+"""PyTorch on a GPU as a bench peer: one JSON command a line on stdin, one JSON reply a line.
+
+Data are random of the same distribution as ours, made on the device. A run gives the milliseconds
+of one call, from replays of a CUDA graph with several calls on rotating inputs, as ours does; what
+cannot be captured is timed as plain calls. Ways: 'torch' as it comes, 'torch compile'.
+"""
+
+import json
+import os
+import sys
+import time
+
+import torch
+import torch.nn.functional as F
+
+DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+LEAST_SECONDS = 0.02
+
+
+def randn(shape, dtype, grad=False):
+    return torch.randn(shape, device="cuda", dtype=DTYPES[dtype]).requires_grad_(grad)
+
+
+def with_grad(f):
+    def run(x, *rest):
+        y = f(x, *rest)
+        return torch.autograd.grad(y, x)
+
+    return run
+
+
+def rows(n, v, dtype, grad=False):
+    return [randn((n, v), dtype, grad)]
+
+
+def labelled(n, v, dtype, grad=False):
+    return rows(n, v, dtype, grad) + [torch.randint(v, (n,), device="cuda")]
+
+
+def normed(n, v, dtype, grad=False):
+    return rows(n, v, dtype, grad) + [randn((v,), dtype), randn((v,), dtype)]
+
+
+def divergence(student, teacher):
+    p = F.log_softmax(teacher.float(), -1)
+    q = F.log_softmax(student.float(), -1)
+    return F.kl_div(q, p, log_target=True, reduction="batchmean")
+
+
+# Name of an operation -> (inputs from n, v, dtype; the work).
+OPS = {
+    "copy": (lambda n, v, dtype: rows(n, v, dtype) + rows(n, v, dtype), lambda a, b: b.copy_(a)),
+    "crossEntropy": (labelled, F.cross_entropy),
+    "crossEntropy gradient": (
+        lambda n, v, dtype: labelled(n, v, dtype, True),
+        with_grad(F.cross_entropy),
+    ),
+    "softmax": (rows, lambda x: F.softmax(x, -1)),
+    "logSoftmax": (rows, lambda x: F.log_softmax(x, -1)),
+    "logsumexp": (rows, lambda x: torch.logsumexp(x, -1)),
+    "layerNorm": (normed, lambda x, w, b: F.layer_norm(x, x.shape[-1:], w, b)),
+    "rmsNorm": (normed, lambda x, w, b: F.rms_norm(x, x.shape[-1:], w)),
+    "divergence": (lambda n, v, dtype: rows(n, v, dtype) + rows(n, v, dtype), divergence),
+    "add": (lambda n, v, dtype: rows(n, v, dtype) + rows(n, v, dtype), torch.add),
+    "gelu": (rows, F.gelu),
+    "transpose": (rows, lambda x: x.t().contiguous()),
+    "sum": (rows, lambda x: x.sum(-1)),
+    "matmul": (
+        lambda n, v, dtype: [randn((n, v), dtype), randn((v, n), dtype)],
+        torch.matmul,
+    ),
+}
+
+
+class Case:
+    def __init__(self, op, n, v, dtype, sets):
+        make, self.work = OPS[op]
+        self.inputs = [make(n, v, dtype) for _ in range(sets)]
+        self.calls = max(sets, -(-4 // sets) * sets)
+        self.runs = {}
+        self.ways = ["torch"] if op == "copy" else ["torch", "torch compile"]
+
+    def batch(self, work):
+        for i in range(self.calls):
+            work(*self.inputs[i % len(self.inputs)])
+
+    def prepare(self, way):
+        torch._dynamo.reset()
+        work = torch.compile(self.work, dynamic=False) if way == "torch compile" else self.work
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                work(*self.inputs[0])
+        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.synchronize()
+        try:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self.batch(work)
+            run = graph.replay
+        except Exception:  # what cannot be captured runs as plain calls
+            torch.cuda.synchronize()
+            run = lambda: self.batch(work)
+        once = max(self.timed(run, 2) / 2, 1e-6)
+        return run, max(1, int(LEAST_SECONDS / once) + 1)
+
+    def timed(self, run, times):
+        torch.cuda.synchronize()
+        begin = time.perf_counter()
+        for _ in range(times):
+            run()
+        torch.cuda.synchronize()
+        return time.perf_counter() - begin
+
+    def run(self, way):
+        if way not in self.runs:
+            self.runs[way] = self.prepare(way)
+        run, times = self.runs[way]
+        return self.timed(run, times) * 1e3 / times / self.calls
+
+
+def answer(cases, command):
+    what = command["cmd"]
+    if what == "hello":
+        if not torch.cuda.is_available():
+            raise RuntimeError("torch finds no CUDA device")
+        return {"torch": torch.__version__, "isa": torch.cuda.get_device_name(0)}
+    if what == "setup":
+        cases[command["id"]] = Case(command["kind"], **command["args"])
+        return {"ways": cases[command["id"]].ways}
+    if what == "drop":
+        cases.pop(command["id"], None)
+        torch.cuda.empty_cache()
+        return {}
+    if what == "run":
+        return {"ms": cases[command["id"]].run(command["way"])}
+    raise ValueError(f"unknown command {what}")
+
+
+def main():
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # a library that prints must not break the protocol
+    cases = {}
+    for line in sys.stdin:
+        try:
+            reply = answer(cases, json.loads(line))
+        except Exception as error:
+            reply = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(reply), file=replies, flush=True)
+
+
+if __name__ == "__main__":
+    main()
