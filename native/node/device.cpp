@@ -1,8 +1,5 @@
 #include "node/device.h"
 
-#include <unordered_set>
-#include <vector>
-
 #include "core/check.h"
 #include "node/bind.h"
 #if defined(SURPRISAL_CUDA)
@@ -157,14 +154,8 @@ namespace {
 using cuda::Context;
 using cuda::Entered;
 
-// Memory that this thread's JavaScript holds. Finalizers do not run in a loop that never yields,
-// but garbage collection empties weak references there too: a sweep frees what has lost its value.
-thread_local std::unordered_set<DeviceMemory*> held;
-
 void free_memory(napi_env env, DeviceMemory& memory) {
   if (memory.freed) return;
-  held.erase(&memory);
-  if (memory.weak) napi_delete_reference(env, memory.weak);
   memory.freed = true;
   memory.data = nullptr;
   int64_t adjusted;
@@ -192,20 +183,6 @@ napi_value allocate(const Call& call) {
   return make_device_memory(call.env, std::move(memory));
 }
 
-napi_value sweep(const Call& call) {
-  std::vector<DeviceMemory*> dropped;
-  for (DeviceMemory* memory : held) {
-    napi_handle_scope scope;
-    if (napi_open_handle_scope(call.env, &scope) != napi_ok) return nullptr;
-    napi_value value = nullptr;
-    if (napi_get_reference_value(call.env, memory->weak, &value) == napi_ok && !value)
-      dropped.push_back(memory);
-    napi_close_handle_scope(call.env, scope);
-  }
-  for (DeviceMemory* memory : dropped) free_memory(call.env, *memory);
-  return nullptr;
-}
-
 napi_value free(const Call& call) {
   free_memory(call.env, call.memory(0, "memory"));
   return nullptr;
@@ -225,8 +202,8 @@ napi_value from_pointer(const Call& call) {
   context.expect_alive();
   if (memory->size > 0) {
     memory->data = reinterpret_cast<void*>(address);
-    memory->block =
-        std::make_shared<cuda::Block>(context, nullptr, memory->data, memory->bytes(), false);
+    memory->block = std::make_shared<cuda::Block>(context, nullptr, memory->data, memory->bytes(),
+                                                  false);
   }
   if (!call.is_absent(4)) napi_create_reference(call.env, call.values[4], 1, &memory->keep_alive);
   return make_device_memory(call.env, std::move(memory));
@@ -247,8 +224,9 @@ napi_value memory_use(const Call& call) {
   napi_value out;
   napi_create_object(call.env, &out);
   const std::pair<const char*, int64_t> fields[] = {
-      {"live", use.live},         {"peak", use.peak},       {"reserved", use.reserved},
-      {"recycled", use.recycled}, {"scratch", use.scratch}, {"scratchPeak", use.scratch_peak},
+      {"live", use.live},         {"peak", use.peak},
+      {"reserved", use.reserved}, {"recycled", use.recycled},
+      {"scratch", use.scratch},   {"scratchPeak", use.scratch_peak},
       {"free", use.free},         {"total", use.total}};
   for (const auto& [name, value] : fields) set(call.env, out, name, static_cast<double>(value));
   return out;
@@ -307,7 +285,6 @@ napi_value make_device_memory(napi_env env, std::unique_ptr<DeviceMemory> memory
   };
   if (napi_create_external(env, memory.get(), finalize, nullptr, &out) != napi_ok)
     throw Error(Code::internal, "native: no external value can be made");
-  if (napi_create_reference(env, out, 0, &memory->weak) == napi_ok) held.insert(memory.get());
   // Without this V8 sees a few bytes a tensor and collects too late.
   int64_t adjusted;
   napi_adjust_external_memory(env, memory->bytes(), &adjusted);
@@ -331,7 +308,6 @@ void bind_device(napi_env env, napi_value exports) {
 #if defined(SURPRISAL_CUDA)
   define<allocate>(env, exports, "deviceAllocate");
   define<free>(env, exports, "deviceFree");
-  define<sweep>(env, exports, "deviceSweep");
   define<from_pointer>(env, exports, "deviceFromPointer");
   define<pointer>(env, exports, "devicePointer");
   define<memory_use>(env, exports, "deviceMemory");

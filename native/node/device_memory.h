@@ -23,7 +23,6 @@ struct DeviceMemory {
   bool freed = false;
   std::shared_ptr<cuda::Block> block;  // null for no elements
   napi_ref keep_alive = nullptr;       // the owner of memory that is not ours
-  napi_ref weak = nullptr;             // to the external value, until the memory is freed
 
   int64_t bytes() const { return size * size_of(dtype); }
 };
