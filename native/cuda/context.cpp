@@ -96,7 +96,12 @@ void Context::set_stream(void* stream, bool own) {
   if (capture) refuse_in_capture("the stream cannot be changed");
   void* next = own ? own_stream_ : stream;
   if (next == current_) return;
-  order(current_, next);
+  void* event = record(current_);
+  const driver::Status status = driver::stream_wait(next, event);
+  give_event(event);
+  // A handle that is none of this device says nothing about the device itself.
+  if (status) throw Error(Code::invalid_value, "cuda: no stream of " + device_name(device) + ": " +
+                                                   describe(status));
   current_ = next;
 }
 
@@ -124,8 +129,9 @@ void Context::order(void* earlier, void* later) {
 driver::Status Context::try_allocate(int64_t bytes, Pool& pool, void** out) {
   driver::Status status = pool.take(bytes, out);
   if (status != driver::kOutOfMemory) return status;
-  // What waits for reuse in other sizes goes back; the driver frees it when its work is done.
-  pool.release_cached();
+  // What waits for reuse in other sizes goes back, but not that of a graph, whose addresses are
+  // recorded. The driver has it when the work that used it is done.
+  if (arena_.used() == 0) arena_.release();
   pool_->release_cached();
   driver::stream_synchronize(memory_stream());
   driver::pool_trim(pool_handle_);

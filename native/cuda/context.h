@@ -77,6 +77,7 @@ class Context {
   // A replayed graph may fault like the kernels that it holds.
   void expect_faults() { ++sites_; }
 
+  std::atomic<int> reads{0};           // reads with a promise that are on their way
   std::shared_ptr<Graph> capture;      // being recorded
   std::atomic<bool> capturing{false};  // the same, to ask without the lock
   std::unique_ptr<Stream> operations;  // what operations get

@@ -74,6 +74,7 @@ Status graph_destroy(void* graph);
 struct Injection {
   int64_t capacity = -1;  // bytes of device memory from now on
   Status fail_next = 0;   // of the next work that runs
+  int64_t seed = -1;      // of how streams interleave
 };
 bool inject(const Injection& injection);
 // Driver calls so far (for tests of what an operation costs).

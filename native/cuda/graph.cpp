@@ -5,6 +5,7 @@
 
 #include "cuda/context.h"
 #include "cuda/error.h"
+#include "cuda/reader.h"
 
 namespace surprisal::cuda {
 namespace {
@@ -25,13 +26,20 @@ Graph::~Graph() {
 
 void Graph::begin(Context& context) {
   context.expect_alive();
-  const Entered entered(context);
+  std::unique_lock<std::recursive_mutex> lock(context.mutex);
   if (context.capture) refuse_in_capture("another capture cannot start");
+  // The reader's thread needs the lock to finish its reads, and operations may have to wait for them.
+  while (context.reads > 0) {
+    lock.unlock();
+    Reader::instance().wait_for_all(context);
+    lock.lock();
+  }
+  const DeviceGuard guard(context);
   // Memory is allocated and freed on the upload stream now: after all that was enqueued before.
   context.order(context.stream(), context.upload_stream());
   auto graph = std::make_shared<Graph>(context);
   context.check(driver::capture_begin(context.stream()), "cuda.graph");
-  context.mutex.lock();
+  lock.release();
   context.capture = std::move(graph);
   context.capturing = true;
   capturing_here.push_back(&context);

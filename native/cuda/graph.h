@@ -32,6 +32,7 @@ class Graph {
   void launch();
   // An operation that is being captured uses this memory.
   void hold(const std::shared_ptr<Block>& block);
+  void keep(std::shared_ptr<void> owner) { owners_.push_back(std::move(owner)); }
   // A page-locked copy of host memory.
   void* keep_host(const void* from, int64_t bytes);
 
@@ -42,6 +43,7 @@ class Graph {
  private:
   void* executable_ = nullptr;
   std::vector<std::shared_ptr<Block>> held_;
+  std::vector<std::shared_ptr<void>> owners_;
   std::vector<void*> host_;
 };
 

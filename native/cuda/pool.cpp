@@ -3,6 +3,7 @@
 #include <mutex>
 
 #include "cuda/context.h"
+#include "cuda/reader.h"
 
 namespace surprisal::cuda {
 
@@ -51,6 +52,7 @@ void Pool::release_cached() {
 }
 
 Block::~Block() {
+  if (owner) Reader::instance().release_later(context, std::move(owner));
   if (!pool) return;
   std::lock_guard<std::recursive_mutex> lock(context.mutex);
   const std::shared_ptr<Pool> to = std::move(pool);  // which may end here, under the lock

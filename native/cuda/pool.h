@@ -51,7 +51,8 @@ struct Block {
   Block& operator=(const Block&) = delete;
 
   Context& context;
-  std::shared_ptr<Pool> pool;  // null: memory that somebody else owns
+  std::shared_ptr<Pool> pool;   // null: memory that somebody else owns
+  std::shared_ptr<void> owner;  // of that
   void* data;
   int64_t bytes;  // as asked for
   bool counted;   // a tensor's memory, not scratch

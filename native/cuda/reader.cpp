@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "cuda/error.h"
+#include "cuda/graph.h"
 
 namespace surprisal::cuda {
 namespace {
@@ -67,7 +68,7 @@ void read_now(Context& context, const Block* block, void* to, int64_t bytes) {
 // -------------------------------------------------------------------------------------------------
 
 Read::Read(Context& context, std::shared_ptr<Block> block, void* to, int64_t bytes, void* owner,
-           Done done)
+           Done done, bool looks_for_faults)
     : context_(context),
       block_(std::move(block)),
       to_(static_cast<char*>(to)),
@@ -80,17 +81,19 @@ Read::Read(Context& context, std::shared_ptr<Block> block, void* to, int64_t byt
   stream_ = bytes_ <= kAmongOperations ? context_.stream() : context_.read_stream();
   if (stream_ != context_.stream()) context_.order(context_.stream(), stream_);
   fault_ = take_landing(sizeof(Fault));
-  check_ = context_.begin_fault_check();
+  if (looks_for_faults) check_ = context_.begin_fault_check();
   if (check_.needed)
     context_.check(driver::copy(fault_.data, context_.fault_slot(), sizeof(Fault), stream_),
                    "read");
   for (int i = 0; i == 0 || (i < kPiecesInFlight && enqueued_ < bytes_); ++i) enqueue_piece();
   counted_ = block_ && stream_ != context_.stream();
   if (counted_) ++block_->readers;
+  ++context_.reads;
 }
 
 Read::~Read() {
   if (counted_) --block_->readers;
+  --context_.reads;
 }
 
 void Read::enqueue_piece() {
@@ -169,6 +172,25 @@ void Reader::wait_for_readers(Block& block) {
   change_.wait(lock, [&] { return block.readers == 0; });
 }
 
+void Reader::wait_for_all(Context& context) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  change_.wait(lock, [&] { return context.reads == 0; });
+}
+
+void Reader::release_later(Context& context, std::shared_ptr<void> owner) {
+  if (context.is_poisoned()) return;
+  {
+    std::lock_guard<std::recursive_mutex> lock(context.mutex);
+    if (context.capture) return context.capture->keep(std::move(owner));
+  }
+  try {
+    add(std::make_unique<Read>(
+        context, nullptr, nullptr, 0, nullptr, [owner](std::exception_ptr) {}, false));
+  } catch (...) {
+    // The device has failed: nothing runs any more.
+  }
+}
+
 void Reader::stop() {
   Reader& reader = instance();
   std::unique_lock<std::mutex> lock(reader.mutex_);
@@ -195,8 +217,12 @@ void Reader::loop() {
       progressed |= active_->progressed;
       active_ = nullptr;
       if (finished) {
-        const std::unique_ptr<Read> over = std::move(reads_[i]);
+        std::unique_ptr<Read> over = std::move(reads_[i]);
         reads_.erase(reads_.begin() + static_cast<std::ptrdiff_t>(i));
+        // It may hold the last of a memory, whose owner is then let go of through this queue.
+        lock.unlock();
+        over = nullptr;
+        lock.lock();
       } else {
         ++i;
       }

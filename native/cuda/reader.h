@@ -33,7 +33,7 @@ class Read {
   using Done = std::function<void(std::exception_ptr)>;
   // Enqueues the copies. `done` is called once, on the reader's thread, unless `owner` is drained.
   Read(Context& context, std::shared_ptr<Block> block, void* to, int64_t bytes, void* owner,
-       Done done);
+       Done done, bool looks_for_faults = true);
   ~Read();
   // On the reader's thread: carries what has arrived; true when it has called `done`.
   bool poll();
@@ -67,6 +67,9 @@ class Reader {
   void drain(void* owner);
   // Operations may write to memory only when nobody copies it any more.
   void wait_for_readers(Block& block);
+  void wait_for_all(Context& context);
+  // Lets go of somebody else's memory when what is enqueued now, which may use it, is done.
+  void release_later(Context& context, std::shared_ptr<void> owner);
   // Ends the polling, at the end of the process.
   static void stop();
 

@@ -9,48 +9,53 @@
 
 namespace surprisal::cuda {
 
-void Uploads::prepare() {
-  for (Slot& slot : slots_) {
-    if (!slot.host)
-      context_.check(driver::host_allocate(reinterpret_cast<void**>(&slot.host), kSlotBytes),
-                     "page-locked memory");
-    if (!slot.device)
-      context_.check(driver::allocate(reinterpret_cast<void**>(&slot.device), kSlotBytes,
-                                      context_.memory_pool(), context_.stream()),
-                     "staging memory");
+Uploads::Slot& Uploads::slot_with_room() {
+  if (slots_[current_].used >= kSlotBytes) {
+    slots_[current_].event = context_.record(context_.stream());
+    current_ = (current_ + 1) % kSlots;
+    slots_[current_].used = 0;
   }
-  // The upload stream writes into memory that the compute stream has allocated.
-  context_.order(context_.stream(), context_.upload_stream());
-}
-
-void Uploads::next_slot() {
-  slots_[current_].event = context_.record(context_.stream());
-  current_ = (current_ + 1) % kSlots;
   Slot& slot = slots_[current_];
   if (slot.event) {
     context_.check(driver::event_synchronize(slot.event), "upload");
     context_.give_event(slot.event);
     slot.event = nullptr;
   }
-  slot.used = 0;
+  if (!slot.host)
+    context_.check(driver::host_allocate(reinterpret_cast<void**>(&slot.host), kSlotBytes),
+                   "page-locked memory");
+  return slot;
+}
+
+// Without it, when memory has run out, the copy goes straight to its place.
+bool Uploads::has_device_memory(Slot& slot) {
+  if (slot.device) return true;
+  void* memory = nullptr;
+  const driver::Status status =
+      driver::allocate(&memory, kSlotBytes, context_.memory_pool(), context_.stream());
+  if (status == driver::kOutOfMemory) return false;
+  context_.check(status, "staging memory");
+  // The upload stream writes into what the compute stream has allocated.
+  context_.order(context_.stream(), context_.upload_stream());
+  slot.device = static_cast<char*>(memory);
+  return true;
 }
 
 void Uploads::upload(void* to, const void* from, int64_t bytes) {
   constexpr int64_t kAlign = 256;
-  if (!slots_[kSlots - 1].device) prepare();
   auto* target = static_cast<char*>(to);
   auto* source = static_cast<const char*>(from);
   while (bytes > 0) {
-    if (slots_[current_].used >= kSlotBytes) next_slot();
-    Slot& slot = slots_[current_];
+    Slot& slot = slot_with_room();
     const int64_t piece = std::min(bytes, kSlotBytes - slot.used);
     char* host = slot.host + slot.used;
-    char* device = slot.device + slot.used;
+    const int64_t offset = slot.used;
     slot.used += (piece + kAlign - 1) / kAlign * kAlign;
     std::memcpy(host, source, static_cast<size_t>(piece));
-    if (piece < kBusFrom) {
+    if (piece < kBusFrom || !has_device_memory(slot)) {
       context_.check(driver::copy(target, host, piece, context_.stream()), "upload");
     } else {
+      char* device = slot.device + offset;
       context_.check(driver::copy(device, host, piece, context_.upload_stream()), "upload");
       context_.order(context_.upload_stream(), context_.stream());
       context_.check(driver::copy(target, device, piece, context_.stream()), "upload");

@@ -27,8 +27,8 @@ class Uploads {
     void* event = nullptr;  // recorded once the slot is full
     int64_t used = 0;
   };
-  void prepare();
-  void next_slot();
+  Slot& slot_with_room();
+  bool has_device_memory(Slot& slot);
 
   Context& context_;
   std::array<Slot, kSlots> slots_;

@@ -1,6 +1,7 @@
 // The addon's list of operations: one line each.
 #include "node/bind.h"
 #include "node/device.h"
+#include "node/dlpack.h"
 #include "node/system.h"
 
 #define SURPRISAL_OPERATIONS(X) \
@@ -31,6 +32,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   try {
     surprisal::node::bind_system(module, env, exports);
     surprisal::node::bind_device(env, exports);
+    surprisal::node::bind_dlpack(env, exports);
 #define BIND(op) surprisal::op::bind(module);
     SURPRISAL_OPERATIONS(BIND)
 #undef BIND

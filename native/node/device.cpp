@@ -154,17 +154,40 @@ namespace {
 using cuda::Context;
 using cuda::Entered;
 
+// What this thread's JavaScript holds and has not freed.
+thread_local std::vector<DeviceMemory*> held;
+
 void free_memory(napi_env env, DeviceMemory& memory) {
   if (memory.freed) return;
   memory.freed = true;
   memory.data = nullptr;
   int64_t adjusted;
   napi_adjust_external_memory(env, -memory.bytes(), &adjusted);
-  // Its owner may free it as soon as it is ours no more.
-  if (memory.block && !memory.block->pool && memory.block->readers > 0)
-    cuda::Reader::instance().wait_for_readers(*memory.block);
   memory.block = nullptr;
-  if (memory.keep_alive) napi_delete_reference(env, memory.keep_alive);
+  held[memory.place] = held.back();
+  held[memory.place]->place = memory.place;
+  held.pop_back();
+  napi_delete_reference(env, memory.weak);
+}
+
+// Garbage collection clears weak references at once, but runs finalizers only when the event loop
+// turns: a loop that never yields would keep everything that it drops.
+napi_value sweep(const Call& call) {
+  constexpr size_t kAtOnce = 1024;  // handles
+  for (size_t end = held.size(); end > 0;) {
+    const size_t begin = end > kAtOnce ? end - kAtOnce : 0;
+    napi_handle_scope scope;
+    if (napi_open_handle_scope(call.env, &scope) != napi_ok) break;
+    // From the back: freeing one moves the last into its place, which has been looked at.
+    for (size_t i = end; i-- > begin;) {
+      napi_value value = nullptr;
+      if (napi_get_reference_value(call.env, held[i]->weak, &value) == napi_ok && !value)
+        free_memory(call.env, *held[i]);
+    }
+    napi_close_handle_scope(call.env, scope);
+    end = begin;
+  }
+  return nullptr;
 }
 
 napi_value allocate(const Call& call) {
@@ -188,7 +211,7 @@ napi_value free(const Call& call) {
   return nullptr;
 }
 
-// Memory of somebody else; `keepAlive` lives until it is freed here.
+// Memory of somebody else; `keepAlive` lives until it is freed here and work that uses it is done.
 napi_value from_pointer(const Call& call) {
   auto memory = std::make_unique<DeviceMemory>();
   memory->device = call.device(0);
@@ -204,8 +227,8 @@ napi_value from_pointer(const Call& call) {
     memory->data = reinterpret_cast<void*>(address);
     memory->block = std::make_shared<cuda::Block>(context, nullptr, memory->data, memory->bytes(),
                                                   false);
+    if (!call.is_absent(4)) memory->block->owner = pin(call.env, call.values[4]);
   }
-  if (!call.is_absent(4)) napi_create_reference(call.env, call.values[4], 1, &memory->keep_alive);
   return make_device_memory(call.env, std::move(memory));
 }
 
@@ -249,6 +272,14 @@ napi_value set_stream(const Call& call) {
   return nullptr;
 }
 
+// The stream that operations go to, for libraries that take one or wait for it.
+napi_value stream(const Call& call) {
+  Context& context = Context::of(call.device(0));
+  napi_value out;
+  napi_create_bigint_uint64(call.env, reinterpret_cast<uint64_t>(context.stream()), &out);
+  return out;
+}
+
 // How many calls of the driver there have been: what an operation costs, in tests.
 napi_value calls(const Call& call) {
   napi_value out;
@@ -259,10 +290,12 @@ napi_value calls(const Call& call) {
 #if defined(SURPRISAL_EMULATOR)
 napi_value inject(const Call& call) {
   cuda::driver::Injection injection;
-  napi_value capacity, failure;
+  napi_value capacity, failure, seed;
   napi_get_named_property(call.env, call.values[0], "capacity", &capacity);
   napi_get_named_property(call.env, call.values[0], "failNext", &failure);
   napi_get_value_int64(call.env, capacity, &injection.capacity);
+  napi_get_named_property(call.env, call.values[0], "seed", &seed);
+  napi_get_value_int64(call.env, seed, &injection.seed);
   char name[32] = "";
   napi_get_value_string_utf8(call.env, failure, name, sizeof name, nullptr);
   const std::string wanted = name;
@@ -271,6 +304,15 @@ napi_value inject(const Call& call) {
   if (wanted == "device reset") injection.fail_next = 709;
   cuda::driver::inject(injection);
   return nullptr;
+}
+
+// A stream as another library might have one.
+napi_value make_stream(const Call& call) {
+  void* stream = nullptr;
+  cuda::driver::stream_create(&stream);
+  napi_value out;
+  napi_create_bigint_uint64(call.env, reinterpret_cast<uint64_t>(stream), &out);
+  return out;
 }
 #endif
 
@@ -283,8 +325,11 @@ napi_value make_device_memory(napi_env env, std::unique_ptr<DeviceMemory> memory
     free_memory(e, *dropped);
     delete dropped;
   };
-  if (napi_create_external(env, memory.get(), finalize, nullptr, &out) != napi_ok)
+  if (napi_create_external(env, memory.get(), finalize, nullptr, &out) != napi_ok ||
+      napi_create_reference(env, out, 0, &memory->weak) != napi_ok)
     throw Error(Code::internal, "native: no external value can be made");
+  memory->place = held.size();
+  held.push_back(memory.get());
   // Without this V8 sees a few bytes a tensor and collects too late.
   int64_t adjusted;
   napi_adjust_external_memory(env, memory->bytes(), &adjusted);
@@ -308,14 +353,17 @@ void bind_device(napi_env env, napi_value exports) {
 #if defined(SURPRISAL_CUDA)
   define<allocate>(env, exports, "deviceAllocate");
   define<free>(env, exports, "deviceFree");
+  define<sweep>(env, exports, "deviceSweep");
   define<from_pointer>(env, exports, "deviceFromPointer");
   define<pointer>(env, exports, "devicePointer");
   define<memory_use>(env, exports, "deviceMemory");
   define<trim>(env, exports, "deviceTrim");
   define<set_stream>(env, exports, "deviceSetStream");
+  define<stream>(env, exports, "deviceStream");
   define<calls>(env, exports, "deviceCalls");
 #if defined(SURPRISAL_EMULATOR)
   define<inject>(env, exports, "deviceInject");
+  define<make_stream>(env, exports, "deviceMakeStream");
 #endif
   bind_device_values(env, exports);
   bind_device_graphs(env, exports);

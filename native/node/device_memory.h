@@ -22,7 +22,8 @@ struct DeviceMemory {
   int device = 0;
   bool freed = false;
   std::shared_ptr<cuda::Block> block;  // null for no elements
-  napi_ref keep_alive = nullptr;       // the owner of memory that is not ours
+  napi_ref weak = nullptr;             // says whether JavaScript still holds it
+  size_t place = 0;                    // in the thread's table
 
   int64_t bytes() const { return size * size_of(dtype); }
 };

@@ -1,5 +1,6 @@
 #include "node/promise.h"
 
+#include <map>
 #include <mutex>
 #include <vector>
 
@@ -10,6 +11,7 @@
 namespace surprisal::node {
 
 struct Environment {
+  uint64_t id = 0;  // never given twice, as addresses are
   napi_env env = nullptr;
   napi_threadsafe_function notify = nullptr;
   int pending = 0;
@@ -26,9 +28,24 @@ Drains& drains() {
   return *instance;
 }
 
+// For threads that come back to an environment which may have ended.
+struct Alive {
+  std::mutex mutex;
+  std::map<uint64_t, Environment*> by_id;
+  uint64_t ids = 0;
+};
+Alive& alive() {
+  static auto* instance = new Alive;
+  return *instance;
+}
+
 void settle_here(napi_env env, Settlement* raw) {
   const std::unique_ptr<Settlement> settlement(raw);
   Environment* environment = settlement->environment;
+  if (!settlement->deferred) {
+    napi_delete_reference(env, settlement->kept);
+    return;
+  }
   if (--environment->pending == 0) napi_unref_threadsafe_function(env, environment->notify);
   napi_handle_scope scope;
   if (napi_open_handle_scope(env, &scope) != napi_ok) return;
@@ -64,6 +81,10 @@ void close(void* data) {
     all = drains().all;
   }
   for (auto* drain : all) drain(environment);
+  {
+    std::lock_guard<std::mutex> lock(alive().mutex);
+    alive().by_id.erase(environment->id);
+  }
   napi_release_threadsafe_function(environment->notify, napi_tsfn_abort);
   delete environment;
 }
@@ -86,7 +107,23 @@ Environment* environment_of(napi_env env) {
   // Cleanup hooks run last in, first out: this one before the thread-safe function's own.
   napi_add_env_cleanup_hook(env, close, environment);
   environments.push_back(environment);
+  std::lock_guard<std::mutex> lock(alive().mutex);
+  environment->id = ++alive().ids;
+  alive().by_id[environment->id] = environment;
   return environment;
+}
+
+std::shared_ptr<void> pin(napi_env env, napi_value value) {
+  auto settlement = std::make_unique<Settlement>();
+  Environment* environment = environment_of(env);
+  settlement->environment = environment;
+  if (napi_create_reference(env, value, 1, &settlement->kept) != napi_ok)
+    throw Error(Code::invalid_type, "native: expected an object to keep alive");
+  return std::shared_ptr<void>(settlement.release(), [id = environment->id](void* pinned) {
+    std::unique_ptr<Settlement> over(static_cast<Settlement*>(pinned));
+    std::lock_guard<std::mutex> lock(alive().mutex);
+    if (alive().by_id.count(id)) settle(std::move(over));
+  });
 }
 
 napi_value promise_for(napi_env env, Settlement& settlement, napi_value kept) {

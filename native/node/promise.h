@@ -28,6 +28,9 @@ void begin(napi_env env, Environment* environment);
 // From any thread.
 void settle(std::unique_ptr<Settlement> settlement);
 
+// Keeps a value alive until the last copy of what it gives is gone, on whatever thread that is.
+std::shared_ptr<void> pin(napi_env env, napi_value value);
+
 // `drain` is called before an environment ends.
 void at_close(void (*drain)(Environment* environment));
 

@@ -6,6 +6,7 @@
 // the emulator's words, and stays, as on a device.
 #include "cuda/driver.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -25,6 +26,7 @@ namespace surprisal::cuda::driver {
 namespace {
 
 constexpr Status kInvalidValue = 1;
+constexpr Status kInvalidHandle = 400;
 constexpr Status kIllegalAddress = 700;
 constexpr Status kCaptureUnsupported = 900;
 
@@ -103,6 +105,7 @@ struct Machine {
   Status add(void* stream, Job job) {
     ++calls;
     if (sticky) return sticky;
+    if (std::find(queues.begin(), queues.end(), stream) == queues.end()) return kInvalidHandle;
     Queue& queue = *static_cast<Queue*>(stream);
     if (queue.capturing) {
       queue.captured.push_back(std::move(job));
@@ -364,6 +367,7 @@ bool inject(const Injection& injection) {
   const Locked m;
   if (injection.capacity >= 0) m->capacity = injection.capacity;
   if (injection.fail_next) m->fail_next = injection.fail_next;
+  if (injection.seed >= 0) m->random.seed(static_cast<uint64_t>(injection.seed));
   return true;
 }
 int64_t calls() {
