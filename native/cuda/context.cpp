@@ -100,8 +100,9 @@ void Context::set_stream(void* stream, bool own) {
   const driver::Status status = driver::stream_wait(next, event);
   give_event(event);
   // A handle that is none of this device says nothing about the device itself.
-  if (status) throw Error(Code::invalid_value, "cuda: no stream of " + device_name(device) + ": " +
-                                                   describe(status));
+  if (status)
+    throw Error(Code::invalid_value,
+                "cuda: no stream of " + device_name(device) + ": " + describe(status));
   current_ = next;
 }
 
@@ -191,9 +192,7 @@ FaultSite Context::fault_site(void (*raise)(const Fault&)) {
   return {fault_slot_, reinterpret_cast<uint64_t>(raise), ++sequence_};
 }
 
-Context::FaultCheck Context::begin_fault_check() {
-  return {sites_, ++issue_, sites_ > checked_};
-}
+Context::FaultCheck Context::begin_fault_check() { return {sites_, ++issue_, sites_ > checked_}; }
 
 void Context::end_fault_check(const FaultCheck& check_, const Fault& fault) {
   if (!check_.needed) return;

@@ -82,9 +82,7 @@ Status properties(int device, Properties& out) {
   return 0;
 }
 
-const char* error_name(Status status) {
-  return cudaGetErrorName(static_cast<cudaError_t>(status));
-}
+const char* error_name(Status status) { return cudaGetErrorName(static_cast<cudaError_t>(status)); }
 const char* error_text(Status status) {
   return cudaGetErrorString(static_cast<cudaError_t>(status));
 }
@@ -93,8 +91,8 @@ Status current_device(int* device) { return done(cudaGetDevice(device)); }
 Status use_device(int device) { return done(cudaSetDevice(device)); }
 
 Status stream_create(void** stream) {
-  return done(cudaStreamCreateWithFlags(reinterpret_cast<cudaStream_t*>(stream),
-                                        cudaStreamNonBlocking));
+  return done(
+      cudaStreamCreateWithFlags(reinterpret_cast<cudaStream_t*>(stream), cudaStreamNonBlocking));
 }
 Status stream_synchronize(void* stream) { return done(cudaStreamSynchronize(stream_of(stream))); }
 Status stream_wait(void* stream, void* event) {
@@ -123,7 +121,9 @@ Status pool_create(int device, void** pool) {
   return done(cudaMemPoolSetAttribute(static_cast<cudaMemPool_t>(*pool),
                                       cudaMemPoolAttrReleaseThreshold, &keep));
 }
-Status pool_trim(void* pool) { return done(cudaMemPoolTrimTo(static_cast<cudaMemPool_t>(pool), 0)); }
+Status pool_trim(void* pool) {
+  return done(cudaMemPoolTrimTo(static_cast<cudaMemPool_t>(pool), 0));
+}
 Status allocate(void** out, int64_t bytes, void* pool, void* stream) {
   return done(cudaMallocFromPoolAsync(out, static_cast<size_t>(bytes),
                                       static_cast<cudaMemPool_t>(pool), stream_of(stream)));
@@ -146,8 +146,8 @@ void retire(void*, void*) {}
 void reuse(void*, int64_t, void*) {}
 
 Status copy(void* to, const void* from, int64_t bytes, void* stream) {
-  return done(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault,
-                              stream_of(stream)));
+  return done(
+      cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDefault, stream_of(stream)));
 }
 Status copy_peer(void* to, int to_device, const void* from, int from_device, int64_t bytes,
                  void* stream) {

@@ -18,7 +18,7 @@ constexpr Status kNotReady = 600;
 
 struct Versions {
   bool emulated = false;
-  int driver = 0;   // 1000 major + 10 minor; 0 where there is no driver
+  int driver = 0;  // 1000 major + 10 minor; 0 where there is no driver
   int runtime = 0;
   Status error = 0;  // of asking for the devices
   int devices = 0;

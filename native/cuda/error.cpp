@@ -49,8 +49,8 @@ std::string missing_reason(const driver::Versions& versions) {
   if (versions.error == 0 && versions.devices > 0) return "";
   if (versions.error == driver::kDriverTooOld) {
     if (versions.driver == 0) return "no NVIDIA driver";
-    return "driver too old: it serves CUDA " + version(versions.driver) +
-           ", this build needs " + version(versions.runtime);
+    return "driver too old: it serves CUDA " + version(versions.driver) + ", this build needs " +
+           version(versions.runtime);
   }
   if (versions.error == driver::kNoDevice || versions.error == 0) return "no CUDA device";
   return describe(versions.error);

@@ -28,7 +28,8 @@ void Graph::begin(Context& context) {
   context.expect_alive();
   std::unique_lock<std::recursive_mutex> lock(context.mutex);
   if (context.capture) refuse_in_capture("another capture cannot start");
-  // The reader's thread needs the lock to finish its reads, and operations may have to wait for them.
+  // The reader's thread needs the lock to finish its reads, and operations may have to wait for
+  // them.
   while (context.reads > 0) {
     lock.unlock();
     Reader::instance().wait_for_all(context);
@@ -47,8 +48,7 @@ void Graph::begin(Context& context) {
 
 std::shared_ptr<Graph> Graph::end(Context& context) {
   const auto here = std::find(capturing_here.begin(), capturing_here.end(), &context);
-  if (here == capturing_here.end())
-    throw Error(Code::internal, "cuda.graph: no capture has begun");
+  if (here == capturing_here.end()) throw Error(Code::internal, "cuda.graph: no capture has begun");
   const Entered entered(context);
   capturing_here.erase(here);
   const std::shared_ptr<Graph> graph = std::move(context.capture);

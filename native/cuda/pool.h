@@ -54,8 +54,8 @@ struct Block {
   std::shared_ptr<Pool> pool;   // null: memory that somebody else owns
   std::shared_ptr<void> owner;  // of that
   void* data;
-  int64_t bytes;  // as asked for
-  bool counted;   // a tensor's memory, not scratch
+  int64_t bytes;                // as asked for
+  bool counted;                 // a tensor's memory, not scratch
   std::atomic<int> readers{0};  // copies on the read stream
 };
 

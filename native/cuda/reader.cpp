@@ -40,10 +40,10 @@ void read_now(Context& context, const Block* block, void* to, int64_t bytes) {
       const int64_t piece = std::min(bytes - enqueued, kLargestLanding);
       Piece arrival{take_landing(piece), nullptr, enqueued, piece};
       if (piece > 0)
-        context.check(driver::copy(arrival.landing.data,
-                                   static_cast<const char*>(block->data) + enqueued, piece,
-                                   context.stream()),
-                      "read");
+        context.check(
+            driver::copy(arrival.landing.data, static_cast<const char*>(block->data) + enqueued,
+                         piece, context.stream()),
+            "read");
       arrival.event = context.record(context.stream());
       arrivals.push_back(arrival);
       enqueued += piece;

@@ -14,7 +14,9 @@ class ContextStream : public Stream {
 
   int device() const override { return context_.device; }
   const Properties& properties() const override { return context_.properties; }
-  void* handle() const override { return context_.properties.emulated ? nullptr : context_.stream(); }
+  void* handle() const override {
+    return context_.properties.emulated ? nullptr : context_.stream();
+  }
   void* scratch_bytes(int64_t bytes) override { return context_.arena().take(bytes); }
   FaultSite fault_site(void (*raise)(const Fault&)) override { return context_.fault_site(raise); }
 

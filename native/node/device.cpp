@@ -225,8 +225,8 @@ napi_value from_pointer(const Call& call) {
   context.expect_alive();
   if (memory->size > 0) {
     memory->data = reinterpret_cast<void*>(address);
-    memory->block = std::make_shared<cuda::Block>(context, nullptr, memory->data, memory->bytes(),
-                                                  false);
+    memory->block =
+        std::make_shared<cuda::Block>(context, nullptr, memory->data, memory->bytes(), false);
     if (!call.is_absent(4)) memory->block->owner = pin(call.env, call.values[4]);
   }
   return make_device_memory(call.env, std::move(memory));
@@ -247,9 +247,8 @@ napi_value memory_use(const Call& call) {
   napi_value out;
   napi_create_object(call.env, &out);
   const std::pair<const char*, int64_t> fields[] = {
-      {"live", use.live},         {"peak", use.peak},
-      {"reserved", use.reserved}, {"recycled", use.recycled},
-      {"scratch", use.scratch},   {"scratchPeak", use.scratch_peak},
+      {"live", use.live},         {"peak", use.peak},       {"reserved", use.reserved},
+      {"recycled", use.recycled}, {"scratch", use.scratch}, {"scratchPeak", use.scratch_peak},
       {"free", use.free},         {"total", use.total}};
   for (const auto& [name, value] : fields) set(call.env, out, name, static_cast<double>(value));
   return out;

@@ -24,7 +24,7 @@ struct Call {
   bool flag(size_t i) const;
   DType dtype(size_t i) const;
   int device(size_t i) const { return static_cast<int>(integer(i, "device")); }
-  View array(size_t i, const char* name) const;        // a typed array
+  View array(size_t i, const char* name) const;            // a typed array
   DeviceMemory& memory(size_t i, const char* name) const;  // freed or not
   DeviceMemory& live_memory(size_t i, const char* name) const;
 };

@@ -31,10 +31,10 @@ DType dtype_of(const dlpack::DataType& type) {
   for (int t = 0; t <= static_cast<int>(DType::boolean); ++t)
     if (kKinds[t].code == type.code && kKinds[t].bits == type.bits && type.lanes == 1)
       return static_cast<DType>(t);
-  throw Error(Code::invalid_type,
-              "fromDLPack: expected a dtype of surprisal, got code " + std::to_string(type.code) +
-                  " with " + std::to_string(type.bits) + " bits and " +
-                  std::to_string(type.lanes) + " lanes");
+  throw Error(Code::invalid_type, "fromDLPack: expected a dtype of surprisal, got code " +
+                                      std::to_string(type.code) + " with " +
+                                      std::to_string(type.bits) + " bits and " +
+                                      std::to_string(type.lanes) + " lanes");
 }
 
 // What an exported tensor holds on to.
@@ -121,8 +121,8 @@ napi_value copied_to_host(napi_env env, const char* data, DType dtype, int64_t s
   if (napi_create_arraybuffer(env, bytes, &to, &buffer) != napi_ok ||
       napi_create_typedarray(env, kArrays[static_cast<int>(dtype)], static_cast<size_t>(size),
                              buffer, 0, &array) != napi_ok)
-    throw Error(Code::out_of_memory, "out of memory: requested " + std::to_string(bytes) +
-                                         " bytes on cpu");
+    throw Error(Code::out_of_memory,
+                "out of memory: requested " + std::to_string(bytes) + " bytes on cpu");
   if (bytes) std::memcpy(to, data, bytes);
   return array;
 }
@@ -138,8 +138,7 @@ napi_value lent_memory(napi_env env, char* data, DType dtype, int64_t size, int 
   context.expect_alive();
   if (size > 0) {
     memory->data = data;
-    memory->block =
-        std::make_shared<cuda::Block>(context, nullptr, data, memory->bytes(), false);
+    memory->block = std::make_shared<cuda::Block>(context, nullptr, data, memory->bytes(), false);
     memory->block->owner = std::move(owner);
   }
   return make_device_memory(env, std::move(memory));
@@ -155,8 +154,8 @@ napi_value from_dlpack(const Call& call) {
   auto* old = reinterpret_cast<dlpack::Managed*>(address);
   auto* managed = reinterpret_cast<dlpack::ManagedVersioned*>(address);
   if (versioned && managed->version.major != dlpack::kMajor)
-    throw Error(Code::invalid_value, "fromDLPack: expected DLPack 1, got " +
-                                         std::to_string(managed->version.major));
+    throw Error(Code::invalid_value,
+                "fromDLPack: expected DLPack 1, got " + std::to_string(managed->version.major));
   const dlpack::Tensor& tensor = versioned ? managed->tensor : old->tensor;
   require(tensor.ndim >= 0 && tensor.ndim <= kMaxRank, "fromDLPack: too many dimensions");
   const DType dtype = dtype_of(tensor.dtype);
@@ -181,17 +180,19 @@ napi_value from_dlpack(const Call& call) {
   } else {
 #if defined(SURPRISAL_CUDA)
     if (where != dlpack::kCuda && where != dlpack::kCudaManaged)
-      throw Error(Code::invalid_value, "fromDLPack: expected a tensor on the CPU or a CUDA device, "
-                                       "got DLPack's device " + std::to_string(where));
+      throw Error(Code::invalid_value,
+                  "fromDLPack: expected a tensor on the CPU or a CUDA device, "
+                  "got DLPack's device " +
+                      std::to_string(where));
     cuda::Context::of(device).expect_alive();
     if (reinterpret_cast<uint64_t>(data) % static_cast<uint64_t>(size_of(dtype)) != 0)
       throw Error(Code::invalid_value, "fromDLPack: expected aligned elements");
     raw = lent_memory(env, data, dtype, size, device,
                       versioned ? taken_over(managed) : taken_over(old));
 #else
-    throw Error(Code::invalid_value, "fromDLPack: expected a tensor on the CPU, got DLPack's device " +
-                                         std::to_string(where) +
-                                         "; this build of surprisal has no CUDA code");
+    throw Error(Code::invalid_value,
+                "fromDLPack: expected a tensor on the CPU, got DLPack's device " +
+                    std::to_string(where) + "; this build of surprisal has no CUDA code");
 #endif
   }
   napi_value text, number, flag;

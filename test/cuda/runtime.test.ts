@@ -2,9 +2,9 @@
 // device runs work as late as it may and interleaves streams by a seed, so that these tests see a
 // wait that is missing.
 import { afterEach, describe, expect, test } from 'vitest';
-import { counting, downloaded, emulated as sp, isMissing, uploaded } from './emulated.js';
+import { counting, downloaded, isMissing, isSame, emulated as sp, uploaded } from './emulated.js';
 
-const large = 3_000_000; // several slots of the staging rings
+const large = 2_500_000; // several pieces of the staging memory
 const seeds = [1, 2, 3, 4];
 
 describe.skipIf(isMissing)('runtime', () => {
@@ -21,7 +21,7 @@ describe.skipIf(isMissing)('runtime', () => {
       const source = counting(size);
       const memory = uploaded(source);
       source.fill(-1);
-      expect(downloaded(memory, size)).toEqual(counting(size));
+      expect(isSame(downloaded(memory, size), counting(size))).toBe(true);
       sp.deviceFree(memory);
     }
   });
@@ -46,10 +46,8 @@ describe.skipIf(isMissing)('runtime', () => {
         const read = sp.deviceRead(memory, out);
         sp.deviceUpload(memory, new Float32Array(size), 0);
         await read;
-        expect(out[0] === 0 && out[size - 1] === size - 1 && out[size >> 1] === size >> 1).toBe(
-          true,
-        );
-        expect(downloaded(memory, size)[size - 1]).toBe(0);
+        expect(isSame(out, counting(size))).toBe(true);
+        expect(isSame(downloaded(memory, size), new Float32Array(size))).toBe(true);
         sp.deviceFree(memory);
       }
     }
@@ -64,7 +62,7 @@ describe.skipIf(isMissing)('runtime', () => {
       sp.deviceFree(memory);
       const next = uploaded(new Float32Array(large).fill(-1));
       await read;
-      expect(out.every((x, i) => x === i)).toBe(true);
+      expect(isSame(out, counting(large))).toBe(true);
       sp.deviceFree(next);
     }
   });

@@ -1,9 +1,9 @@
 // cuda/driver.h over the kernel emulator. Streams are queues of work that runs as late as it may:
 // when somebody waits, or here and there by chance (SURPRISAL_EMULATOR_SEED), streams interleaved.
 // So a missing wait, staging memory reused too early, or a value read too soon gives wrong numbers
-// in tests, as it might on a device. SURPRISAL_EMULATOR_EAGER=1 runs work as it is enqueued instead,
-// so that a debugger sees whose it is. An access that the emulator refuses becomes error 700 with
-// the emulator's words, and stays, as on a device.
+// in tests, as it might on a device. SURPRISAL_EMULATOR_EAGER=1 runs work as it is enqueued
+// instead, so that a debugger sees whose it is. An access that the emulator refuses becomes error
+// 700 with the emulator's words, and stays, as on a device.
 #include "cuda/driver.h"
 
 #include <algorithm>
