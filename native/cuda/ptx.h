@@ -139,6 +139,8 @@ __device__ inline float exp2_fast(float x) {  // 2 ulp, flushes subnormal result
 __device__ inline float mul_exact(float a, float b) { return __fmul_rn(a, b); }
 __device__ inline float add_exact(float a, float b) { return __fadd_rn(a, b); }
 
+using Barrier = uint64_t;  // an mbarrier in shared memory (sm_90)
+
 // --- clusters (sm_90) ----------------------------------------------------------------------------
 #if defined(SP_CLUSTERS)
 __device__ inline int cluster_rank() {
@@ -182,7 +184,6 @@ __device__ inline T load_from_block(const T* p, int rank) {
 __device__ inline uint32_t shared_address(const void* p) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
-using Barrier = uint64_t;  // an mbarrier in shared memory
 __device__ inline void barrier_init(Barrier* b, int arrivals) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(arrivals)
                : "memory");
@@ -302,3 +303,5 @@ __device__ inline void multiply_tiles(float (&d)[4], const uint32_t (&a)[4],
 }
 
 }  // namespace surprisal::cuda
+
+#include "cuda/ptx_sm90.h"

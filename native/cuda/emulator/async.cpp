@@ -202,7 +202,7 @@ void wait_copies(Ring ring, int left, bool only_read, Site site) {
     }
   }
   if (only_read) return;
-  for (int i = 0; i < due; i++) mine.committed.pop_front();
+  if (due > 0) mine.committed.erase(mine.committed.begin(), mine.committed.begin() + due);
 }
 
 void fence_for_engine() { current->fenced = advance(); }

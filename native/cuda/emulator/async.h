@@ -43,7 +43,7 @@ using CopyPointer = std::shared_ptr<Copy>;
 // A thread's copies in groups, as commit and wait see them.
 struct Groups {
   std::vector<CopyPointer> open;
-  std::deque<std::vector<CopyPointer>> committed;
+  std::vector<std::vector<CopyPointer>> committed;
   void clear() {
     open.clear();
     committed.clear();

@@ -6,6 +6,7 @@
 
 #include "cuda/emulator/access.h"
 #include "cuda/emulator/matrix.h"
+#include "cuda/emulator/tensor.h"
 
 #define __global__
 #define __device__
@@ -220,6 +221,42 @@ template <class T>
 inline void multiply_tiles(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], SP_SITE) {
   static_assert(std::is_same_v<T, BFloat16> || std::is_same_v<T, Float16>, "16-bit floats");
   emulator::multiply_16x8x16(d, a, b, std::is_same_v<T, BFloat16>, site);
+}
+
+// --- boxes of matrices, warpgroups (cuda/ptx_sm90.h) ---------------------------------------------
+inline void box_load(void* to, const TensorMap* map, int row, int column, Barrier* b, SP_SITE) {
+  emulator::start_box_load(to, map, row, column, b, 0, site);
+}
+inline void box_load_all(void* to, const TensorMap* map, int row, int column, Barrier* b,
+                         uint32_t blocks, SP_SITE) {
+  emulator::start_box_load(to, map, row, column, b, blocks, site);
+}
+inline void box_store(const TensorMap* map, int row, int column, const void* from, SP_SITE) {
+  emulator::start_box_store(map, row, column, from, site);
+}
+template <int N>
+inline void registers_up() {}
+template <int N>
+inline void registers_down() {}
+inline uint64_t operand(const void* p, int next = 16) {
+  constexpr uint64_t kLines = 8 * 128, kSwizzle128 = uint64_t{1} << 62;
+  return (shared_address(p) & 0x3ffff) >> 4 | static_cast<uint64_t>(next >> 4) << 16 |
+         (kLines >> 4) << 32 | kSwizzle128;
+}
+inline void multiply_fence() { emulator::multiply_fence_now(); }
+inline void multiply_commit() { emulator::commit_multiplies(); }
+template <int N>
+inline void multiply_wait(SP_SITE) {
+  emulator::wait_multiplies(N, site);
+}
+template <int K>
+inline void pin(float (&)[K]) {}
+template <class T, int N, bool kTransposedA = false, bool kTransposedB = false>
+inline void multiply(float (&d)[N / 2], uint64_t a, uint64_t b, bool accumulate, SP_SITE) {
+  static_assert(N == 64 || N == 128 || N == 256, "64, 128 or 256 columns");
+  static_assert(std::is_same_v<T, BFloat16> || std::is_same_v<T, Float16>, "16-bit floats");
+  emulator::start_multiply(
+      d, {a, b, N, std::is_same_v<T, BFloat16>, kTransposedA, kTransposedB, accumulate}, site);
 }
 
 }  // namespace surprisal::cuda

@@ -30,6 +30,13 @@ int arch();
 uint64_t base_seed();
 
 // --- parts ---------------------------------------------------------------------------------------
+// The sums of products in the background, taken out of a thread's registers.
+struct Sums {
+  float* registers;
+  size_t last;  // product that adds to them
+  std::shared_ptr<std::vector<float>> values;
+};
+
 struct Thread {
   Block* block = nullptr;
   int index = 0;
@@ -40,6 +47,10 @@ struct Thread {
   Actor actor{};
   uint32_t fenced = 0;  // time of its last fence_async
   Groups bulk, copies;
+  size_t multiplies = 0;                // started
+  std::vector<size_t> multiply_groups;  // how many had been at each commit
+  std::vector<Sums> sums;
+  bool multiply_fenced = false;
 };
 
 // Threads that wait until `expected` of them are there.
@@ -60,6 +71,12 @@ struct Warp {
   int lanes = 32, finished = 0;
 };
 
+// One wgmma instruction (multiply.cpp); what the 128 threads of a warpgroup start is its products.
+struct Product;
+struct Warpgroup {
+  std::vector<std::shared_ptr<Product>> products;
+};
+
 constexpr int kNamedBarriers = 16;
 
 struct Launch;
@@ -75,6 +92,7 @@ struct Block {
   std::vector<Warp> warps;
   Rendezvous barriers[kNamedBarriers];
   std::vector<Mbarrier> mbarriers;
+  std::vector<Warpgroup> groups;
 };
 
 struct Cluster {

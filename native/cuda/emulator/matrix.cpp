@@ -45,7 +45,7 @@ void store_all(void* const (&lanes)[32]) {
   }
 }
 
-struct Product {
+struct TileProduct {
   float* d;
   const uint32_t *a, *b;
 };
@@ -65,7 +65,7 @@ template <bool kBFloat>
 void multiply_all(void* const (&lanes)[32]) {
   float a[16][16], b[16][8];
   for (int l = 0; l < 32; l++) {
-    const auto& p = *static_cast<const Product*>(lanes[l]);
+    const auto& p = *static_cast<const TileProduct*>(lanes[l]);
     const int row = l / 4, column = l % 4 * 2;
     for (int e = 0; e < 2; e++) {
       for (int h = 0; h < 4; h++)
@@ -74,7 +74,7 @@ void multiply_all(void* const (&lanes)[32]) {
     }
   }
   for (int l = 0; l < 32; l++) {
-    const auto& p = *static_cast<const Product*>(lanes[l]);
+    const auto& p = *static_cast<const TileProduct*>(lanes[l]);
     for (int i = 0; i < 4; i++) {
       const int row = l / 4 + i / 2 * 8, column = l % 4 * 2 + i % 2;
       double sum = p.d[i];
@@ -102,7 +102,7 @@ void store_matrix(void* row, const uint32_t (&r)[4], Site site) {
 
 void multiply_16x8x16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], bool bfloat,
                       Site site) {
-  Product mine{d, a, b};
+  TileProduct mine{d, a, b};
   bfloat ? together("multiply_tiles", &mine, multiply_all<true>, site)
          : together("multiply_tiles", &mine, multiply_all<false>, site);
 }

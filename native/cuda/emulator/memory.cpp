@@ -131,9 +131,13 @@ std::string place_of(Heap& h, const void* p) {
                       (!live || after->first - byte < byte - (live->first + live->second.bytes));
   if (!before && !live) return "an address behind all allocations";
   const auto& [begin, region] = before ? *after : *live;
-  return "offset " + std::to_string(byte - begin) + " of " +
-         (region.shared ? "the shared memory of " : "an allocation of ") +
-         std::to_string(region.bytes) + " bytes";
+  const std::string offset = "offset " + std::to_string(byte - begin) + " of ";
+  if (!region.shared) {
+    return offset + "an allocation of " + std::to_string(region.bytes) + " bytes";
+  }
+  // The window may be larger than what the launch asked for.
+  const int64_t bytes = current ? launch_of_current().shape.shared : region.bytes;
+  return offset + "the shared memory of " + std::to_string(bytes) + " bytes";
 }
 
 }  // namespace

@@ -103,6 +103,8 @@ void Machine::place(Cluster& cluster, int64_t first_block) {
     block.shared.open(shape.shared);
     for (Rendezvous& barrier : block.barriers) barrier.waiting.clear();
     block.mbarriers.clear();
+    block.groups.clear();
+    block.groups.resize((threads + 127) / 128);
     block.warps.resize((threads + 31) / 32);
     for (size_t w = 0; w < block.warps.size(); w++) {
       Warp& warp = block.warps[w];
