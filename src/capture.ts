@@ -2,7 +2,26 @@
 // repeats launches with the same addresses and numbers: whatever JavaScript computes or reads
 // between them would be frozen.
 import { fail } from './expect.js';
+import { keep } from './scope.js';
 import type { Storage } from './storage.js';
+import { type Tensor, viewOf } from './tensor.js';
+
+/** A tensor that each step fills: the graph's own handle, and the one that the user has. */
+export class Kept {
+  readonly own: Tensor;
+  constructor(readonly shown: Tensor) {
+    this.own = keep(viewOf(shown, shown.shape));
+  }
+
+  /** The user's handle; one that was disposed since the last step holds its values again. */
+  filled(): Tensor {
+    if (this.shown.storage === null) {
+      this.shown.storage = this.own.storage!;
+      this.own.storage!.refs++;
+    }
+    return this.shown;
+  }
+}
 
 export interface Capture {
   readonly device: number;
@@ -10,6 +29,8 @@ export interface Capture {
   recording: boolean;
   /** Storages that recorded launches write in place. */
   readonly written: Set<Storage>;
+  /** Gradients that recorded steps gave to leaves. */
+  readonly gradients: Map<Tensor, Kept>;
   /** What JavaScript does before each replay. */
   readonly replays: (() => void)[];
 }
@@ -25,6 +46,20 @@ export function capturing<R>(own: Capture, work: () => R): R {
   } finally {
     capture = null;
   }
+}
+
+/** Notes that a recorded step leaves this gradient to a leaf: each replay gives it again. */
+export function keepGradient(leaf: Tensor): void {
+  if (!capture?.recording) return;
+  capture.gradients.get(leaf)?.own.dispose();
+  capture.gradients.set(leaf, new Kept(leaf.gradient!));
+}
+
+/** A graph would add to the gradient of its second step again and again. */
+export function refuseOuterGradient(leaf: Tensor): void {
+  if (!capture?.recording || !leaf.gradient) return;
+  if (capture.gradients.get(leaf)?.shown === leaf.gradient) return;
+  refuseInGraph('a gradient from before', 'begin with zeroGrad(), so that every step is alike');
 }
 
 /** For what a replay needs of JavaScript: runs `work` before each replay of the graph being made. */

@@ -1,16 +1,17 @@
 // What is particular to CUDA: whether it is there, waiting for it, its memory, graphs, and the raw
 // pointers and streams of other libraries.
 import { refuseInGraph } from './capture.js';
-import { type CudaStatus, checkedDevice, cudaIndex, status } from './device.js';
+import { type CudaStatus, cudaIndex, status } from './device.js';
+import { usedDevices } from './device-memory.js';
 import { type DType, dtypeInfo, dtypes } from './dtype.js';
 import { expectFunction, expectOneOf, expectOptions, fail, refusePromise, show } from './expect.js';
 import { graph } from './graph.js';
-import { type DeviceMemory, translated } from './native.js';
+import { translated } from './native.js';
 import { type Device, deviceName } from './place.js';
 import { type NativeMemory, runtime } from './runtime.js';
 import { checkedSize, type Shape } from './shape.js';
-import { Storage } from './storage.js';
-import { Tensor } from './tensor.js';
+import type { Tensor } from './tensor.js';
+import { tensorOver } from './transfer.js';
 
 /** Bytes in use on one device. */
 export type CudaMemory = NativeMemory;
@@ -67,8 +68,8 @@ export const cuda = {
   async synchronizeAsync(device?: Device): Promise<void> {
     if (device === undefined && !status().available) return;
     refuseInGraph('a wait', readAfter);
-    const all = status().devices.map((_, i) => i);
-    const wanted = device === undefined ? all : [cudaIndex('cuda.synchronizeAsync', device)];
+    const wanted =
+      device === undefined ? usedDevices : [cudaIndex('cuda.synchronizeAsync', device)];
     try {
       for (const index of wanted) await runtime.deviceSynchronizeAsync(index);
     } catch (error) {
@@ -106,6 +107,12 @@ export const cuda = {
     }
   },
 
+  /** The stream that work of a device is enqueued on now, a cudaStream_t. */
+  stream(device?: Device): bigint {
+    const index = cudaIndex('cuda.stream', device);
+    return native(() => runtime.deviceStream(index));
+  },
+
   /**
    * A tensor over memory of a device that somebody else allocated: contiguous, row-major, not
    * copied and not freed. `owner` is kept alive meanwhile. It is the caller's to see to it that
@@ -139,21 +146,3 @@ export const cuda = {
     return tensorOver(memory, shape, dtype, deviceName(index));
   },
 };
-
-/** A tensor over memory of a device. */
-export function tensorOver<D extends DType, S extends Shape>(
-  memory: DeviceMemory,
-  shape: S,
-  dtype: D,
-  device: Device,
-): Tensor<D, S> {
-  const size = checkedSize('tensor', shape);
-  const own = [...shape] as unknown as S;
-  checkedDevice('tensor', device);
-  return new Tensor(
-    new Storage(memory, device, size * dtypeInfo[dtype].bytes, null),
-    own,
-    dtype,
-    size,
-  );
-}

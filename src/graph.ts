@@ -2,7 +2,7 @@
 // first call runs the function as it is (which makes optimiser states, and memory that operations
 // keep), the second one records it, and each call is exactly one step. Results go to the tensors
 // that the first call returned. Native code keeps the memory of a graph as long as the graph lives.
-import { type Capture, capture, capturing } from './capture.js';
+import { type Capture, capture, capturing, Kept } from './capture.js';
 import { cudaIndex } from './device.js';
 import {
   errorOf,
@@ -17,10 +17,10 @@ import { translated } from './native.js';
 import { type Device, deviceName } from './place.js';
 import { type NativeGraph, runtime } from './runtime.js';
 import { keep, scope } from './scope.js';
-import { sameShape } from './shape.js';
 import { eachTensor } from './tape.js';
 import { expectTensor, Tensor, viewOf } from './tensor.js';
 import { copyValues } from './transfer.js';
+import { isAlike } from './walk.js';
 
 /** Runs the step once more and gives the tensors that hold its results, the same ones each time. */
 export interface GraphStep<R> {
@@ -35,17 +35,11 @@ export interface GraphOptions {
   device?: Device;
 }
 
-/** A result: the graph's own tensor, and the one that the user has. */
-interface Result {
-  own: Tensor;
-  shown: Tensor;
-}
-
 class Graph<R> {
   private native: NativeGraph | null = null;
-  private results: Result[] | null = null;
+  private results: Kept[] | null = null;
   private form: R | undefined;
-  private failed = false;
+  private hasFailed = false;
   private isDisposed = false;
   private readonly recorded: Capture;
 
@@ -53,78 +47,98 @@ class Graph<R> {
     private readonly fn: () => R,
     private readonly device: number,
   ) {
-    this.recorded = { device, recording: false, written: new Set(), replays: [] };
+    this.recorded = {
+      device,
+      recording: false,
+      written: new Set(),
+      gradients: new Map(),
+      replays: [],
+    };
   }
 
   step(): R {
     if (this.isDisposed) throw errorOf('ERR_DISPOSED', 'the graph has been disposed');
     if (capture) fail('cuda.graph', 'ERR_GRAPH', 'expected no graph inside a graph');
-    if (this.failed)
+    if (this.hasFailed)
       fail('cuda.graph', 'ERR_GRAPH', 'the graph could not be recorded; make it anew');
     if (!this.results) return this.rehearse();
     if (!this.native) this.record(this.results);
-    for (const replay of this.recorded.replays) replay();
-    for (const storage of this.recorded.written) storage.version++;
-    try {
-      runtime.graphLaunch(this.native!);
-    } catch (error) {
-      throw translated(error);
-    }
+    this.replay();
     return this.form!;
   }
 
-  /** Runs `fn`; every tensor that it does not return is its own. */
-  private run(): R {
-    return scope(() => {
+  /** Runs `fn`, and `take` on its results; everything else that it makes is disposed. */
+  private run(take: (result: R) => void): void {
+    scope(() => {
       const result = capturing(this.recorded, this.fn);
       refusePromise('cuda.graph', result);
-      return result;
+      take(result);
     });
   }
 
   private rehearse(): R {
-    const result = this.run();
-    const results: Result[] = [];
-    this.form = mapped(result, (t) => {
-      expectDevice(
-        'cuda.graph',
-        'every result of fn',
-        t,
-        deviceName(this.device),
-        'like the graph',
-      );
-      const own = keep(viewOf(t, t.shape));
-      const shown = keep(viewOf(t, t.shape));
-      results.push({ own, shown });
-      return shown;
+    const results: Kept[] = [];
+    this.run((result) => {
+      this.form = mapped(result, (t) => {
+        const place = deviceName(this.device);
+        expectDevice('cuda.graph', 'every result of fn', t, place, 'like the graph');
+        const kept = new Kept(keep(viewOf(t, t.shape)));
+        results.push(kept);
+        return kept.shown;
+      });
     });
     this.results = results;
-    return this.form;
+    return this.form!;
   }
 
-  private record(results: readonly Result[]): void {
+  private record(results: readonly Kept[]): void {
     this.recorded.recording = true;
     runtime.graphBegin(this.device);
     try {
-      const made: Tensor[] = [];
-      const result = this.run();
-      eachTensor(result, (t) => void made.push(t));
-      if (made.length !== results.length || made.some((t, i) => !isLike(t, results[i].own))) {
-        fail('cuda.graph', 'ERR_SHAPE', 'expected fn to return the same shapes in every step');
-      }
-      for (const [i, t] of made.entries()) {
-        copyValues(t, results[i].own);
-        t.dispose();
-      }
+      this.run((result) => {
+        const made: Tensor[] = [];
+        eachTensor(result, (t) => void made.push(t));
+        if (made.length !== results.length || made.some((t, i) => !isAlike(t, results[i].own))) {
+          fail('cuda.graph', 'ERR_SHAPE', 'expected fn to return the same shapes in every step');
+        }
+        for (const [i, t] of made.entries()) {
+          if (t.storage !== results[i].own.storage) copyValues(t, results[i].own);
+        }
+      });
+      this.dropUnused();
     } catch (error) {
-      this.failed = true;
+      this.hasFailed = true;
       endQuietly(this.device);
       throw error;
     }
     try {
       this.native = runtime.graphEnd(this.device);
     } catch (error) {
-      this.failed = true;
+      this.hasFailed = true;
+      throw translated(error);
+    }
+  }
+
+  /** Forgets gradients that the step itself has dropped or replaced. */
+  private dropUnused(): void {
+    const { gradients } = this.recorded;
+    for (const [leaf, kept] of gradients) {
+      if (leaf.gradient === kept.shown) continue;
+      kept.own.dispose();
+      gradients.delete(leaf);
+    }
+  }
+
+  /** Launches the graph; what its JavaScript would have done to tensors from outside comes first. */
+  private replay(): void {
+    const { written, gradients, replays } = this.recorded;
+    for (const work of replays) work();
+    for (const storage of written) storage.version++;
+    for (const [leaf, kept] of gradients) leaf.gradient = kept.filled();
+    for (const kept of this.results!) kept.filled();
+    try {
+      runtime.graphLaunch(this.native!);
+    } catch (error) {
       throw translated(error);
     }
   }
@@ -134,9 +148,11 @@ class Graph<R> {
     this.isDisposed = true;
     if (this.native) runtime.graphFree(this.native);
     this.native = null;
-    for (const { own } of this.results ?? []) own.dispose();
-    this.recorded.written.clear();
-    this.recorded.replays.length = 0;
+    const { written, gradients, replays } = this.recorded;
+    for (const { own } of [...(this.results ?? []), ...gradients.values()]) own.dispose();
+    written.clear();
+    gradients.clear();
+    replays.length = 0;
   }
 }
 
@@ -147,10 +163,6 @@ function endQuietly(device: number): void {
   } catch {
     // The first error says what happened.
   }
-}
-
-function isLike(a: Tensor, b: Tensor): boolean {
-  return a.dtype === b.dtype && a.device === b.device && sameShape(a.shape, b.shape);
 }
 
 /** The same arrays and objects with each tensor replaced; other values stay as they are. */

@@ -15,6 +15,7 @@ export type { BackwardOptions, GradOptions } from './backward.js';
 export { grad } from './backward.js';
 export type { CreateOptions, NestedValues, TensorOptions } from './create.js';
 export { tensor } from './create.js';
+export type { CudaMemory, PointerOptions } from './cuda.js';
 export { cuda } from './cuda.js';
 export type { CudaDevice, CudaStatus, Device } from './device.js';
 export {
@@ -24,11 +25,14 @@ export {
   setDefaultDevice,
   setThreads,
 } from './device.js';
+export type { DLPackOptions } from './dlpack.js';
+export { fromDLPack, toDLPack } from './dlpack.js';
 export type { DataOf, DType, FloatDType, IndexDType, ItemOf } from './dtype.js';
 export type { ErrorCode } from './expect.js';
 export { manualSeed } from './generator.js';
 export type { GradcheckOptions } from './gradcheck.js';
 export { gradcheck } from './gradcheck.js';
+export type { GraphOptions, GraphStep } from './graph.js';
 export { loadNpy, saveNpy } from './io/npy.js';
 export type { SafetensorsOptions } from './io/safetensors.js';
 export { loadSafetensors, loadSafetensorsMetadata, saveSafetensors } from './io/safetensors.js';

@@ -1,6 +1,6 @@
 // The addon's functions for devices, typed. A build without CUDA has only `deviceStatus`, an older
 // one not even that; src/device.ts asks before anything else is called.
-import { addon, type DeviceMemory, type RawArray } from './native.js';
+import { addon, type DeviceMemory, type Raw, type RawArray } from './native.js';
 
 export interface NativeDevice {
   name: string;
@@ -66,6 +66,14 @@ export interface Runtime {
     keepAlive: unknown,
   ): DeviceMemory;
   devicePointer(memory: DeviceMemory): bigint;
+  /** (memory or array, shape, versioned): the address of a managed tensor. Also without CUDA. */
+  deviceToDLPack?(raw: Raw, shape: readonly number[], versioned: boolean): bigint;
+  /** `device` is -1 on the host, where `raw` is a copy. */
+  deviceFromDLPack?(
+    address: bigint,
+    versioned: boolean,
+  ): { raw: Raw; shape: number[]; dtype: string; device: number; readOnly: boolean };
+  deviceStream(device: number): bigint;
   deviceSetStream(device: number, stream: bigint | undefined): void;
   graphBegin(device: number): void;
   graphEnd(device: number): NativeGraph;

@@ -20,7 +20,7 @@ import { innermost, keep } from './scope.js';
 import { type Shape, sizeOf } from './shape.js';
 import { allocate, type Storage } from './storage.js';
 import { inspectTensor, nestedArray } from './text.js';
-import { copyValues, readData, readDataAsync } from './transfer.js';
+import { addressOf, copyValues, readData, readDataAsync } from './transfer.js';
 
 /** The place of a tensor in a graph: what made it, and which of the outputs it is. */
 export interface GradNode {
@@ -119,6 +119,11 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     const raw = this.storage?.raw;
     if (!raw) throw disposedError(this);
     return raw;
+  }
+
+  /** The address of a device tensor's memory (for other libraries), which lives as long as that. */
+  get pointer(): bigint {
+    return addressOf(this);
   }
 
   /** @internal A gradient of a single output answers to `output`, so that backward may destructure it. */

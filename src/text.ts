@@ -1,4 +1,5 @@
 // Tensors as people read them: nested arrays and a short printed form.
+import { capture } from './capture.js';
 import type { DType } from './dtype.js';
 import type { Shape } from './shape.js';
 
@@ -46,6 +47,7 @@ export function inspectTensor(t: Printable): string {
   const head = `Tensor [${t.shape.join(', ')}] ${t.dtype} ${t.device}`;
   if (t.isDisposed) return `${head} (disposed)`;
   const grad = t.requiresGrad ? ' requiresGrad' : '';
-  if (t.size > 100_000) return `${head}${grad}`;
+  // Values cannot be read while a graph is being made.
+  if (t.size > 100_000 || (capture && t.device !== 'cpu')) return `${head}${grad}`;
   return `${head}${grad}\n${brief(t.toArray(), '')}`;
 }

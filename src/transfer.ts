@@ -2,6 +2,7 @@
 // device it waits for the work before it, and errors that this work met are thrown there.
 import { refuseInGraph } from './capture.js';
 import { type DType, dtypeInfo } from './dtype.js';
+import { fail } from './expect.js';
 import {
   type DeviceMemory,
   flushRecorded,
@@ -15,7 +16,8 @@ import {
 import { type Device, onDevice } from './place.js';
 import { runtime } from './runtime.js';
 import { type Shape, sizeOf } from './shape.js';
-import { empty, type Tensor } from './tensor.js';
+import { Storage } from './storage.js';
+import { empty, Tensor } from './tensor.js';
 
 type Values = Float32Array | Float64Array | Int32Array | BigInt64Array | Uint8Array | Uint16Array;
 
@@ -42,6 +44,25 @@ function upload(to: DeviceMemory, from: RawArray): void {
   } catch (error) {
     throw translated(error);
   }
+}
+
+/** Where the memory of a device tensor is. */
+export function addressOf(t: Tensor): bigint {
+  const { raw } = t;
+  if (!isOnHost(raw)) return runtime.devicePointer(raw);
+  fail('pointer', 'ERR_DEVICE', `expected a tensor on a CUDA device, got one on ${t.device}`);
+}
+
+/** A tensor over memory of a device. */
+export function tensorOver<D extends DType, S extends Shape>(
+  memory: DeviceMemory,
+  shape: S,
+  dtype: D,
+  device: Device,
+): Tensor<D, S> {
+  const size = sizeOf(shape);
+  const storage = new Storage(memory, device, size * dtypeInfo[dtype].bytes, null);
+  return new Tensor(storage, [...shape] as unknown as S, dtype, size);
 }
 
 /** A tensor whose elements `fill` writes into an array of the host. */

@@ -3,6 +3,7 @@
 // memory serves the next ones.
 
 import { whilePinned } from './autograd.js';
+import { keepGradient, refuseOuterGradient } from './capture.js';
 import { isFloat } from './dtype.js';
 import { fail, show, showShape } from './expect.js';
 import { launch, native, record, submit } from './native.js';
@@ -403,6 +404,7 @@ export class Walk {
       return;
     }
     keep(gradient);
+    refuseOuterGradient(leaf);
     const before = leaf.gradient;
     if (!before) {
       const own = gradient.claims === 1 && gradient.storage!.refs === 1;
@@ -418,6 +420,7 @@ export class Walk {
       launch(native.accumulate, { out: before.raw, a: gradient.raw });
       unclaim(gradient);
     }
+    keepGradient(leaf);
     if (hooks) for (const hook of [...hooks.post]) noGrad(() => hook(leaf));
   }
 }

@@ -69,6 +69,33 @@ describe.skipIf(needsCuda('graphs of a device'))('cuda.graph', () => {
     step.dispose();
   });
 
+  test('gradients: dropped ones come again, and those from before are refused', () => {
+    const w = sp.ones([2], { requiresGrad: true, ...cuda });
+    const x = sp.ones([2], cuda);
+    const step = sp.cuda.graph(() => w.mul(x).sum().backward());
+    step();
+    w.zeroGrad();
+    step();
+    w.zeroGrad();
+    x.copy_(sp.full([2], 5, cuda));
+    step();
+    expect(w.grad!.toArray()).toEqual([5, 5]);
+    const other = sp.cuda.graph(() => w.mul(x).sum().backward());
+    other();
+    refuser('cuda.graph')(other, 'ERR_GRAPH', /zeroGrad/);
+    const clean = sp.cuda.graph(() => {
+      w.zeroGrad();
+      w.mul(x).sum().backward();
+      w.zeroGrad();
+      return x;
+    });
+    for (let i = 0; i < 3; i++) {
+      expect(clean().toArray()).toEqual([5, 5]);
+      expect(w.grad).toBe(null);
+    }
+    expect(x.isDisposed).toBe(false);
+  });
+
   test('keeps the memory that it uses, whatever is disposed', () => {
     const x = sp.ones([1000], cuda);
     const step = sp.cuda.graph(() => x.mul(2).add(1).sum());
