@@ -104,7 +104,7 @@ describe.skipIf(needsCuda('no memory left') || !inject)('when memory runs out', 
   });
 
   test('in the middle of a backward nothing leaks, and the next step works', () => {
-    const x = sp.ones([2 ** 18], { requiresGrad: true, ...cuda });
+    const x = sp.ones([2 ** 12], { requiresGrad: true, ...cuda });
     // The gradient of one of the intermediate results finds no memory any more.
     const step = (failing: number) =>
       sp.scope(() => {
