@@ -166,7 +166,7 @@ MemoryUse Context::memory_use(bool reset_peak) {
   MemoryUse use{};
   use.live = live;
   use.peak = peak;
-  use.reserved = pool_->reserved();
+  use.reserved = reserved;
   use.recycled = pool_->cached();
   use.scratch = arena_.used();
   use.scratch_peak = arena_.peak(reset_peak);
@@ -181,6 +181,13 @@ void Context::trim() {
   pool_->release_cached();
   check(driver::stream_synchronize(current_), "trim");
   check(driver::pool_trim(pool_handle_), "trim");
+}
+
+void Context::share_with(int other) {
+  const uint64_t bit = uint64_t{1} << other;
+  if (shared_with_ & bit) return;
+  shared_with_ |= bit;
+  driver::pool_share(pool_handle_, other);  // without it the driver goes through the host
 }
 
 Arena& Context::arena() { return capture ? capture->arena : arena_; }

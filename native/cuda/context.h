@@ -59,6 +59,9 @@ class Context {
   std::shared_ptr<Block> allocate(int64_t bytes, bool counted);
   MemoryUse memory_use(bool reset_peak);
   void trim();
+  // Copies to `device` go directly from here on, where the two are connected.
+  void share_with(int device);
+  int64_t reserved = 0;  // from the driver by all pools, in use or not
   int64_t live = 0, peak = 0;
   Arena& arena();
   Uploads uploads{*this};
@@ -92,6 +95,7 @@ class Context {
   std::shared_ptr<Pool> pool_;
   Arena arena_{*this};
   std::vector<void*> events_;
+  uint64_t shared_with_ = 0;  // a bit a device
   Fault* fault_slot_ = nullptr;
   uint64_t sites_ = 0, checked_ = 0, sequence_ = 0, issue_ = 0, cleared_at_ = 0;
   std::atomic<bool> poisoned_{false};

@@ -124,6 +124,13 @@ Status pool_create(int device, void** pool) {
 Status pool_trim(void* pool) {
   return done(cudaMemPoolTrimTo(static_cast<cudaMemPool_t>(pool), 0));
 }
+Status pool_share(void* pool, int device) {
+  cudaMemAccessDesc access{};
+  access.location.type = cudaMemLocationTypeDevice;
+  access.location.id = device;
+  access.flags = cudaMemAccessFlagsProtReadWrite;
+  return done(cudaMemPoolSetAccess(static_cast<cudaMemPool_t>(pool), &access, 1));
+}
 Status allocate(void** out, int64_t bytes, void* pool, void* stream) {
   return done(cudaMallocFromPoolAsync(out, static_cast<size_t>(bytes),
                                       static_cast<cudaMemPool_t>(pool), stream_of(stream)));

@@ -45,6 +45,8 @@ Status event_synchronize(void* event);
 // A pool that keeps what is freed until it is trimmed.
 Status pool_create(int device, void** pool);
 Status pool_trim(void* pool);
+// Lets another device read the pool's memory, where the two are connected.
+Status pool_share(void* pool, int device);
 Status allocate(void** out, int64_t bytes, void* pool, void* stream);
 Status release(void* memory, void* stream);
 Status memory_info(int64_t* free, int64_t* total);

@@ -28,7 +28,7 @@ driver::Status Pool::take(int64_t bytes, void** out) {
     const driver::Status status =
         driver::allocate(out, size, context_.memory_pool(), context_.memory_stream());
     if (status) return status;
-    reserved_ += size;
+    context_.reserved += size;
   }
   driver::reuse(*out, bytes, context_.stream());
   return 0;
@@ -45,7 +45,7 @@ void Pool::release_cached() {
   const DeviceGuard guard(context_);
   for (auto& [size, blocks] : free_) {
     for (void* data : blocks) driver::release(data, context_.memory_stream());
-    reserved_ -= size * static_cast<int64_t>(blocks.size());
+    context_.reserved -= size * static_cast<int64_t>(blocks.size());
     blocks.clear();
   }
   cached_ = 0;

@@ -32,13 +32,12 @@ class Pool {
   // Gives the driver what nobody uses.
   void release_cached();
 
-  int64_t reserved() const { return reserved_; }  // from the driver, in use or not
-  int64_t cached() const { return cached_; }      // of that, not in use
+  int64_t cached() const { return cached_; }  // bytes not in use
 
  private:
   Context& context_;
   std::unordered_map<int64_t, std::vector<void*>> free_;
-  int64_t reserved_ = 0, cached_ = 0;
+  int64_t cached_ = 0;
 };
 
 // Memory of a device. The last holder's end gives it back to its pool, so that a tensor freed while

@@ -157,12 +157,24 @@ using cuda::Entered;
 // What this thread's JavaScript holds and has not freed.
 thread_local std::vector<DeviceMemory*> held;
 
+// Without this V8 sees a few bytes a tensor and collects too late. But it answers each 64 MB of
+// growth with a collection of some milliseconds, and a training step grows by gigabytes and falls
+// back: it is told of changes that matter to the device.
+void tell_v8(napi_env env, const DeviceMemory& memory, int64_t change) {
+  thread_local int64_t untold = 0;
+  untold += change;
+  const int64_t matters = Context::of(memory.device).properties.memory / 32;
+  if (untold < matters && untold > -matters) return;
+  int64_t adjusted;
+  napi_adjust_external_memory(env, untold, &adjusted);
+  untold = 0;
+}
+
 void free_memory(napi_env env, DeviceMemory& memory) {
   if (memory.freed) return;
   memory.freed = true;
   memory.data = nullptr;
-  int64_t adjusted;
-  napi_adjust_external_memory(env, -memory.bytes(), &adjusted);
+  tell_v8(env, memory, -memory.bytes());
   memory.block = nullptr;
   held[memory.place] = held.back();
   held[memory.place]->place = memory.place;
@@ -329,9 +341,7 @@ napi_value make_device_memory(napi_env env, std::unique_ptr<DeviceMemory> memory
     throw Error(Code::internal, "native: no external value can be made");
   memory->place = held.size();
   held.push_back(memory.get());
-  // Without this V8 sees a few bytes a tensor and collects too late.
-  int64_t adjusted;
-  napi_adjust_external_memory(env, memory->bytes(), &adjusted);
+  tell_v8(env, *memory, memory->bytes());
   memory.release();
   return out;
 }

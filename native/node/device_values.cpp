@@ -116,6 +116,7 @@ void copy_across(DeviceMemory& to, const DeviceMemory& from) {
   void* ready = nullptr;
   {
     const cuda::DeviceGuard guard(source);
+    source.share_with(to.device);
     ready = source.record(source.stream());
   }
   void* copied = nullptr;

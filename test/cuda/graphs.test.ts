@@ -89,7 +89,7 @@ describe.skipIf(isMissing)('graphs', () => {
   });
 
   test('a read that is on its way ends before a capture begins', async () => {
-    const size = 2_500_000;
+    const size = 2_200_000;
     const x = uploaded(counting(size)) as never;
     const out = new Float32Array(size);
     const read = sp.deviceRead(x, out);

@@ -4,8 +4,8 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { counting, downloaded, isMissing, isSame, emulated as sp, uploaded } from './emulated.js';
 
-const large = 2_500_000; // several pieces of the staging memory
-const seeds = [1, 2, 3, 4];
+const large = 2_200_000; // several pieces of the staging memory
+const seeds = [1, 2, 3];
 
 describe.skipIf(isMissing)('runtime', () => {
   afterEach(() => sp.deviceSynchronize());

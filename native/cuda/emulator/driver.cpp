@@ -37,6 +37,7 @@ struct Record {
   bool done = false;
 };
 struct Event {
+  int device = 0;
   std::shared_ptr<Record> latest;
 };
 struct Job {
@@ -44,6 +45,7 @@ struct Job {
   std::shared_ptr<Record> wait = {};
 };
 struct Queue {
+  int device = 0;
   std::deque<Job> jobs;
   bool capturing = false;
   std::vector<Job> captured;
@@ -135,6 +137,14 @@ struct Locked {
   Machine* operator->() const { return &m; }
 };
 
+// Of a stream; -1 for a pointer that is none.
+int device_of(void* stream) {
+  const Locked m;
+  const auto& all = m->queues;
+  if (std::find(all.begin(), all.end(), stream) == all.end()) return -1;
+  return static_cast<Queue*>(stream)->device;
+}
+
 int device_count() { return static_cast<int>(number_from("SURPRISAL_EMULATOR_DEVICES", 1)); }
 
 }  // namespace
@@ -195,6 +205,7 @@ Status use_device(int device) {
 Status stream_create(void** stream) {
   const Locked m;
   auto* queue = new Queue;
+  queue->device = current;
   m->queues.push_back(queue);
   *stream = queue;
   return m->sticky;
@@ -210,7 +221,7 @@ Status stream_wait(void* stream, void* event) {
   return m->add(stream, {nullptr, static_cast<Event*>(event)->latest});
 }
 Status event_create(void** event) {
-  *event = new Event;
+  *event = new Event{current, nullptr};
   return 0;
 }
 Status event_destroy(void* event) {
@@ -219,6 +230,7 @@ Status event_destroy(void* event) {
 }
 Status event_record(void* event, void* stream) {
   const Locked m;
+  if (static_cast<Event*>(event)->device != device_of(stream)) return kInvalidHandle;
   auto record = std::make_shared<Record>(Record{static_cast<Queue*>(stream)});
   static_cast<Event*>(event)->latest = record;
   return m->add(stream, {[record] { record->done = true; }, nullptr});
@@ -244,10 +256,12 @@ Status pool_create(int, void** pool) {
   return 0;
 }
 Status pool_trim(void*) { return 0; }
-Status allocate(void** out, int64_t bytes, void*, void*) {
+Status pool_share(void*, int) { return 0; }
+Status allocate(void** out, int64_t bytes, void*, void* stream) {
   const Locked m;
   ++m->calls;
   if (m->sticky) return m->sticky;
+  if (device_of(stream) != current) return kInvalidHandle;
   if (m->used + bytes > m->capacity) return kOutOfMemory;
   *out = emulator::allocate(bytes);
   if (!*out) return kOutOfMemory;
@@ -318,6 +332,7 @@ Status launch(const void* kernel, const Shape& shape, void** arguments,
               void (*emulate)(const void* kernel, void** arguments), const size_t* sizes, int count,
               int, void* stream) {
   const Locked m;
+  if (device_of(stream) != current) return kInvalidHandle;
   // Parameters are aligned as the widest type is.
   std::vector<std::vector<max_align_t>> kept(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) {
