@@ -93,7 +93,8 @@ function hasGpu() {
 function emulatorTests() {
   const why = noEmulator();
   if (why) return console.log(`\ntests on the emulator: skipped, ${why}`);
-  tests('emulator-90', ['test/ops/', 'test/models/', 'test/optim/', 'test/core/'], emulated('90'));
+  const folders = ['test/ops/', 'test/models/', 'test/optim/', 'test/core/', 'test/cuda/device'];
+  tests('emulator-90', folders, emulated('90'));
   tests('emulator-80', differOn80, emulated('80'));
 }
 
