@@ -141,7 +141,9 @@ const work = {
   },
 
   repeat() {
-    const result = lastLine(node('repeat', [program, 'repeat', '20', '--only', options.only]));
+    const result = lastLine(
+      node('repeat', [program, 'repeat', options.emulated ? '3' : '20', '--only', options.only]),
+    );
     keep('repeat', result);
     tell('repeat', result);
   },
@@ -177,7 +179,11 @@ const work = {
     }
     const all = Object.values(state.files);
     const sum = (field) => all.reduce((total, file) => total + file[field], 0);
-    for (const failure of state.failures) console.log(`  FAIL ${failure.file}: ${failure.name}`);
+    const shown = 40;
+    for (const { file, name } of state.failures.slice(0, shown))
+      console.log(`  FAIL ${file}: ${name}`);
+    if (state.failures.length > shown)
+      console.log(`  and ${state.failures.length - shown} more, in ${join(folder, 'tests.json')}`);
     console.log(
       `tests: ${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped; ${left.length} files left`,
     );
