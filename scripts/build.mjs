@@ -1,8 +1,8 @@
 // Builds the addon and the TypeScript:
-//   node scripts/build.mjs [native] [emulator] [gates] [ts] [second] [--cmake | --gyp] [--release]
+//   node scripts/build.mjs [native] [emulator] [ts] [second] [--cmake | --gyp] [--release]
 // The addon goes by cmake-js where there is CMake (with CUDA where there are .cu files and nvcc),
-// else by node-gyp, CPU only. The emulator's addon needs CMake; `gates` is what test/cuda/gates.test.ts
-// looks into. Nothing downloads headers. Nothing is done twice: what is newer than its sources stays.
+// else by node-gyp, CPU only. The emulator's addon needs CMake. Nothing downloads headers. Nothing
+// is done twice: what is newer than its sources stays.
 // --release compiles for every architecture that nvcc 13 knows, into build/release.
 import {
   existsSync,
@@ -155,8 +155,6 @@ function stamp(addon, start) {
 export function noEmulator() {
   if (process.platform !== 'linux') return 'the kernel emulator is built on Linux only';
   if (!found('cmake')) return 'no CMake, which builds the kernel emulator';
-  if (!readdirSync('native/cuda/emulator').some((name) => name.endsWith('.cpp')))
-    return 'native/cuda/emulator has no sources yet';
   return undefined;
 }
 
@@ -171,23 +169,15 @@ function buildEmulator() {
   stamp(emulator, start);
 }
 
-/** What nvcc makes of the kernels, for the compile gates. */
-function buildGates() {
-  if (!found('cmake') || !nvcc())
-    return console.log('native: no CMake or no nvcc: no compile gates');
-  const start = new Date();
-  cmake('gates');
-  console.log(`native: PTX for the compile gates ${since(start)}`);
-}
-
 /** Machine code for what CUDA 13 supports, and PTX for what comes after. */
 function buildRelease() {
   if (!found('cmake') || !nvcc()) fail('native: --release needs CMake and nvcc');
   const real = ['75', '80', '86', '89', '90a', '100', '120'].map((arch) => `${arch}-real`);
   const start = new Date();
   cmake('surprisal', 'build/release', [
-    `--CDCMAKE_CUDA_ARCHITECTURES=${[...real, '80-virtual'].join(';')}`,
+    `--CDSURPRISAL_CUDA_ARCHITECTURES=${[...real, '80-virtual'].join(';')}`,
     '--CDSURPRISAL_CUDA=ON',
+    '--CDSURPRISAL_COMPRESS=ON',
   ]);
   const addon = 'build/release/Release/surprisal.node';
   const megabytes = (statSync(addon).size / 1e6).toFixed(1);
@@ -236,7 +226,6 @@ async function main(args) {
     buildNative(choice);
   }
   if (parts.includes('emulator')) buildEmulator();
-  if (parts.includes('gates')) buildGates();
   if (wants('ts')) buildTypeScript();
   if (parts.includes('second')) buildSecond();
 }

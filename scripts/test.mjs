@@ -112,7 +112,7 @@ mkdirSync('build/test', { recursive: true });
 const all = words.length === 0;
 if (all) {
   const start = performance.now();
-  run('scripts/build.mjs', ['native', 'emulator', 'gates', 'ts', 'second']);
+  run('scripts/build.mjs', ['native', 'emulator', 'ts', 'second']);
   took('build', start);
   step('check', 'scripts/check.mjs');
   tests('all', []);

@@ -1,4 +1,4 @@
-// Compile gates: what nvcc made of each kernel file, read from the build (`build.mjs gates`).
+// Compile gates: what nvcc made of each kernel file, read from the build (CMakeLists.txt).
 // From ptxas: no spills, no serialised wgmma, blocks that fit the register file. From PTX: each
 // architecture uses what the table says it should.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -54,8 +54,16 @@ function blockLimits(ptx: string): Map<string, number> {
 }
 
 const logOf = (file: string) => join(build, 'kernels.dir', `${file}.o.ptxas`);
-const ptxOf = (file: string, arch: Architecture) =>
-  join(build, `ptx_${arch}.dir`, file.replace(/\.cu$/, '.ptx'));
+const objectOf = (file: string) => join(build, 'kernels.dir', `${file}.o`);
+
+/** The PTX for each architecture in an object file. */
+function ptxIn(file: string): Map<string, string> {
+  const texts = readFileSync(objectOf(file), 'latin1').matchAll(
+    /\.version \d+\.\d+\s+\.target sm_(\w+)[^\0]*/g,
+  );
+  return new Map([...texts].map(([text, arch]) => [arch, text]));
+}
+
 const built = kernelFiles.every((file) => existsSync(logOf(file)));
 
 // One row of the register file a block: registers go to warps in groups of 256.
@@ -65,7 +73,8 @@ const allocated = (registers: number, threads: number) =>
 
 describe.skipIf(!built).each(kernelFiles)('%s', (file) => {
   const log = built ? readFileSync(logOf(file), 'utf8') : '';
-  const ptx = (arch: Architecture) => readFileSync(ptxOf(file, arch), 'utf8');
+  const all = built ? ptxIn(file) : new Map<string, string>();
+  const ptx = (arch: Architecture) => all.get(arch) ?? '';
 
   test('is compiled for each architecture', () => {
     const found = new Set(compiled(log).map(({ arch }) => arch));
