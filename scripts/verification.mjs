@@ -64,16 +64,13 @@ function runs() {
     .filter(({ device }) => device && !device.emulated);
 }
 
-function passed(file, { tests = {} }) {
+/** What a run says of a file; undefined where it has not run its tests. */
+function compare(file, { device, commit, sources = {}, tests = {} }) {
   const judges = testsOf(file, Object.keys(tests)).map((path) => tests[path]);
-  return judges.some((t) => t.passed > 0) && judges.every((t) => t.failed === 0);
-}
-
-function compare(file, run) {
-  const sources = sourcesOf(file);
-  if (!(file in (run.sources ?? {}))) return undefined;
-  const changed = sources.filter((path) => run.sources[path] !== sha256(path));
-  return { device: run.device.name, commit: run.commit, changed, passed: passed(file, run) };
+  if (!(file in sources) || !judges.some((t) => t.passed + t.failed > 0)) return undefined;
+  const changed = sourcesOf(file).filter((path) => sources[path] !== sha256(path));
+  const passed = judges.every((t) => t.failed === 0);
+  return { device: device.name, commit, changed, passed };
 }
 
 /** One line a kernel file: its state, on which device, since which commit. */
