@@ -1,0 +1,241 @@
+// Rows of one or two matrices, held in registers while something of the whole row is found, then
+// turned into rows of another: softmax and norms, forward and backward. Each matrix is read once and
+// written once, all loads of a row are in flight together, and 16 bytes an access at any alignment
+// (cuda/rows.h). An operation is a struct:
+//   using Element, State, Row;  static constexpr int kInputs, kPhases;
+//   const Element* input[kInputs]; Element* output; int64_t rows, columns;
+//   Row begin(row)                                 what is known of a row beforehand
+//   State start()
+//   void add<Phase>(state, row, part, slot, x)     x[kInputs][kPack<Element>]: one slot; any element
+//                                                  may lie outside of the row
+//   void merge(state, other)                       the same bits for (a, b) as for (b, a)
+//   Row finish<Phase>(number, row, state, leader)  the leader writes results of the row
+//   void emit(row, part, slot, x, y)               y[kPack<Element>]
+// The output may be the memory of an input.
+#pragma once
+#include "cuda/launch.h"
+#include "cuda/row_hold_plan.h"
+#include "cuda/row_team.h"
+#include "cuda/rows.h"
+
+namespace surprisal::cuda {
+
+template <class Op, int Slots>
+struct HeldRow {
+  using T = typename Op::Element;
+  using Real = accumulator_t<T>;
+  using State = typename Op::State;
+  using Row = typename Op::Row;
+  Slot raw[Op::kInputs][Slots];
+
+  // A slot of the same columns as `part` of a matrix that may lie otherwise against 16 bytes.
+  __device__ static Slot beside(const T* row, const RowPart<T>& part, int slot) {
+    const T* from = row + part.column + slot * kPack<T>;
+    if (part.readable(slot) && reinterpret_cast<uintptr_t>(from) % 16 == 0)
+      return load_once(reinterpret_cast<const Slot*>(from));
+    T elements[kPack<T>] = {};
+#pragma unroll
+    for (int j = 0; j < kPack<T>; ++j) {
+      const int at = slot * kPack<T> + j;
+      if (at >= part.begin && at < part.end) elements[j] = load(from + j);
+    }
+    Slot out;
+    std::memcpy(&out, &elements, sizeof out);
+    return out;
+  }
+  __device__ void read(const Op& op, int64_t row, const RowPart<T>& part, int first, int step) {
+#pragma unroll
+    for (int k = 0; k < Slots; ++k) {
+      const int slot = first + k * step;
+#pragma unroll
+      for (int i = 0; i < Op::kInputs; ++i)
+        if (slot < part.slots())
+          raw[i][k] = i == 0 ? load_slot(part, slot)
+                             : beside(op.input[i] + row * op.columns, part, slot);
+    }
+  }
+  __device__ void widen_slot(int k, Real (&x)[Op::kInputs][kPack<T>]) {
+#pragma unroll
+    for (int i = 0; i < Op::kInputs; ++i) {
+      stay_packed(raw[i][k]);
+      widen<T>(raw[i][k], x[i]);
+    }
+  }
+  template <int Phase>
+  __device__ State gather(const Op& op, const Row& row, const RowPart<T>& part, int first,
+                          int step) {
+    State state = op.start();
+#pragma unroll
+    for (int k = 0; k < Slots; ++k) {
+      const int slot = first + k * step;
+      Real x[Op::kInputs][kPack<T>];
+      if (slot >= part.slots()) continue;
+      widen_slot(k, x);
+      op.template add<Phase>(state, row, part, slot, x);
+    }
+    return state;
+  }
+  __device__ void emit(const Op& op, const Row& row, int64_t number, const RowPart<T>& part,
+                       int first, int step) {
+    T* const to = op.output + number * op.columns;
+#pragma unroll
+    for (int k = 0; k < Slots; ++k) {
+      const int slot = first + k * step;
+      Real x[Op::kInputs][kPack<T>], y[kPack<T>];
+      if (slot >= part.slots()) continue;
+      widen_slot(k, x);
+      op.emit(row, part, slot, x, y);
+      store_slot(to, part, slot, y);
+    }
+  }
+};
+
+// The lanes of a warp that have a row: a power of two of them.
+struct Lanes {
+  int count;
+  template <class State, class Merge, class Finish>
+  __device__ auto finish(State state, Merge merge, Finish finish) const {
+    for (int mask = count / 2; mask > 0; mask /= 2) merge(state, shuffle_state(state, mask));
+    return finish(state, (lane_index() & (count - 1)) == 0);
+  }
+};
+
+constexpr int kHoldBlock = 256;  // threads, most
+// Blocks that registers must leave room for.
+template <class Op>
+constexpr int kLaneBlocks = Op::kInputs > 1 || sizeof(typename Op::Element) == 8 ? 3 : 5;
+template <class Op>
+constexpr int kHoldBlocks = Op::kInputs > 1 ? 2 : 3;
+
+// A few lanes a row: a block's many rows hide what reductions wait for.
+template <class Op>
+__global__ void __launch_bounds__(kHoldBlock, kLaneBlocks<Op>)
+    row_lanes_kernel(const Op op, const Lanes lanes) {
+  using T = typename Op::Element;
+  const int64_t thread = block_index() * kHoldBlock + thread_index();
+  const int64_t number = thread / lanes.count;
+  const int first = thread_index() & (lanes.count - 1);
+  const bool exists = number < op.rows;
+  RowPart<T> part;
+  typename Op::Row row{};
+  if (exists) {
+    part = row_part(op.input[0], op.rows, op.columns, number);
+    row = op.begin(number);
+  }
+  HeldRow<Op, kLaneSlots> held;
+  held.read(op, number, part, first, lanes.count);
+  const auto merge = [&](auto& into, const auto& from) { op.merge(into, from); };
+  if constexpr (Op::kPhases > 0)
+    row = lanes.finish(held.template gather<0>(op, row, part, first, lanes.count), merge,
+                       [&](const auto& state, bool leader) {
+                         return op.template finish<0>(number, row, state, leader && exists);
+                       });
+  if constexpr (Op::kPhases > 1)
+    row = lanes.finish(held.template gather<1>(op, row, part, first, lanes.count), merge,
+                       [&](const auto& state, bool leader) {
+                         return op.template finish<1>(number, row, state, leader && exists);
+                       });
+  held.emit(op, row, number, part, first, lanes.count);
+}
+
+// What a launch of row_block_kernel does with rows in parts.
+template <class Op>
+struct RowWork {
+  int cluster = 1, parts = 1;
+  int phase = -1;  // parts: the phase to gather, or the number of phases to write the output
+  typename Op::State* states = nullptr;  // (rows, parts)
+  typename Op::Row* found = nullptr;     // (rows)
+};
+
+template <int Phase, class Op, class Held, class Team>
+inline __device__ typename Op::Row found_by_team(const Op& op, Held& held, Team& team,
+                                                 int64_t number, typename Op::Row row,
+                                                 const RowPart<typename Op::Element>& part,
+                                                 typename Op::State* keep) {
+  const auto state =
+      held.template gather<Phase>(op, row, part, thread_index(), block_size());
+  return team.finish(
+      state, [&](auto& into, const auto& from) { op.merge(into, from); },
+      [&](const auto& merged, bool leader) {
+        if (!keep) return op.template finish<Phase>(number, row, merged, leader);
+        if (leader) store(keep, merged);
+        return row;
+      });
+}
+
+// A block or a cluster a row; or a block a part of a row, in a launch for every phase.
+template <class Op>
+__global__ void __launch_bounds__(kHoldBlock, kHoldBlocks<Op>)
+    row_block_kernel(const Op op, const RowWork<Op> work) {
+  using T = typename Op::Element;
+  using Row = typename Op::Row;
+  auto* memory = &shared<TeamMemory<typename Op::State, Row>>();
+  BlockTeam<typename Op::State, Row> team(memory, work.cluster);
+  const int pieces = work.cluster * work.parts;
+  const int64_t number = block_index() / pieces;
+  const int piece = static_cast<int>(block_index() - number * pieces);
+  const RowPart<T> part = row_part(op.input[0], op.rows, op.columns, number, piece, pieces);
+  Row row = work.phase > 0 ? load(work.found + number) : op.begin(number);
+  HeldRow<Op, kBlockSlots> held;
+  held.read(op, number, part, thread_index(), block_size());
+  if (work.phase < 0) {
+    if constexpr (Op::kPhases > 0)
+      row = found_by_team<0>(op, held, team, number, row, part, nullptr);
+    if constexpr (Op::kPhases > 1)
+      row = found_by_team<1>(op, held, team, number, row, part, nullptr);
+  } else {
+    typename Op::State* keep = work.states + block_index();
+    if (work.phase == 0 && Op::kPhases > 0) {
+      found_by_team<0>(op, held, team, number, row, part, keep);
+      return;
+    }
+    if constexpr (Op::kPhases > 1) {
+      if (work.phase == 1) {
+        found_by_team<1>(op, held, team, number, row, part, keep);
+        return;
+      }
+    }
+  }
+  held.emit(op, row, number, part, thread_index(), block_size());
+  team.close();
+}
+
+// What the parts of a row gathered, by a warp.
+template <int Phase, class Op>
+__global__ void __launch_bounds__(kHoldBlock) row_merge_kernel(const Op op, const RowWork<Op> work) {
+  const int64_t number = block_index() * (kHoldBlock / kWarp) + warp_index();
+  const bool exists = number < op.rows;
+  typename Op::State state = op.start();
+  for (int i = lane_index(); exists && i < work.parts; i += kWarp)
+    op.merge(state, load(work.states + number * work.parts + i));
+  state = merge_lanes<kWarp>(
+      state, [&](auto& into, const auto& from) { op.merge(into, from); });
+  if (!exists || lane_index() > 0) return;
+  const auto row = Phase > 0 ? load(work.found + number) : op.begin(number);
+  store(work.found + number, op.template finish<Phase>(number, row, state, true));
+}
+
+template <class Op>
+void launch_rows(const Op& op, const HoldPlan& plan, Stream& stream) {
+  if (plan.lanes)
+    return launch(stream, row_lanes_kernel<Op>, {plan.blocks, kHoldBlock}, op, Lanes{plan.lanes});
+  RowWork<Op> work{plan.cluster, plan.parts};
+  const Shape shape{plan.blocks, plan.threads,
+                    int64_t(sizeof(TeamMemory<typename Op::State, typename Op::Row>)),
+                    plan.cluster};
+  if (plan.parts == 1) return launch(stream, row_block_kernel<Op>, shape, op, work);
+  work.states = stream.scratch<typename Op::State>(op.rows * plan.parts);
+  work.found = stream.scratch<typename Op::Row>(op.rows);
+  const Shape merges{(op.rows + kHoldBlock / kWarp - 1) / (kHoldBlock / kWarp), kHoldBlock};
+  for (work.phase = 0; work.phase < Op::kPhases; ++work.phase) {
+    launch(stream, row_block_kernel<Op>, shape, op, work);
+    if (work.phase == 0) {
+      launch(stream, row_merge_kernel<0, Op>, merges, op, work);
+    } else if constexpr (Op::kPhases > 1) {
+      launch(stream, row_merge_kernel<1, Op>, merges, op, work);
+    }
+  }
+  launch(stream, row_block_kernel<Op>, shape, op, work);
+}
+
+}  // namespace surprisal::cuda
