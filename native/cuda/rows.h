@@ -133,9 +133,10 @@ inline __device__ RowPart<T> row_part(const T* x, int64_t rows, int64_t columns,
   out.column = from - before;
   out.begin = part == 0 ? before : 0;
   out.end = static_cast<int>((to < length ? to : length) - from);
-  out.first = row == 0 && out.begin > 0 ? 1 : 0;
-  const bool beyond = row + 1 == rows && to >= length && out.end % E != 0;
-  out.last = beyond ? out.end / E : out.slots();
+  // Short rows have several others in a slot: what counts is where the matrix begins and ends.
+  out.first = part == 0 && row * columns < before ? 1 : 0;
+  const int64_t ends = row * columns - before + (length + E - 1) / E * E;
+  out.last = to >= length && ends > rows * columns ? out.end / E : out.slots();
   return out;
 }
 
