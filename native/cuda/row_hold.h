@@ -2,8 +2,10 @@
 // turned into rows of another: softmax and norms, forward and backward. Each matrix is read once and
 // written once, all loads of a row are in flight together, and 16 bytes an access at any alignment
 // (cuda/rows.h). An operation is a struct:
-//   using Element, State, Row;  static constexpr int kInputs, kPhases;
+//   using Element, State, Row;  static constexpr int kInputs, kPhases,
+//   kLaneBlocks (of 256 threads an SM, where a few lanes have a row);
 //   const Element* input[kInputs]; Element* output; int64_t rows, columns;
+//   bool wants(phase)                              uniform; the last phase is always wanted
 //   Row begin(row)                                 what is known of a row beforehand
 //   State start()
 //   void add<Phase>(state, row, part, slot, x)     x[kInputs][kPack<Element>]: one slot; any element
@@ -101,15 +103,13 @@ struct Lanes {
 };
 
 constexpr int kHoldBlock = 256;  // threads, most
-// Blocks that registers must leave room for.
-template <class Op>
-constexpr int kLaneBlocks = Op::kInputs > 1 || sizeof(typename Op::Element) == 8 ? 3 : 5;
+// Blocks an SM that registers must leave room for.
 template <class Op>
 constexpr int kHoldBlocks = Op::kInputs > 1 ? 2 : 3;
 
 // A few lanes a row: a block's many rows hide what reductions wait for.
 template <class Op>
-__global__ void __launch_bounds__(kHoldBlock, kLaneBlocks<Op>)
+__global__ void __launch_bounds__(kHoldBlock, Op::kLaneBlocks)
     row_lanes_kernel(const Op op, const Lanes lanes) {
   using T = typename Op::Element;
   const int64_t thread = block_index() * kHoldBlock + thread_index();
@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(kHoldBlock, kLaneBlocks<Op>)
   HeldRow<Op, kLaneSlots> held;
   held.read(op, number, part, first, lanes.count);
   const auto merge = [&](auto& into, const auto& from) { op.merge(into, from); };
-  if constexpr (Op::kPhases > 0)
+  if (op.wants(0))
     row = lanes.finish(held.template gather<0>(op, row, part, first, lanes.count), merge,
                        [&](const auto& state, bool leader) {
                          return op.template finish<0>(number, row, state, leader && exists);
@@ -143,6 +143,7 @@ template <class Op>
 struct RowWork {
   int cluster = 1, parts = 1;
   int phase = -1;  // parts: the phase to gather, or the number of phases to write the output
+  bool known = false;  // what an earlier phase found is in `found`
   typename Op::State* states = nullptr;  // (rows, parts)
   typename Op::Row* found = nullptr;     // (rows)
 };
@@ -175,17 +176,16 @@ __global__ void __launch_bounds__(kHoldBlock, kHoldBlocks<Op>)
   const int64_t number = block_index() / pieces;
   const int piece = static_cast<int>(block_index() - number * pieces);
   const RowPart<T> part = row_part(op.input[0], op.rows, op.columns, number, piece, pieces);
-  Row row = work.phase > 0 ? load(work.found + number) : op.begin(number);
+  Row row = work.known ? load(work.found + number) : op.begin(number);
   HeldRow<Op, kBlockSlots> held;
   held.read(op, number, part, thread_index(), block_size());
   if (work.phase < 0) {
-    if constexpr (Op::kPhases > 0)
-      row = found_by_team<0>(op, held, team, number, row, part, nullptr);
+    if (op.wants(0)) row = found_by_team<0>(op, held, team, number, row, part, nullptr);
     if constexpr (Op::kPhases > 1)
       row = found_by_team<1>(op, held, team, number, row, part, nullptr);
   } else {
-    typename Op::State* keep = work.states + block_index();
-    if (work.phase == 0 && Op::kPhases > 0) {
+    typename Op::State* const keep = work.states + block_index();
+    if (work.phase == 0) {
       found_by_team<0>(op, held, team, number, row, part, keep);
       return;
     }
@@ -211,7 +211,7 @@ __global__ void __launch_bounds__(kHoldBlock) row_merge_kernel(const Op op, cons
   state = merge_lanes<kWarp>(
       state, [&](auto& into, const auto& from) { op.merge(into, from); });
   if (!exists || lane_index() > 0) return;
-  const auto row = Phase > 0 ? load(work.found + number) : op.begin(number);
+  const auto row = work.known ? load(work.found + number) : op.begin(number);
   store(work.found + number, op.template finish<Phase>(number, row, state, true));
 }
 
@@ -228,12 +228,14 @@ void launch_rows(const Op& op, const HoldPlan& plan, Stream& stream) {
   work.found = stream.scratch<typename Op::Row>(op.rows);
   const Shape merges{(op.rows + kHoldBlock / kWarp - 1) / (kHoldBlock / kWarp), kHoldBlock};
   for (work.phase = 0; work.phase < Op::kPhases; ++work.phase) {
+    if (!op.wants(work.phase)) continue;
     launch(stream, row_block_kernel<Op>, shape, op, work);
     if (work.phase == 0) {
       launch(stream, row_merge_kernel<0, Op>, merges, op, work);
     } else if constexpr (Op::kPhases > 1) {
       launch(stream, row_merge_kernel<1, Op>, merges, op, work);
     }
+    work.known = true;
   }
   launch(stream, row_block_kernel<Op>, shape, op, work);
 }

@@ -40,7 +40,7 @@ template <class T>
 struct ForwardRows {
   using Element = T;
   using Real = accumulator_t<T>;
-  static constexpr int kInputs = 1, kPhases = 1;
+  static constexpr int kInputs = 1, kPhases = 1, kLaneBlocks = sizeof(T) == 8 ? 3 : 5;
   static constexpr Real kFill = -std::numeric_limits<Real>::infinity();
   struct State {
     Real max, sum;  // Σ e^(x - max); 0 while max is -inf
@@ -53,6 +53,7 @@ struct ForwardRows {
   int64_t rows, columns;
   bool log;
 
+  SP_HOST_DEVICE bool wants(int) const { return true; }
   __device__ Row begin(int64_t) const { return {}; }
   __device__ State start() const { return {kFill, 0}; }
   template <int N>
@@ -109,7 +110,7 @@ template <class T>
 struct BackwardRows {
   using Element = T;
   using Real = accumulator_t<T>;
-  static constexpr int kInputs = 2, kPhases = 1;  // y, g
+  static constexpr int kInputs = 2, kPhases = 1, kLaneBlocks = 3;  // y, g
   static constexpr Real kFill = 0;
   struct State {
     Real sum;  // Σ g y; Σ g for log-softmax
@@ -120,6 +121,7 @@ struct BackwardRows {
   int64_t rows, columns;
   bool log;
 
+  SP_HOST_DEVICE bool wants(int) const { return true; }
   __device__ Row begin(int64_t) const { return {}; }
   __device__ State start() const { return {0}; }
   template <int N>
