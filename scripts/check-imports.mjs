@@ -32,8 +32,9 @@ const nativeMay = {
 
 /** Headers that device.h puts before kernels: nobody else names a back end. */
 function checkBackEnd(file, line, path) {
-  const inside = file.startsWith('native/cuda/emulator/') || file === 'native/cuda/device.h';
-  if (/^cuda\/(emulator\/|ptx\.h)/.test(path) && !inside)
+  const inside =
+    file.startsWith('native/cuda/emulator/') || /^native\/cuda\/(device|ptx)\.h$/.test(file);
+  if (/^cuda\/(emulator\/|ptx)/.test(path) && !inside)
     breach(file, line, `"${path}" is a back end of cuda/device.h, which is to be included`);
 }
 

@@ -248,6 +248,7 @@ __device__ inline void fence_async() {
 #endif  // SP_CLUSTERS
 
 // --- tensor cores (sm_80) ------------------------------------------------------------------------
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
 // 16 bytes, global to shared, in the background; zeros where `valid` is false (nothing is read).
 __device__ inline void copy_async16(void* to, const void* from, bool valid) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
@@ -260,6 +261,7 @@ template <int N>
 __device__ inline void copy_async_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
+#endif
 // Four 8x8 tiles of 16-bit elements; lane l gives the address of row l % 8 of tile l / 8.
 __device__ inline void load_tiles(uint32_t (&r)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
@@ -282,6 +284,7 @@ __device__ inline void store_tiles(void* row, const uint32_t (&r)[4]) {
                : "memory");
 }
 #endif
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
 // d += a b: a 16x16 by rows, b 16x8 by columns, d 16x8 float32. T is BFloat16 or Float16.
 template <class T>
 __device__ inline void multiply_tiles(float (&d)[4], const uint32_t (&a)[4],
@@ -301,7 +304,9 @@ __device__ inline void multiply_tiles(float (&d)[4], const uint32_t (&a)[4],
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
   }
 }
+#endif
 
 }  // namespace surprisal::cuda
 
+#include "cuda/ptx_sm75.h"
 #include "cuda/ptx_sm90.h"
