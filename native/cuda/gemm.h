@@ -58,19 +58,25 @@ struct Accumulators {
 #pragma unroll
         for (int e = 0; e < 4; ++e) at[i][j][e] = 0;
   }
-  // Calls f(row, column, x, y) for this thread's sums, in pairs that are neighbours in a row;
-  // coordinates are those of the block's tile.
+  // Calls f(row, column, quad) for this thread's sums, four neighbouring 8 x 8 tiles at a time:
+  // quad[j] are the sums at `row` and columns column + 8 j + lane % 4 * 2 and the next. Coordinates
+  // are those of the block's tile.
   template <class F>
   __device__ void each(F&& f) const {
+    static_assert(Tile::kColumnTiles % 4 == 0, "whole quads");
     const int row = warp_index() / Tile::kWarpsN * Tile::kWarpM + lane_index() / 4;
-    const int column = warp_index() % Tile::kWarpsN * Tile::kWarpN + lane_index() % 4 * 2;
+    const int column = warp_index() % Tile::kWarpsN * Tile::kWarpN;
 #pragma unroll
     for (int i = 0; i < Tile::kRowTiles; ++i)
 #pragma unroll
       for (int half = 0; half < 2; ++half)
 #pragma unroll
-        for (int j = 0; j < Tile::kColumnTiles; ++j)
-          f(row + 16 * i + 8 * half, column + 8 * j, at[i][j][2 * half], at[i][j][2 * half + 1]);
+        for (int j = 0; j < Tile::kColumnTiles; j += 4) {
+          float quad[4][2];
+#pragma unroll
+          for (int e = 0; e < 8; ++e) quad[e / 2][e % 2] = at[i][j + e / 2][2 * half + e % 2];
+          f(row + 16 * i + 8 * half, column + 8 * j, quad);
+        }
   }
 };
 
@@ -168,9 +174,9 @@ struct Side {
 // to `sums`. begin is a multiple of 8. All threads of the block take part; shared memory is free
 // again after a barrier.
 template <class T, class Tile, Major a_major, Major b_major>
-__device__ inline void multiply(Accumulators<Tile>& sums, const Operand<T>& a, const Operand<T>& b,
-                                int64_t row, int64_t column, int64_t begin, int64_t end,
-                                unsigned char* memory) {
+__device__ inline void multiply_block(Accumulators<Tile>& sums, const Operand<T>& a,
+                                      const Operand<T>& b, int64_t row, int64_t column,
+                                      int64_t begin, int64_t end, unsigned char* memory) {
   using Left = Side<T, Tile, Tile::kM, a_major>;
   using Right = Side<T, Tile, Tile::kN, b_major>;
   constexpr int kStep = Left::Memory::kBytes + Right::Memory::kBytes;

@@ -14,6 +14,7 @@ import {
   showShape,
 } from '../expect.js';
 import { launch, native } from '../native.js';
+import { onDevice } from '../place.js';
 import {
   axisOf,
   broadcastShapes,
@@ -339,7 +340,7 @@ export function oneHot<D extends DType = 'int64'>(
   expectOneOf('oneHot', 'dtype', dtype, dtypes);
   const shape = [...index.shape, classes];
   checkedSize('oneHot', shape);
-  const out = empty(shape, dtype as D);
+  const out = onDevice(index.device, () => empty(shape, dtype as D));
   launch(native.oneHot, { index: index.raw, out: out.raw, classes });
   return out;
 }

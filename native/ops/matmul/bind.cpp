@@ -10,12 +10,13 @@ struct PlanQuery {
   int64_t m = 0, n = 0, k = 0, batch = 1;
   bool transpose_a = false;
   int32_t processors = 1;
+  bool wide = false;
   View out;  // float64 (6)
 };
 
 void query(const PlanQuery& op) {
-  const Plan p =
-      plan_matmul({DType(op.dtype), op.m, op.n, op.k, op.batch, op.transpose_a, op.processors});
+  const Plan p = plan_matmul(
+      {DType(op.dtype), op.m, op.n, op.k, op.batch, op.transpose_a, op.processors, op.wide});
   double* out = op.out.as<double>();
   out[0] = static_cast<double>(p.kernel);
   out[1] = p.tile_m;
@@ -38,7 +39,7 @@ void bind(node::Module& m) {
       "matmulPlan",
       {SP_FIELD(PlanQuery, dtype), SP_FIELD(PlanQuery, m), SP_FIELD(PlanQuery, n),
        SP_FIELD(PlanQuery, k), SP_FIELD(PlanQuery, batch), SP_FIELD(PlanQuery, transpose_a),
-       SP_FIELD(PlanQuery, processors), SP_FIELD(PlanQuery, out)});
+       SP_FIELD(PlanQuery, processors), SP_FIELD(PlanQuery, wide), SP_FIELD(PlanQuery, out)});
 }
 
 }  // namespace surprisal::matmul

@@ -1,5 +1,8 @@
 // Matrix products on the device, by dtype:
-//   float16, bfloat16  tensor_cores.h, float32 sums: 2 m n k flop at the rate of mma.sync
+//   float16, bfloat16  float32 sums on tensor cores: 2 m n k flop at the rate of wgmma where there
+//   is
+//                      one and rows start at multiples of 16 bytes (cuda_sm90.cu), else of mma.sync
+//                      (tensor_cores.h)
 //   float32, float64   the kernel below, exact arithmetic (no tf32) at the rate of FMA: a thread
 //                      keeps R x R sums, so that a step loads 2 R numbers for R^2 FMAs. Sums run
 //                      over k in chunks of 256 that are added up, as on the CPU: the error of a
@@ -100,7 +103,7 @@ template <class T, int R>
 __global__ void __launch_bounds__(kThreads, 1) matmul_plain_kernel(Parameters p) {
   using Memory = Stage<T, R>;
   Memory* stages = &shared<Memory>();
-  const Place place(p);
+  const Place place(p, block_index());
   Loader<T, R> a(static_cast<const T*>(p.a) + p.a_starts.of(place.pair), !p.transpose_a, p.m, p.k,
                  place.row, place.begin, place.end);
   Loader<T, R> b(static_cast<const T*>(p.b) + p.b_starts.of(place.pair), p.transpose_b, p.n, p.k,
@@ -204,14 +207,36 @@ bool is_packed(const View& view, const View& offsets, int64_t line) {
   return whole;
 }
 
+// Whether the copy engine can fetch boxes of an operand, which it sees as one matrix over all
+// pairs.
+bool has_boxes(const Starts& starts, int64_t lines, int64_t width, int64_t batch) {
+  constexpr int64_t kMost = int64_t{1} << 31;
+  if (starts.at || width >= kMost) return false;
+  return starts.step == 0 ? lines < kMost : starts.step == lines * width && lines * batch < kMost;
+}
+
+bool is_wide(const Parameters& p, const Properties& device) {
+  if (!device.has_wgmma() || !p.a_packed || !p.b_packed || p.k == 0) return false;
+  // Boxes that hang over the end of a pair along k would bring the next one's numbers.
+  const bool zeros_behind_k = !p.transpose_a && p.transpose_b;
+  if (p.batch > 1 && p.k % kPartStep != 0 && !zeros_behind_k) return false;
+  return has_boxes(p.a_starts, p.transpose_a ? p.k : p.m, p.transpose_a ? p.m : p.k, p.batch) &&
+         has_boxes(p.b_starts, p.transpose_b ? p.n : p.k, p.transpose_b ? p.k : p.n, p.batch);
+}
+
+template <class T>
+void tensor_cores(const Parameters& p, Stream& stream) {
+  constexpr bool kBFloat = std::is_same_v<T, BFloat16>;
+  if (p.plan.kernel == Kernel::warpgroups) return warpgroups(p, kBFloat, stream);
+  kBFloat ? tensor_cores_bf16(p, stream) : tensor_cores_f16(p, stream);
+}
+
 }  // namespace
 
 void forward_cuda(const Matmul& op, Stream& stream) {
   check(op);
   if (op.out.size == 0) return;
   Parameters p{};
-  p.plan = plan_matmul(
-      {op.out.dtype, op.m, op.n, op.k, op.batch, op.transpose_a, stream.properties().processors});
   p.a = op.a.data;
   p.b = op.b.data;
   p.out = op.out.data;
@@ -226,18 +251,20 @@ void forward_cuda(const Matmul& op, Stream& stream) {
   p.accumulate = op.accumulate;
   p.a_packed = is_packed(op.a, op.a_offsets, op.transpose_a ? op.m : op.k);
   p.b_packed = is_packed(op.b, op.b_offsets, op.transpose_b ? op.k : op.n);
+  p.out_packed = is_packed(op.out, {}, op.n);
+  const Properties& device = stream.properties();
+  p.plan = plan_matmul({op.out.dtype, op.m, op.n, op.k, op.batch, op.transpose_a, device.processors,
+                        is_wide(p, device)});
   visit_float(op.out.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     using A = accumulator_t<T>;
     if (p.plan.parts > 1) p.partials = stream.scratch<A>(p.plan.parts * op.out.size);
-    if constexpr (std::is_same_v<T, BFloat16>) {
-      tensor_cores_bf16(p, stream);
-    } else if constexpr (std::is_same_v<T, Float16>) {
-      tensor_cores_f16(p, stream);
-    } else if constexpr (std::is_same_v<T, float>) {
+    if constexpr (std::is_same_v<T, float>) {
       p.plan.tile_m == kLargeTile ? plain<float, 8>(p, stream) : plain<float, 4>(p, stream);
-    } else {
+    } else if constexpr (std::is_same_v<T, double>) {
       plain<double, 4>(p, stream);
+    } else {
+      tensor_cores<T>(p, stream);
     }
     if (p.plan.parts == 1) return;
     launch(stream, matmul_parts_kernel<T>, {ceil_div(op.out.size, kThreads), kThreads},

@@ -23,17 +23,19 @@ struct Parameters {
   Starts a_starts, b_starts;
   bool transpose_a, transpose_b, accumulate;
   bool a_packed, b_packed;  // see gemm::Operand
+  bool out_packed;          // rows of the output start at multiples of 16 bytes
   Plan plan;
 };
 
-// What a block computes: a tile of the output of a pair, over part of k.
+// What a block, or a cluster of them, computes at a time: a tile of the output of a pair, over part
+// of k.
 struct Place {
   int64_t row, column, pair, part, begin, end;
 
-  __device__ explicit Place(const Parameters& p) {
+  __device__ Place(const Parameters& p, int64_t unit) {
     const int64_t tiles = p.plan.rows * p.plan.columns;
-    const int64_t batch = cuda::block_index() / tiles;
-    const cuda::gemm::TilePlace tile(cuda::block_index() % tiles, p.plan.rows, p.plan.columns);
+    const int64_t batch = unit / tiles;
+    const cuda::gemm::TilePlace tile(unit % tiles, p.plan.rows, p.plan.columns);
     row = tile.row * p.plan.tile_m;
     column = tile.column * p.plan.tile_n;
     part = p.plan.parts > 1 ? batch % p.plan.parts : 0;
@@ -46,5 +48,7 @@ struct Place {
 // Products of 16-bit floats on tensor cores, with mma.sync. One translation unit a dtype.
 void tensor_cores_bf16(const Parameters& p, cuda::Stream& stream);
 void tensor_cores_f16(const Parameters& p, cuda::Stream& stream);
+// The same with wgmma.
+void warpgroups(const Parameters& p, bool bfloat, cuda::Stream& stream);
 
 }  // namespace surprisal::matmul

@@ -2,33 +2,17 @@
 // once. Two flop for two bytes an element of A and B and a tile of 128 x 128: compute-bound from
 // k of about a hundred on.
 #pragma once
-#include "ops/matmul/launch.h"
+#include "ops/matmul/epilogue.h"
 
 namespace surprisal::matmul {
 
 using namespace cuda;
 using gemm::Major;
 
-// Stores neighbours x, y of a row at `to`, the second where `two`; adds what is there on request.
-template <class T>
-__device__ inline void put(T* to, float x, float y, bool two, bool accumulate) {
-  if (accumulate) {
-    x += to_float(load(to));
-    if (two) y += to_float(load(to + 1));
-  }
-  const T low = from_float<T>(x), high = from_float<T>(y);
-  if (two && reinterpret_cast<uintptr_t>(to) % sizeof(Pack<T, 2>) == 0) {
-    store(reinterpret_cast<Pack<T, 2>*>(to), Pack<T, 2>{{low, high}});
-  } else {
-    store(to, low);
-    if (two) store(to + 1, high);
-  }
-}
-
 template <class T, class Tile, Major a_major, Major b_major>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     matmul_tensor_cores_kernel(Parameters p) {
-  const Place place(p);
+  const Place place(p, block_index());
   constexpr bool kColumnsOfA = a_major == Major::mn, kRowsOfB = b_major == Major::mn;
   const T* a_data = static_cast<const T*>(p.a) + p.a_starts.of(place.pair);
   const T* b_data = static_cast<const T*>(p.b) + p.b_starts.of(place.pair);
@@ -36,20 +20,11 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   const gemm::Operand<T> b{b_data, kRowsOfB ? p.n : p.k, p.n, p.k, p.b_packed};
   gemm::Accumulators<Tile> sums;
   sums.clear();
-  gemm::multiply<T, Tile, a_major, b_major>(sums, a, b, place.row, place.column, place.begin,
-                                            place.end, &shared<unsigned char>());
-  T* out = static_cast<T*>(p.out) + place.pair * p.m * p.n;
-  float* partials = static_cast<float*>(p.partials) +
-                    (p.plan.parts > 1 ? (place.part * p.batch + place.pair) * p.m * p.n : 0);
-  sums.each([&](int i, int j, float x, float y) {
-    const int64_t row = place.row + i, column = place.column + j;
-    if (row >= p.m || column >= p.n) return;
-    const int64_t at = row * p.n + column;
-    if (p.plan.parts > 1) {
-      put(partials + at, x, y, column + 1 < p.n, false);
-    } else {
-      put(out + at, x, y, column + 1 < p.n, p.accumulate);
-    }
+  gemm::multiply_block<T, Tile, a_major, b_major>(sums, a, b, place.row, place.column, place.begin,
+                                                  place.end, &shared<unsigned char>());
+  const Output<T> out(p, place);
+  sums.each([&](int row, int column, const float(&quad)[4][2]) {
+    out.put(place.row + row, place.column + column, quad);
   });
 }
 
