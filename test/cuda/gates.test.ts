@@ -13,7 +13,14 @@ const architectures = ['80', '90a'] as const;
 type Architecture = (typeof architectures)[number];
 
 /** Instructions that a file's PTX must contain, and why. */
-const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {};
+const multiplied = [/mma\.sync\.aligned\.m16n8k16/, /ldmatrix.*\.trans/, /cp\.async\.cg/];
+const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
+  'native/ops/matmul/cuda_bf16.cu': { 80: multiplied, '90a': multiplied },
+  'native/ops/matmul/cuda_f16.cu': { 80: multiplied, '90a': multiplied },
+  'native/ops/matmul/cuda_sm90.cu': {
+    '90a': [/wgmma\.mma_async/, /cp\.async\.bulk\.tensor\.2d.*multicast/s, /setmaxnreg/],
+  },
+};
 
 /** Bytes of local memory that a kernel may use: `[kernel's name, bytes]`, argued for where it is. */
 const stackAllowed: [RegExp, number][] = [];

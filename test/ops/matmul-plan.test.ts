@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { launch, native } from '../../src/native.js';
 
 const [float32, float64, float16, bfloat16] = [0, 1, 2, 3]; // DType in native/core/dtype.h
-const [plain, tensorCores] = [0, 1];
+const [plain, tensorCores, warpgroups] = [0, 1, 2];
 
 interface Problem {
   dtype?: number;
@@ -13,11 +13,13 @@ interface Problem {
   batch?: number;
   transposeA?: boolean;
   processors?: number;
+  /** wgmma can be had, and the copy engine can fetch both operands. */
+  wide?: boolean;
 }
 
 function plan(problem: Problem) {
   const out = new Float64Array(6);
-  const defaults = { dtype: bfloat16, batch: 1, transposeA: false, processors: 132 };
+  const defaults = { dtype: bfloat16, batch: 1, transposeA: false, processors: 132, wide: false };
   launch(native.matmulPlan, { ...defaults, ...problem, out });
   const [kernel, tileM, tileN, parts, part, blocks] = out;
   return { kernel, tile: [tileM, tileN], parts, part, blocks };
@@ -32,6 +34,30 @@ test('the kernel is a matter of the dtype', () => {
     [bfloat16, tensorCores],
   ])
     expect(plan({ ...size, dtype }).kernel).toBe(kernel);
+});
+
+test('wgmma wherever it can be had, whatever m: a row has the same bits in any batch', () => {
+  for (const dtype of [float16, bfloat16])
+    for (const m of [1, 64, 300, 8192])
+      expect(plan({ dtype, m, n: 4096, k: 4096, wide: true }).kernel).toBe(warpgroups);
+  for (const dtype of [float32, float64])
+    expect(plan({ dtype, m: 4096, n: 4096, k: 4096, wide: true }).kernel).toBe(plain);
+});
+
+test('pairs of blocks for large outputs, as many as fit the device', () => {
+  for (const [m, n, batch, tile, blocks] of [
+    [8192, 4096, 1, [256, 256], 132],
+    [2048, 1280, 1, [256, 256], 80], // 40 tiles
+    [1024, 1024, 1, [64, 128], 128],
+    [1024, 1024, 3, [256, 256], 96],
+    [128, 1 << 20, 1, [64, 128], 264], // one of two blocks would have no rows
+    [1 << 20, 128, 1, [64, 128], 264],
+    [1, 1, 1, [64, 128], 1],
+  ] as [number, number, number, number[], number][]) {
+    expect(plan({ m, n, k: 4096, batch, wide: true })).toMatchObject({ tile, blocks });
+  }
+  expect(plan({ m: 8192, n: 8192, k: 64, wide: true, processors: 131 }).blocks).toBe(130);
+  expect(plan({ m: 8192, n: 8192, k: 64, wide: true, processors: 1 }).blocks).toBe(2);
 });
 
 test('large tiles where they give every processor a block', () => {
@@ -84,6 +110,7 @@ test('parts cover k, in whole steps', () => {
     for (const problem of [
       { m: 40, n: 40, k, transposeA: true },
       { m: 40, n: 3, k },
+      { m: 40, n: 3, k, wide: true },
     ]) {
       const p = plan(problem);
       expect(p.part % 64).toBe(0);

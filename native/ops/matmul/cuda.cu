@@ -9,6 +9,7 @@
 //                      long sum grows with the number of chunks, not of terms.
 // Small outputs with long sums are cut into parts along k (plan.h), which a second kernel adds in
 // order: the same bits each run.
+#include "cuda/cublaslt.h"
 #include "cuda/launch.h"
 #include "ops/matmul/check.h"
 #include "ops/matmul/launch.h"
@@ -249,6 +250,13 @@ void forward_cuda(const Matmul& op, Stream& stream) {
   p.transpose_a = op.transpose_a;
   p.transpose_b = op.transpose_b;
   p.accumulate = op.accumulate;
+  const bool regular = !p.a_starts.at && !p.b_starts.at;
+  if (regular &&
+      multiply_by_library({op.out.dtype, p.a, p.b, p.out, p.m, p.n, p.k, p.batch, p.a_starts.step,
+                           p.b_starts.step, p.transpose_a, p.transpose_b, p.accumulate},
+                          stream)) {
+    return;
+  }
   p.a_packed = is_packed(op.a, op.a_offsets, op.transpose_a ? op.m : op.k);
   p.b_packed = is_packed(op.b, op.b_offsets, op.transpose_b ? op.k : op.n);
   p.out_packed = is_packed(op.out, {}, op.n);
