@@ -179,9 +179,18 @@ for (const [m, k, n] of [
   [1, 7, 5],
   [33, 65, 17],
   [130, 100, 257],
+  [136, 200, 72],
 ]) {
   const factors: Make = (s, dtype) => [s.normal([m, k], dtype), s.normal([k, n], dtype)];
   add(`matmul [${m}, ${k}] [${k}, ${n}]`, floats, factors, ([a, b]) => sp.matmul(a, b));
+}
+// Clusters of blocks on a device with 132 processors, and a sum over k in parts.
+for (const [b, m, k, n] of [
+  [33, 136, 64, 136],
+  [1, 5, 4104, 8],
+]) {
+  const factors: Make = (s, dtype) => [s.normal([b, m, k], dtype), s.normal([b, k, n], dtype)];
+  add(`matmul [${b}, ${m}, ${k}] [${b}, ${k}, ${n}]`, two, factors, ([x, y]) => sp.matmul(x, y));
 }
 add(
   'linearCrossEntropy [9, 64] [300, 64]',

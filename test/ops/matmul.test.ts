@@ -42,6 +42,19 @@ const shapes: [number[], number[]][] = [
     [1, 3, 4],
     [5, 1, 4, 2],
   ],
+  // Rows that start at multiples of 16 bytes.
+  [
+    [72, 136],
+    [136, 88],
+  ],
+  [
+    [16, 24, 64],
+    [16, 64, 40],
+  ],
+  [
+    [16, 8, 24],
+    [24, 16],
+  ],
   [
     [2, 0],
     [0, 3],
@@ -62,36 +75,46 @@ function normal(shape: number[], dtype: FloatDType, seed: number): reference.Arr
   return { shape, values: [...values] };
 }
 
+/** Compares all four ways to transpose with float64. */
+function check(s: number[], t: number[], dtype: FloatDType): void {
+  const [a, b] = [normal(s, dtype, 1), normal(t, dtype, 2)];
+  const expected = reference.matmul(a, b);
+  const magnitude = reference.matmul(
+    { ...a, values: a.values.map(Math.abs) },
+    { ...b, values: b.values.map(Math.abs) },
+  );
+  // K products accumulated in float32 (or float64), and one rounding to the dtype.
+  const unit = s.at(-1)! * epsilon(dtype === 'float64' ? dtype : 'float32');
+  const allowed = (i: number) =>
+    unit * magnitude.values[i] + 2 * epsilon(dtype) * Math.abs(expected.values[i]);
+  for (const transposeA of [false, true]) {
+    for (const transposeB of [false, true]) {
+      const left = transposeA ? reference.transpose(a) : a;
+      const right = transposeB ? reference.transpose(b) : b;
+      const out = sp.matmul(
+        floats(left.values, dtype, left.shape),
+        floats(right.values, dtype, right.shape),
+        { transposeA, transposeB },
+      );
+      expect([out.dtype, out.shape]).toEqual([dtype, expected.shape]);
+      expectWithin(numbers(out), expected.values, allowed, `[${s}] [${t}]`);
+    }
+  }
+}
+
 describe('values', () => {
   for (const dtype of ['float32', 'float64', 'float16', 'bfloat16'] as const) {
     test(dtype, () => {
-      for (const [s, t] of shapes) {
-        const [a, b] = [normal(s, dtype, 1), normal(t, dtype, 2)];
-        const expected = reference.matmul(a, b);
-        const magnitude = reference.matmul(
-          { ...a, values: a.values.map(Math.abs) },
-          { ...b, values: b.values.map(Math.abs) },
-        );
-        // K products accumulated in float32 (or float64), and one rounding to the dtype.
-        const unit = s.at(-1)! * epsilon(dtype === 'float64' ? dtype : 'float32');
-        const allowed = (i: number) =>
-          unit * magnitude.values[i] + 2 * epsilon(dtype) * Math.abs(expected.values[i]);
-        for (const transposeA of [false, true]) {
-          for (const transposeB of [false, true]) {
-            const left = transposeA ? reference.transpose(a) : a;
-            const right = transposeB ? reference.transpose(b) : b;
-            const out = sp.matmul(
-              floats(left.values, dtype, left.shape),
-              floats(right.values, dtype, right.shape),
-              { transposeA, transposeB },
-            );
-            expect([out.dtype, out.shape]).toEqual([dtype, expected.shape]);
-            expectWithin(numbers(out), expected.values, allowed, `[${s}] [${t}]`);
-          }
-        }
-      }
+      for (const [s, t] of shapes) check(s, t, dtype);
     });
   }
+
+  // On a device with 132 processors: clusters of blocks, and sums over k in parts.
+  test('many products, and long sums', () => {
+    check([33, 136, 40], [33, 40, 136], 'bfloat16');
+    check([3, 4100], [4100, 5], 'float16');
+    check([9, 4104], [4104, 8], 'bfloat16');
+  });
 
   test('vectors', () => {
     const [v, m] = [
