@@ -105,6 +105,9 @@ function compile(kernel, folder, object) {
       `-I${join(folder, 'native')}`,
       ...args,
       '-O1',
+      // A register array has no memory that the emulator could watch.
+      '-fsanitize=bounds',
+      '-fsanitize-undefined-trap-on-error',
       '-w',
       '-fmax-errors=0',
       '-x',
