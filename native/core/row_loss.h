@@ -100,11 +100,20 @@ inline SP_HOST_DEVICE RowLogs row_logs(const RowSums& row) {
 inline SP_HOST_DEVICE double row_surprisal(const RowSums& row) { return row_logs(row).surprisal; }
 inline SP_HOST_DEVICE double row_lse(const RowSums& row) { return row.max + row_logs(row).sum; }
 
+// x^k for 0 < x <= 1: on a GPU pow takes more registers than everything else of a row.
+inline SP_HOST_DEVICE double power(double x, double k) {
+#if defined(__CUDA_ARCH__)
+  return std::exp(k * std::log(x));
+#else
+  return std::pow(x, k);
+#endif
+}
+
 inline SP_HOST_DEVICE double epilogue_value(const RowOptions& o, double L) {
   const double k = o.epilogue_k;
   if (o.epilogue == Epilogue::identity || k == 0) return L;
   if (o.epilogue == Epilogue::power) return -std::expm1(-k * L) / k;
-  return L == 0 ? 0 : std::pow(-std::expm1(-L), k) * L;
+  return L == 0 ? 0 : power(-std::expm1(-L), k) * L;
 }
 
 inline SP_HOST_DEVICE double epilogue_slope(const RowOptions& o, double L) {
@@ -114,7 +123,7 @@ inline SP_HOST_DEVICE double epilogue_slope(const RowOptions& o, double L) {
   if (o.epilogue == Epilogue::power) return std::exp(-k * L);
   if (L == 0) return 0;
   const double wrong = -std::expm1(-L);
-  return std::pow(wrong, k) + (p == 0 ? 0 : k * std::pow(wrong, k - 1) * p * L);
+  return power(wrong, k) + (p == 0 ? 0 : k * power(wrong, k - 1) * p * L);
 }
 
 inline SP_HOST_DEVICE RowLoss row_loss(const RowOptions& o, const RowSums& row,

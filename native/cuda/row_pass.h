@@ -9,6 +9,8 @@
 //   void add(state, context, part, slot, x)     one slot (of kPack<Element> numbers, any of which may
 //                                    lie outside of the row: mask_slot) joins the state
 //   void merge(state, other)         see row_team.h
+//   bool known()                     true: no first pass, finish() needs no state
+//   static constexpr int kUnroll     slots whose arithmetic overlaps in rows_in_shared
 //   Row finish(row, part number, context, state, leader)  the leader writes results of the row
 //   void emit(row, context, part, slot, x)      x becomes the output
 // The input may be read twice, and beside its rows: the output must be other memory.
@@ -45,7 +47,7 @@ inline __device__ void rows_in_registers(const Op& op) {
   for (int k = 0; k < Slots; ++k) {
     const int slot = team.index() + k * Lanes;
     Real x[kPack<T>];
-    if (slot < slots) {
+    if (slot < slots && !op.known()) {
       widen<T>(raw[k], x);
       op.add(state, context, part, slot, x);
     }
@@ -84,9 +86,10 @@ constexpr int64_t shared_bytes_of_team() {
   using Memory = TeamMemory<typename Op::State, typename Op::Row>;
   return (int64_t(sizeof(Memory)) + 15) / 16 * 16;
 }
+// `slots`: the most that a part of a row has.
 template <class Op>
-constexpr int64_t shared_bytes(int threads, int chunk) {
-  return shared_bytes_of_team<Op>() + int64_t(16) * threads * chunk * kChunks;
+constexpr int64_t shared_bytes(int64_t slots) {
+  return shared_bytes_of_team<Op>() + 16 * slots;
 }
 
 inline __device__ void wait_for_copies(int in_flight) {
@@ -151,11 +154,11 @@ inline __device__ void rows_in_shared(const Op& op, const SharedRows& work) {
     typename Op::State state = op.start();
     for (int k = 0; k < kChunks; ++k) {
       wait_for_copies(second ? kChunks - 1 - k : kChunks - 1);
-#pragma unroll 2
+#pragma unroll(Op::kUnroll)
       for (int j = 0; j < work.chunk; ++j) {
         const int slot = thread_index() + (k * work.chunk + j) * threads;
         Real x[kPack<T>];
-        if (slot < slots) {
+        if (slot < slots && !op.known()) {
           widen<T>(fetched(part, slot), x);
           op.add(state, context, part, slot, x);
         }
@@ -172,7 +175,7 @@ inline __device__ void rows_in_shared(const Op& op, const SharedRows& work) {
     if (!second) continue;
     T* const to = op.output + row * op.columns;
     for (int k = 0; k < kChunks; ++k) {
-#pragma unroll 2
+#pragma unroll(Op::kUnroll)
       for (int j = 0; j < work.chunk; ++j) {
         const int slot = thread_index() + (k * work.chunk + j) * threads;
         Real x[kPack<T>] = {};
@@ -186,44 +189,6 @@ inline __device__ void rows_in_shared(const Op& op, const SharedRows& work) {
     }
   }
   team.close();
-}
-
-// Rows whose second pass alone is wanted, or whose first pass others made: `lanes` threads (8, 32
-// or the block) take a part of a row. make(row, context, leader) -> Row runs in every thread.
-template <class Op, class Make>
-inline __device__ void rows_again(const Op& op, int lanes, int parts, Make make) {
-  using T = typename Op::Element;
-  using Real = accumulator_t<T>;
-  constexpr int kAtOnce = 4;
-  const int64_t unit = block_index() * (block_size() / lanes) + thread_index() / lanes;
-  if (unit >= op.rows * parts) return;
-  const int64_t row = parts == 1 ? unit : unit / parts;
-  const int number = static_cast<int>(unit - row * parts);
-  const RowPart<T> part = row_part(op.input, op.rows, op.columns, row, number, parts);
-  const auto context = op.begin(row, part);
-  const int rank = thread_index() % lanes;
-  const auto found = make(row, context, number == 0 && rank == 0);
-  const bool reads = op.reads(context);
-  T* const to = op.output + row * op.columns;
-  const int slots = part.slots();
-  for (int base = rank; base < slots; base += lanes * kAtOnce) {
-    Slot raw[kAtOnce] = {};
-#pragma unroll
-    for (int k = 0; k < kAtOnce; ++k) {
-      const int slot = base + k * lanes;
-      if (reads && slot < slots) raw[k] = load_slot(part, slot);
-    }
-#pragma unroll
-    for (int k = 0; k < kAtOnce; ++k) {
-      const int slot = base + k * lanes;
-      Real x[kPack<T>];
-      if (slot < slots) {
-        widen<T>(raw[k], x);
-        op.emit(found, context, part, slot, x);
-        store_slot(to, part, slot, x);
-      }
-    }
-  }
 }
 
 }  // namespace surprisal::cuda

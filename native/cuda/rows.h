@@ -209,4 +209,26 @@ inline __device__ void load_beside(const U* from, bool whole, int begin, int end
     to[j] = at + j >= begin && at + j < end ? static_cast<Real>(widened(load(from + j))) : fill;
 }
 
+template <class U, int E, class Real>
+inline __device__ void store_beside(U* to, bool whole, int begin, int end, int at,
+                                    const Real (&from)[E]) {
+  if constexpr (sizeof(U) * E >= 16) {
+    if (whole && reinterpret_cast<uintptr_t>(to) % 16 == 0) {
+#pragma unroll
+      for (int k = 0; k < E / kPack<U>; ++k) {
+        accumulator_t<U> part[kPack<U>];
+#pragma unroll
+        for (int j = 0; j < kPack<U>; ++j)
+          part[j] = static_cast<accumulator_t<U>>(from[k * kPack<U> + j]);
+        store_once(reinterpret_cast<Slot*>(to) + k, narrow<U>(part));
+      }
+      return;
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < E; ++j)
+    if (at + j >= begin && at + j < end)
+      store(to + j, narrowed<U>(static_cast<accumulator_t<U>>(from[j])));
+}
+
 }  // namespace surprisal::cuda

@@ -1,31 +1,10 @@
-#include "ops/cross_entropy/rows.h"
+#include "ops/cross_entropy/check.h"
 
 #define SURPRISAL_BODY "ops/cross_entropy/kernels.h"
 #include "cpu/foreach_target.h"
 
 namespace surprisal::cross_entropy {
 namespace {
-
-void check(const Problem& op, int64_t stats) {
-  const int64_t all = op.rows * op.classes;
-  require(op.rows >= 0 && op.classes >= 0, "crossEntropy: negative size");
-  require(op.logits.size == all, "crossEntropy: size of logits");
-  require(op.target.size == (is_float(op.target.dtype) ? all : op.rows),
-          "crossEntropy: size of target");
-  require(!op.class_weight || op.class_weight.size == op.classes, "crossEntropy: classWeight");
-  require(!op.token_weight || op.token_weight.size == op.rows, "crossEntropy: tokenWeight");
-  require(stats == op.rows * kStats, "crossEntropy: size of rowStats");
-}
-
-void check_result(const View& result, int64_t size, DType dtype) {
-  require(!result || (result.size == size && result.dtype == dtype), "crossEntropy: result");
-}
-
-DType loss_dtype(const Problem& op) {
-  return op.logits.dtype == DType::f64 ? DType::f64 : DType::f32;
-}
-
-bool reduced(const Problem& op) { return static_cast<Reduction>(op.reduction) != Reduction::none; }
 
 double read(const View& view, int64_t i) {
   return view.dtype == DType::f64 ? view.as<double>()[i] : view.as<float>()[i];
@@ -54,9 +33,7 @@ double total(const Rows& rows, const Stats* stats, int64_t n) {
 
 void forward(const Forward& op) {
   Scratch<Stats> own(op.row_stats ? 0 : op.rows);
-  check(op, op.row_stats ? op.row_stats.size : op.rows * kStats);
-  check_result(op.loss, reduced(op) ? 1 : op.rows, loss_dtype(op));
-  check_result(op.grad_logits, op.logits.size, op.logits.dtype);
+  check(op);
   const Rows rows(op);
   Stats* stats = op.row_stats ? reinterpret_cast<Stats*>(op.row_stats.as<double>()) : own.data();
   SURPRISAL_DISPATCH(cross_entropy::forward, op, rows, stats);
@@ -72,11 +49,7 @@ void forward(const Forward& op) {
 }
 
 void backward(const Backward& op) {
-  check(op, op.row_stats.size);
-  check_result(op.upstream, reduced(op) ? 1 : op.rows, loss_dtype(op));
-  check_result(op.grad_logits, op.logits.size, op.logits.dtype);
-  check_result(op.grad_target, op.target.size, op.target.dtype);
-  check_result(op.grad_token_weight, op.rows, op.token_weight.dtype);
+  check(op);
   const Rows rows(op);
   const auto* stats = reinterpret_cast<const Stats*>(op.row_stats.as<double>());
   const Scratch<double> scale(op.rows);
@@ -100,8 +73,7 @@ void backward(const Backward& op) {
 }
 
 void scale(const Scale& op) {
-  check_result(op.out, op.grad.size, op.grad.dtype);
-  require(op.upstream.size == 1, "crossEntropy: size of upstream");
+  check(op);
   const double factor = read(op.upstream, 0);
   if (op.out.data == op.grad.data && factor == 1) return;
   SURPRISAL_DISPATCH(cross_entropy::scale, op, factor);

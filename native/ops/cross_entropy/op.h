@@ -48,4 +48,9 @@ void forward(const Forward& op);
 void backward(const Backward& op);
 void scale(const Scale& op);
 
+// On a device's stream. Bad values are found there and thrown at the next read that waits.
+void forward_cuda(const Forward& op, cuda::Stream& stream);
+void backward_cuda(const Backward& op, cuda::Stream& stream);
+void scale_cuda(const Scale& op, cuda::Stream& stream);
+
 }  // namespace surprisal::cross_entropy

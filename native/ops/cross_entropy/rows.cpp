@@ -1,17 +1,11 @@
 #include "ops/cross_entropy/rows.h"
 
 #include <cmath>
-#include <cstdio>
-#include <string>
+
+#include "ops/cross_entropy/check.h"
 
 namespace surprisal::cross_entropy {
 namespace {
-
-std::string number(double x) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%g", x);
-  return std::isnan(x) ? "NaN" : text;
-}
 
 void widen(const View& from, double* to) {
   visit_float(from.dtype, [&](auto tag) {
@@ -34,10 +28,7 @@ void read_targets(const Problem& op, int64_t* to) {
     for (int64_t n = 0; n < op.rows; ++n) {
       const int64_t y = data[n];
       if (y != op.ignore_index && (y < 0 || y >= op.classes)) {
-        throw Error(Code::out_of_range, "crossEntropy: expected target in [0, " +
-                                            std::to_string(op.classes) + ") or ignoreIndex " +
-                                            std::to_string(op.ignore_index) + ", got " +
-                                            std::to_string(y) + " at row " + std::to_string(n));
+        refuse_target(y, n, op.classes, op.ignore_index);
       }
       to[n] = y == op.ignore_index ? kIgnored : y;
     }
@@ -58,22 +49,14 @@ Rows::Rows(const Problem& op)
     widen(op.class_weight, class_weight_.data());
     class_weight_sum_ = 0;
     for (int64_t c = 0; c < op.classes; ++c) {
-      if (!(class_weight_[c] >= 0)) {
-        throw Error(Code::invalid_value,
-                    "crossEntropy: expected classWeight to hold no negative number, got " +
-                        number(class_weight_[c]) + " at class " + std::to_string(c));
-      }
+      if (!(class_weight_[c] >= 0)) refuse_class_weight(class_weight_[c], c);
       class_weight_sum_ += class_weight_[c];
     }
   }
   if (op.token_weight) {
     widen(op.token_weight, token_weight_.data());
     for (int64_t n = 0; n < op.rows; ++n) {
-      if (std::isnan(token_weight_[n])) {
-        throw Error(Code::invalid_value,
-                    "crossEntropy: expected tokenWeight to hold no NaN, got NaN at row " +
-                        std::to_string(n));
-      }
+      if (std::isnan(token_weight_[n])) refuse_token_weight(n);
     }
   }
   for (int64_t n = 0; n < op.rows; ++n) denominator_ += weight(n);

@@ -1,0 +1,131 @@
+// Which CUDA kernel takes rows of V logits, and how it is launched: pure arithmetic, so that a
+// machine without a GPU tests every decision. Nothing of it but `rows_each` depends on the number of
+// rows, and `rows_each` changes no bit of a result.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace surprisal::cross_entropy {
+
+enum class Storage : int32_t {
+  registers,  // `lanes` lanes a row, up to slots_each 16-byte slots in each
+  shared,     // a block or a cluster a row, slots_each slots of shared memory a thread
+  split,      // `parts` blocks a row, then their sums, then a second read for the gradient
+};
+
+struct Plan {
+  Storage storage = Storage::registers;
+  int threads = 256;
+  int lanes = 32;
+  int slots_each = 4;
+  int cluster = 1;
+  int parts = 1;
+  int rows_each = 1;
+  int64_t shared = 0;  // bytes of slots
+};
+
+struct PlanShape {
+  int64_t rows = 0, columns = 0;
+  DType dtype = DType::f32;
+  bool aligned = true;  // the first row begins at a multiple of 16 bytes
+  bool plain = true;    // no softcap, smoothing or probabilities, and not float64
+  // Of the device.
+  int processors = 132;
+  bool clusters = true;
+  int64_t shared = 232448, shared_per_sm = 233472;
+};
+
+// Plain rows of up to lanes x slots_each slots are held in registers; with 16 slots, 64 registers,
+// two blocks of 256 share a multiprocessor and have 128 KiB of loads in flight. Sums of wider
+// numbers need registers themselves. Other losses have one kernel, to compile in time.
+struct RegisterLimit {
+  int lanes, slots_each;
+};
+constexpr RegisterLimit kRegisterLimits[] = {{8, 4}, {32, 4}, {32, 8}, {32, 16}};
+constexpr int most_slots_each(int64_t element_bytes) { return element_bytes == 2 ? 16 : 8; }
+// Three blocks of 72 KiB share a multiprocessor: while one reduces, two load or store.
+constexpr int64_t kSlotsOfThree = 4608;
+// Threads of a block, by the slots of its part: four or more slots a thread.
+struct BlockSize {
+  int64_t slots;
+  int threads;
+};
+constexpr BlockSize kBlockSizes[] = {{64, 32}, {256, 64}, {1024, 128}, {INT64_MAX, 256}};
+constexpr int kClusters[] = {1, 2, 4, 8};     // 8: the most that every sm_90 can place
+constexpr int64_t kSlotsOfPart = 4096;        // of a split row
+constexpr int kChunksOfSlots = 4;             // cuda/row_pass.h: kChunks
+constexpr int64_t kTeamBytes = 1024;          // a block's shared memory beside its slots, at most
+constexpr int kLongestStay = 8;               // rows a block takes in turn, at most
+constexpr int kWavesLeft = 8;                 // blocks per place, at least, to share work evenly
+
+inline int64_t slots_of_row(const PlanShape& s) {
+  const int64_t pack = 16 / size_of(s.dtype);
+  if (s.aligned && s.columns % pack == 0) return s.columns / pack;
+  return (s.columns + 2 * pack - 2) / pack;  // at the worst alignment
+}
+
+inline Plan plan_rows(const PlanShape& s) {
+  Plan p;
+  const int64_t slots = slots_of_row(s);
+  for (const RegisterLimit& limit : kRegisterLimits) {
+    const int most = most_slots_each(size_of(s.dtype));
+    if (!s.plain || limit.slots_each > most || slots > int64_t(limit.lanes) * limit.slots_each)
+      continue;
+    p.lanes = limit.lanes;
+    p.slots_each = limit.slots_each > 4 ? most : 4;
+    return p;
+  }
+  const int64_t most = (s.shared - kTeamBytes) / 16;  // slots of a block that has a multiprocessor
+  p.storage = Storage::shared;
+  if (s.clusters) {
+    for (const int cluster : kClusters) {
+      p.cluster = cluster;
+      if (slots <= kSlotsOfThree * cluster) break;
+    }
+  }
+  // Parts are cut for the worst alignment, whatever this row's.
+  const int64_t pack = 16 / size_of(s.dtype);
+  const int64_t worst = (s.columns + 2 * pack - 2) / pack;
+  int64_t part = p.cluster == 1 ? slots : (worst + p.cluster - 1) / p.cluster;
+  const auto room = [&](int64_t of_part) {
+    for (const BlockSize& size : kBlockSizes) {
+      p.threads = size.threads;
+      if (of_part <= size.slots) break;
+    }
+    const int64_t chunk = (of_part + p.threads * kChunksOfSlots - 1) / (p.threads * kChunksOfSlots);
+    p.slots_each = static_cast<int>(chunk * kChunksOfSlots);
+    p.shared = 16 * of_part;
+    return of_part <= most;
+  };
+  if (!room(part)) {
+    p.storage = Storage::split;
+    p.cluster = 1;
+    p.parts = static_cast<int>((worst + kSlotsOfPart - 1) / kSlotsOfPart);
+    part = (worst + p.parts - 1) / p.parts;
+    room(part);
+  }
+  const int64_t places =
+      s.processors * std::max<int64_t>(1, s.shared_per_sm / (p.shared + kTeamBytes)) / p.cluster;
+  const int64_t units = s.rows * p.parts;
+  p.rows_each = static_cast<int>(std::clamp<int64_t>(units / std::max<int64_t>(1, kWavesLeft * places),
+                                                     1, kLongestStay));
+  return p;
+}
+
+// The gradient of probabilities: threads a row, and blocks a row.
+struct GradientPlan {
+  int lanes = 256, parts = 1;
+};
+constexpr int64_t kSlotsOfLane = 4;     // up to here a few lanes take a row
+constexpr int64_t kSlotsOfBlock = 8192;  // of a row, for a block of 256
+
+inline GradientPlan plan_gradient(const PlanShape& s) {
+  const int64_t slots = slots_of_row(s);
+  if (slots <= 8 * kSlotsOfLane) return {8, 1};
+  if (slots <= 32 * kSlotsOfLane) return {32, 1};
+  return {256, static_cast<int>((slots + kSlotsOfBlock - 1) / kSlotsOfBlock)};
+}
+
+}  // namespace surprisal::cross_entropy
