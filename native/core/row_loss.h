@@ -15,6 +15,29 @@
 
 namespace surprisal {
 
+// In kernels these are called, not inlined: once a row their time is nothing, but every copy of them
+// is compiled for every kernel. pow takes more registers there than everything else of a row.
+#if defined(__CUDACC__)
+#define SP_CALLED __noinline__
+#else
+#define SP_CALLED
+#endif
+namespace row_math {
+inline SP_HOST_DEVICE SP_CALLED double exp(double x) { return std::exp(x); }
+inline SP_HOST_DEVICE SP_CALLED double expm1(double x) { return std::expm1(x); }
+inline SP_HOST_DEVICE SP_CALLED double log(double x) { return std::log(x); }
+inline SP_HOST_DEVICE SP_CALLED double log1p(double x) { return std::log1p(x); }
+inline SP_HOST_DEVICE SP_CALLED double divide(double a, double b) { return a / b; }
+// x^k for 0 < x <= 1.
+inline SP_HOST_DEVICE double pow(double x, double k) {
+#if defined(__CUDA_ARCH__)
+  return exp(k * log(x));
+#else
+  return std::pow(x, k);
+#endif
+}
+}  // namespace row_math
+
 enum class Reduction : int32_t { none, mean, sum };
 
 enum class Epilogue : int32_t {
@@ -52,7 +75,7 @@ inline SP_HOST_DEVICE double map_logit(const LogitMap& map, double x) {
 // dz/dx. 4E/(1+E)^2 keeps the digits that 1 - tanh^2 loses where the cap saturates.
 inline SP_HOST_DEVICE double map_slope(const LogitMap& map, double x) {
   if (!map.capped) return map.in;
-  const double e = std::exp(-2 * std::fabs(map.in * x));
+  const double e = row_math::exp(-2 * std::fabs(map.in * x));
   return map.in * map.out * 4 * e / ((1 + e) * (1 + e));
 }
 
@@ -88,42 +111,33 @@ struct RowLogs {
 };
 
 inline SP_HOST_DEVICE RowLogs row_logs(const RowSums& row) {
-  const double own = row.target == 0 ? 1 : std::exp(row.target);
+  const double own = row.target == 0 ? 1 : row_math::exp(row.target);
   if (row.others < own) {
-    const double surprisal = std::log1p(row.others / own);
+    const double surprisal = row_math::log1p(row_math::divide(row.others, own));
     return {own, row.target + surprisal, surprisal};
   }
-  const double sum = std::log(row.others + own);
+  const double sum = row_math::log(row.others + own);
   return {own, sum, sum - row.target};
 }
 
 inline SP_HOST_DEVICE double row_surprisal(const RowSums& row) { return row_logs(row).surprisal; }
 inline SP_HOST_DEVICE double row_lse(const RowSums& row) { return row.max + row_logs(row).sum; }
 
-// x^k for 0 < x <= 1: on a GPU pow takes more registers than everything else of a row.
-inline SP_HOST_DEVICE double power(double x, double k) {
-#if defined(__CUDA_ARCH__)
-  return std::exp(k * std::log(x));
-#else
-  return std::pow(x, k);
-#endif
-}
-
 inline SP_HOST_DEVICE double epilogue_value(const RowOptions& o, double L) {
   const double k = o.epilogue_k;
   if (o.epilogue == Epilogue::identity || k == 0) return L;
-  if (o.epilogue == Epilogue::power) return -std::expm1(-k * L) / k;
-  return L == 0 ? 0 : power(-std::expm1(-L), k) * L;
+  if (o.epilogue == Epilogue::power) return row_math::divide(-row_math::expm1(-k * L), k);
+  return L == 0 ? 0 : row_math::pow(-row_math::expm1(-L), k) * L;
 }
 
 inline SP_HOST_DEVICE double epilogue_slope(const RowOptions& o, double L) {
   const double k = o.epilogue_k;
   if (o.epilogue == Epilogue::identity || k == 0) return 1;
-  const double p = std::exp(-L);
-  if (o.epilogue == Epilogue::power) return std::exp(-k * L);
+  const double p = row_math::exp(-L);
+  if (o.epilogue == Epilogue::power) return row_math::exp(-k * L);
   if (L == 0) return 0;
-  const double wrong = -std::expm1(-L);
-  return power(wrong, k) + (p == 0 ? 0 : k * power(wrong, k - 1) * p * L);
+  const double wrong = -row_math::expm1(-L);
+  return row_math::pow(wrong, k) + (p == 0 ? 0 : k * row_math::pow(wrong, k - 1) * p * L);
 }
 
 inline SP_HOST_DEVICE RowLoss row_loss(const RowOptions& o, const RowSums& row,
@@ -134,7 +148,7 @@ inline SP_HOST_DEVICE RowLoss row_loss(const RowOptions& o, const RowSums& row,
   const double share = (1 - o.label_smoothing) * w.target;
   if (share != 0 || std::isnan(out.surprisal)) out.loss = share * epilogue_value(o, out.surprisal);
   if (o.label_smoothing != 0)
-    out.loss += o.label_smoothing / w.classes * (w.sum * logs.sum + row.below);
+    out.loss += row_math::divide(o.label_smoothing, w.classes) * (w.sum * logs.sum + row.below);
   if (o.z_loss != 0) out.loss += o.z_loss * out.lse * out.lse;
   return out;
 }
@@ -142,9 +156,9 @@ inline SP_HOST_DEVICE RowLoss row_loss(const RowOptions& o, const RowSums& row,
 // The derivative of scale * row, scale being upstream gradient x token weight / denominator.
 inline SP_HOST_DEVICE RowSlope row_slope(const RowOptions& o, const RowSums& row,
                                          const RowWeights& w, double scale) {
-  const double own = row.target == 0 ? 1 : std::exp(row.target);
-  const double inverse = 1 / (row.others + own);
-  const double smooth = o.label_smoothing / w.classes;
+  const double own = row.target == 0 ? 1 : row_math::exp(row.target);
+  const double inverse = row_math::divide(1, row.others + own);
+  const double smooth = row_math::divide(o.label_smoothing, w.classes);
   double share = (1 - o.label_smoothing) * w.target;
   if (o.epilogue != Epilogue::identity) share *= epilogue_slope(o, row_surprisal(row));
   double rest = smooth == 0 ? 0 : smooth * w.sum;

@@ -6,22 +6,39 @@
 //   Context begin(row, part)         what a thread wants to know of the row; loads only, it is early
 //   bool reads(context)              false: no element of the row is read
 //   State start()
-//   void add(state, context, part, slot, x)     one slot (of kPack<Element> numbers, any of which may
-//                                    lie outside of the row: mask_slot) joins the state
+//   void add<edge>(state, context, part, slot, x)  one slot of kPack<Element> numbers joins the
+//                                    state; of an edge some are not of the row: mask_slot
 //   void merge(state, other)         see row_team.h
 //   bool known()                     true: no first pass, finish() needs no state
 //   static constexpr int kUnroll     slots whose arithmetic overlaps in rows_in_shared
 //   Row finish(row, part number, context, state, leader)  the leader writes results of the row
-//   void emit(row, context, part, slot, x)      x becomes the output
-// The input may be read twice, and beside its rows: the output must be other memory.
+//   void emit<edge>(row, context, part, slot, x)   x becomes the output
+// Edges are read twice: the output must be other memory than the input.
 #pragma once
 #include "cuda/row_team.h"
 #include "cuda/rows.h"
 
 namespace surprisal::cuda {
 
-// Short rows, held in registers: `Lanes` lanes have a row of up to Lanes x Slots slots. All loads of
-// a row are in flight at once, and a block's many warps hide what reductions wait for.
+// The edges of a row, or all of it where the output lies otherwise against 16 bytes than the input:
+// element by element, from global memory.
+template <class Op>
+inline __device__ void emit_elements(const Op& op, const typename Op::Row& row,
+                                     const typename Op::Context& context,
+                                     const RowPart<typename Op::Element>& part, bool reads,
+                                     bool all, int index, int size, typename Op::Element* to) {
+  using T = typename Op::Element;
+  for (int slot = all ? index : part.edge(index); slot >= 0 && slot < part.slots();
+       slot = all ? slot + size : -1) {
+    accumulator_t<T> x[kPack<T>] = {};
+    if (reads) widen<T>(load_elements(part, slot), x);
+    op.template emit<true>(row, context, part, slot, x);
+    store_elements(to, part, slot, x);
+  }
+}
+
+// Short rows, held in registers: `Lanes` lanes have a row of up to Lanes x Slots whole slots. All
+// loads of a row are in flight at once, and a block's many warps hide what reductions wait for.
 template <int Lanes, int Slots, class Op>
 inline __device__ void rows_in_registers(const Op& op) {
   using T = typename Op::Element;
@@ -35,21 +52,29 @@ inline __device__ void rows_in_registers(const Op& op) {
     part = row_part(op.input, op.rows, op.columns, row);
     context = op.begin(row, part);
   }
-  const int slots = exists && op.reads(context) ? part.slots() : 0;
-  Slot raw[Slots];
+  const bool reads = exists && op.reads(context);
+  const int begin = part.whole_begin() + team.index(), end = part.whole_end();
+  const int edge = reads && !op.known() ? part.edge(team.index()) : -1;
+  Slot raw[Slots] = {}, raw_edge = {};
 #pragma unroll
   for (int k = 0; k < Slots; ++k) {
-    const int slot = team.index() + k * Lanes;
-    if (slot < slots) raw[k] = load_slot(part, slot);
+    const int slot = begin + k * Lanes;
+    if (reads && slot < end)
+      raw[k] = load_once(reinterpret_cast<const Slot*>(part.data + slot * kPack<T>));
   }
+  if (edge >= 0) raw_edge = load_elements(part, edge);
   typename Op::State state = op.start();
+  Real x[kPack<T>];
+  if (edge >= 0) {
+    widen<T>(raw_edge, x);
+    op.template add<true>(state, context, part, edge, x);
+  }
 #pragma unroll
   for (int k = 0; k < Slots; ++k) {
-    const int slot = team.index() + k * Lanes;
-    Real x[kPack<T>];
-    if (slot < slots && !op.known()) {
+    const int slot = begin + k * Lanes;
+    if (reads && slot < end && !op.known()) {
       widen<T>(raw[k], x);
-      op.add(state, context, part, slot, x);
+      op.template add<false>(state, context, part, slot, x);
     }
   }
   const auto found = team.finish(
@@ -59,17 +84,18 @@ inline __device__ void rows_in_registers(const Op& op) {
       });
   if (op.output == nullptr || !exists) return;
   T* const to = op.output + row * op.columns;
+  const bool alike = lies_alike(to, part);
 #pragma unroll
   for (int k = 0; k < Slots; ++k) {
-    const int slot = team.index() + k * Lanes;
-    Real x[kPack<T>] = {};
-    if (slot < part.slots()) {
+    const int slot = begin + k * Lanes;
+    if (alike && slot < end) {
       stay_packed(raw[k]);
-      if (slot < slots) widen<T>(raw[k], x);
-      op.emit(found, context, part, slot, x);
-      store_slot(to, part, slot, x);
+      widen<T>(raw[k], x);
+      op.template emit<false>(found, context, part, slot, x);
+      store_once(reinterpret_cast<Slot*>(to + part.column + slot * kPack<T>), narrow<T>(x));
     }
   }
+  emit_elements(op, found, context, part, reads, !alike, team.index(), Lanes, to);
 }
 
 // How rows_in_shared is launched.
@@ -105,90 +131,135 @@ inline __device__ void wait_for_copies(int in_flight) {
 // bring a thread's slots to a place that is this thread's alone: nothing needs a barrier but the
 // reduction, and where a slot has been used for the last time the next row's is asked for.
 template <class Op>
-inline __device__ void rows_in_shared(const Op& op, const SharedRows& work) {
+class SharedPass {
   using T = typename Op::Element;
   using Real = accumulator_t<T>;
-  using Context = typename Op::Context;
   using Memory = TeamMemory<typename Op::State, typename Op::Row>;
-  Memory& memory = shared<Memory>();
-  auto* const mine = reinterpret_cast<Slot*>(reinterpret_cast<unsigned char*>(&memory) +
-                                                shared_bytes_of_team<Op>());
-  BlockTeam<typename Op::State, typename Op::Row> team(&memory, work.cluster);
-  const int threads = block_size();
-  const int64_t units = op.rows * work.parts;
-  const int64_t first = block_index() / work.cluster * work.units_each;
-  const int64_t end = first + work.units_each < units ? first + work.units_each : units;
-  const bool second = op.output != nullptr;
 
-  const auto part_of = [&](int64_t unit) {
-    const int64_t row = work.parts == 1 ? unit : unit / work.parts;
-    const int part = work.parts == 1 ? team.rank() : static_cast<int>(unit - row * work.parts);
-    return row_part(op.input, op.rows, op.columns, row, part, work.cluster * work.parts);
+  // A row or a part of one, on its way or there.
+  struct Unit {
+    RowPart<T> part;
+    typename Op::Context context;
+    bool reads;
   };
-  const auto fetch = [&](const RowPart<T>& part, int slots, int chunk) {
-    for (int j = 0; j < work.chunk; ++j) {
-      const int slot = thread_index() + (chunk * work.chunk + j) * threads;
-      if (slot < slots && part.readable(slot))
-        copy_async16(mine + slot, part.data + slot * kPack<T>, true);
+
+ public:
+  __device__ SharedPass(const Op& op, const SharedRows& work)
+      : op_(op),
+        work_(work),
+        mine_(reinterpret_cast<Slot*>(reinterpret_cast<unsigned char*>(&shared<Memory>()) +
+                                      shared_bytes_of_team<Op>())),
+        team_(&shared<Memory>(), work.cluster) {}
+
+  __device__ void run() {
+    const int64_t units = op_.rows * work_.parts;
+    const int64_t first = block_index() / work_.cluster * work_.units_each;
+    const int64_t end = first + work_.units_each < units ? first + work_.units_each : units;
+    const bool second = op_.output != nullptr;
+    Unit next = begin(first);
+    next.reads = op_.reads(next.context);
+    for (int k = 0; k < kChunks; ++k) fetch(next, k);
+    for (int64_t u = first; u < end; ++u) {
+      const Unit unit = next;
+      if (u + 1 < end) next = begin(u + 1);
+      typename Op::State state = op_.start();
+      for (int k = 0; k < kChunks; ++k) {
+        // Between a copy and its use the thread has asked for the other chunks alone.
+        wait_for_copies(second ? kChunks - 1 - k : kChunks - 1);
+        if (unit.reads && !op_.known()) add(unit, k, state);
+        if (k == 0) next.reads = u + 1 < end && op_.reads(next.context);
+        if (!second) fetch(next, k);
+      }
+      if (unit.reads && !op_.known()) add_edge(unit, state);
+      const auto found = team_.finish(
+          state, [&](auto& into, const auto& from) { op_.merge(into, from); },
+          [&](const auto& merged, bool leader) {
+            const int part = static_cast<int>(u % work_.parts);
+            return op_.finish(row_of(u), part, unit.context, merged, leader);
+          });
+      if (!second) continue;
+      T* const to = op_.output + row_of(u) * op_.columns;
+      const bool alike = lies_alike(to, unit.part);
+      for (int k = 0; k < kChunks; ++k) {
+        if (alike) emit(unit, k, found, to + unit.part.column);
+        fetch(next, k);
+      }
+      emit_elements(op_, found, unit.context, unit.part, unit.reads, !alike, thread_index(),
+                    block_size(), to);
+    }
+    team_.close();
+  }
+
+ private:
+  __device__ int64_t row_of(int64_t u) const { return work_.parts == 1 ? u : u / work_.parts; }
+  __device__ Unit begin(int64_t u) const {
+    Unit unit;
+    const int number = work_.parts == 1 ? team_.rank() : static_cast<int>(u % work_.parts);
+    unit.part = row_part(op_.input, op_.rows, op_.columns, row_of(u), number,
+                         work_.cluster * work_.parts);
+    unit.context = op_.begin(row_of(u), unit.part);
+    unit.reads = false;  // known once the context has come from memory
+    return unit;
+  }
+  // Whole slot i of a part is this thread's if i is its index in the block, or that and a multiple
+  // of the block's size.
+  __device__ int slot_of(int chunk, int j) const {
+    return thread_index() + (chunk * work_.chunk + j) * block_size();
+  }
+  __device__ static int count(const Unit& unit) {
+    return unit.part.whole_end() - unit.part.whole_begin();
+  }
+  __device__ void fetch(const Unit& unit, int chunk) const {
+    const int slots = unit.reads ? count(unit) : 0;
+    const T* const from = unit.part.data + unit.part.whole_begin() * kPack<T>;
+    for (int j = 0; j < work_.chunk; ++j) {
+      const int i = slot_of(chunk, j);
+      if (i < slots) copy_async16(mine_ + i, from + i * kPack<T>, true);
     }
     copy_async_commit();
-  };
-  const auto fetched = [&](const RowPart<T>& part, int slot) {
-    return part.readable(slot) ? load(mine + slot) : load_slot(part, slot);
-  };
-
-  RowPart<T> next = part_of(first);
-  Context next_context = op.begin(work.parts == 1 ? first : first / work.parts, next);
-  int next_slots = op.reads(next_context) ? next.slots() : 0;
-  for (int k = 0; k < kChunks; ++k) fetch(next, next_slots, k);
-  for (int64_t unit = first; unit < end; ++unit) {
-    const int64_t row = work.parts == 1 ? unit : unit / work.parts;
-    const RowPart<T> part = next;
-    const Context context = next_context;
-    const int slots = next_slots;
-    const bool more = unit + 1 < end;
-    if (more) {
-      next = part_of(unit + 1);
-      next_context = op.begin(work.parts == 1 ? unit + 1 : (unit + 1) / work.parts, next);
-    }
-    typename Op::State state = op.start();
-    for (int k = 0; k < kChunks; ++k) {
-      wait_for_copies(second ? kChunks - 1 - k : kChunks - 1);
+  }
+  __device__ void add(const Unit& unit, int chunk, typename Op::State& state) const {
+    const int slots = count(unit), first = unit.part.whole_begin();
 #pragma unroll(Op::kUnroll)
-      for (int j = 0; j < work.chunk; ++j) {
-        const int slot = thread_index() + (k * work.chunk + j) * threads;
+    for (int j = 0; j < work_.chunk; ++j) {
+      const int i = slot_of(chunk, j);
+      if (i < slots) {
         Real x[kPack<T>];
-        if (slot < slots && !op.known()) {
-          widen<T>(fetched(part, slot), x);
-          op.add(state, context, part, slot, x);
-        }
+        widen<T>(load(mine_ + i), x);
+        op_.template add<false>(state, unit.context, unit.part, first + i, x);
       }
-      if (k == 0) next_slots = more && op.reads(next_context) ? next.slots() : 0;
-      if (!second) fetch(next, next_slots, k);
-    }
-    const auto found = team.finish(
-        state, [&](auto& into, const auto& from) { op.merge(into, from); },
-        [&](const auto& merged, bool leader) {
-          const int part_number = static_cast<int>(unit - row * work.parts);
-          return op.finish(row, part_number, context, merged, leader);
-        });
-    if (!second) continue;
-    T* const to = op.output + row * op.columns;
-    for (int k = 0; k < kChunks; ++k) {
-#pragma unroll(Op::kUnroll)
-      for (int j = 0; j < work.chunk; ++j) {
-        const int slot = thread_index() + (k * work.chunk + j) * threads;
-        Real x[kPack<T>] = {};
-        if (slot < part.slots()) {
-          if (slot < slots) widen<T>(fetched(part, slot), x);
-          op.emit(found, context, part, slot, x);
-          store_slot(to, part, slot, x);
-        }
-      }
-      fetch(next, next_slots, k);
     }
   }
-  team.close();
+  __device__ void add_edge(const Unit& unit, typename Op::State& state) const {
+    const int edge = unit.part.edge(thread_index());
+    if (edge < 0) return;
+    Real x[kPack<T>];
+    widen<T>(load_elements(unit.part, edge), x);
+    op_.template add<true>(state, unit.context, unit.part, edge, x);
+  }
+  __device__ void emit(const Unit& unit, int chunk, const typename Op::Row& found, T* to) const {
+    const int slots = count(unit), first = unit.part.whole_begin();
+#pragma unroll(Op::kUnroll)
+    for (int j = 0; j < work_.chunk; ++j) {
+      const int i = slot_of(chunk, j);
+      if (i < slots) {
+        Real x[kPack<T>] = {};
+        if (unit.reads) widen<T>(load(mine_ + i), x);
+        op_.template emit<false>(found, unit.context, unit.part, first + i, x);
+        store_once(reinterpret_cast<Slot*>(to + (first + i) * kPack<T>), narrow<T>(x));
+      }
+    }
+  }
+
+  const Op& op_;
+  const SharedRows work_;
+  Slot* const mine_;
+  BlockTeam<typename Op::State, typename Op::Row> team_;
+};
+
+template <class Op>
+inline __device__ void rows_in_shared(const Op& op, const SharedRows& work) {
+  SharedPass<Op>(op, work).run();
 }
 
 }  // namespace surprisal::cuda

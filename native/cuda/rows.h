@@ -1,8 +1,8 @@
 // Rows of a contiguous matrix as runs of 16-byte slots, whatever the alignment of a row. With an odd
 // number of columns rows begin anywhere: the first and the last slot of a row are shared with its
-// neighbours. They are read whole all the same (what is not of the row becomes `fill`) and written
-// element by element; only where a slot reaches beyond the whole matrix is it read by elements too.
-// So every element but a few of a row moves by 16 bytes, with any alignment and any dtype.
+// neighbours. These edges are written element by element, and read so (load_elements) or whole with
+// `fill` for what is not of the row (load_slot, mask_slot), which goes by elements only where a slot
+// reaches beyond the whole matrix. All else moves by 16 bytes, at any alignment and in any dtype.
 #pragma once
 #include <cstring>
 
@@ -101,6 +101,14 @@ struct RowPart {
   __device__ bool whole(int slot) const {
     return slot * kPack<T> >= begin && (slot + 1) * kPack<T> <= end;
   }
+  // Slots [whole_begin(), whole_end()) are of this row alone. The others are its edges: two at most.
+  __device__ int whole_begin() const { return begin > 0 ? 1 : 0; }
+  __device__ int whole_end() const { return end / kPack<T>; }
+  // Edge 0 or 1, or -1 if the row begins or ends with a slot of its own.
+  __device__ int edge(int i) const {
+    if (i == 0) return begin > 0 ? 0 : -1;
+    return i == 1 && end % kPack<T> != 0 && whole_end() >= whole_begin() ? whole_end() : -1;
+  }
   __device__ bool readable(int slot) const { return slot >= first && slot < last; }
   // The position of a column, or one that no slot holds.
   __device__ int position(int64_t of_column) const {
@@ -140,21 +148,26 @@ inline __device__ RowPart<T> row_part(const T* x, int64_t rows, int64_t columns,
   return out;
 }
 
-// A slot from global memory, as it lies there; what lies beyond the matrix is left zero.
+// The elements of a slot that are of the row, one by one; zeros beside them.
 template <class T>
-inline __device__ Slot load_slot(const RowPart<T>& row, int slot) {
+inline __device__ Slot load_elements(const RowPart<T>& row, int slot) {
   constexpr int E = kPack<T>;
-  const T* from = row.data + slot * E;
-  if (row.readable(slot)) return load_once(reinterpret_cast<const Slot*>(from));
   T elements[E] = {};
 #pragma unroll
   for (int j = 0; j < E; ++j) {
     const int at = slot * E + j;
-    if (at >= row.begin && at < row.end) elements[j] = load(from + j);
+    if (at >= row.begin && at < row.end) elements[j] = load(row.data + at);
   }
   Slot out;
   std::memcpy(&out, &elements, sizeof out);
   return out;
+}
+
+// A slot from global memory, as it lies there; what lies beyond the matrix is left zero.
+template <class T>
+inline __device__ Slot load_slot(const RowPart<T>& row, int slot) {
+  if (!row.readable(slot)) return load_elements(row, slot);
+  return load_once(reinterpret_cast<const Slot*>(row.data + slot * kPack<T>));
 }
 
 // What is not of the row becomes `fill`.
@@ -169,22 +182,32 @@ inline __device__ void mask_slot(const RowPart<T>& row, int slot, accumulator_t<
   }
 }
 
-// Writes the elements of a slot that are of the row. `out` is of the row's shape; where it lies
-// otherwise against 16 bytes than the row that was read, it is written element by element.
+// Writes the elements of a slot that are of the row, one by one.
+template <class T>
+inline __device__ void store_elements(T* out_row, const RowPart<T>& row, int slot,
+                                      const accumulator_t<T> (&y)[kPack<T>]) {
+  T* const to = out_row + row.column;
+#pragma unroll
+  for (int j = 0; j < kPack<T>; ++j) {
+    const int at = slot * kPack<T> + j;
+    if (at >= row.begin && at < row.end) store(to + at, narrowed<T>(y[j]));
+  }
+}
+
+// Whether an output of the same shape lies as the row does against 16 bytes.
+template <class T>
+inline __device__ bool lies_alike(const T* out_row, const RowPart<T>& row) {
+  return reinterpret_cast<uintptr_t>(out_row + row.column) % 16 == 0;
+}
+
+// The same by 16 bytes where the slot is whole and the output lies alike.
 template <class T>
 inline __device__ void store_slot(T* out_row, const RowPart<T>& row, int slot,
                                   const accumulator_t<T> (&y)[kPack<T>]) {
-  constexpr int E = kPack<T>;
-  T* to = out_row + row.column + slot * E;
-  if (row.whole(slot) && reinterpret_cast<uintptr_t>(to) % 16 == 0) {
-    store_once(reinterpret_cast<Slot*>(to), narrow<T>(y));
-    return;
-  }
-#pragma unroll
-  for (int j = 0; j < E; ++j) {
-    const int at = slot * E + j;
-    if (at >= row.begin && at < row.end) store(to + j, narrowed<T>(y[j]));
-  }
+  T* const to = out_row + row.column + slot * kPack<T>;
+  if (!row.whole(slot) || reinterpret_cast<uintptr_t>(to) % 16 != 0)
+    return store_elements(out_row, row, slot, y);
+  store_once(reinterpret_cast<Slot*>(to), narrow<T>(y));
 }
 
 // E elements of another matrix at the same columns as a slot, wherever they lie: by 16 bytes where
@@ -207,28 +230,6 @@ inline __device__ void load_beside(const U* from, bool whole, int begin, int end
 #pragma unroll
   for (int j = 0; j < E; ++j)
     to[j] = at + j >= begin && at + j < end ? static_cast<Real>(widened(load(from + j))) : fill;
-}
-
-template <class U, int E, class Real>
-inline __device__ void store_beside(U* to, bool whole, int begin, int end, int at,
-                                    const Real (&from)[E]) {
-  if constexpr (sizeof(U) * E >= 16) {
-    if (whole && reinterpret_cast<uintptr_t>(to) % 16 == 0) {
-#pragma unroll
-      for (int k = 0; k < E / kPack<U>; ++k) {
-        accumulator_t<U> part[kPack<U>];
-#pragma unroll
-        for (int j = 0; j < kPack<U>; ++j)
-          part[j] = static_cast<accumulator_t<U>>(from[k * kPack<U> + j]);
-        store_once(reinterpret_cast<Slot*>(to) + k, narrow<U>(part));
-      }
-      return;
-    }
-  }
-#pragma unroll
-  for (int j = 0; j < E; ++j)
-    if (at + j >= begin && at + j < end)
-      store(to + j, narrowed<U>(static_cast<accumulator_t<U>>(from[j])));
 }
 
 }  // namespace surprisal::cuda

@@ -12,13 +12,12 @@ interface Problem {
   rows?: number;
   dtype?: number;
   arch?: 80 | 90;
-  aligned?: boolean;
   plain?: boolean;
 }
 
 function plan(problem: Problem) {
   const out = new Float64Array(8);
-  const defaults = { rows: 8192, dtype: bfloat16, arch: 90, aligned: true, plain: true };
+  const defaults = { rows: 8192, dtype: bfloat16, arch: 90, plain: true };
   launch(native.crossEntropyPlan, { ...defaults, ...problem, out });
   const [storage, threads, lanes, slotsEach, cluster, parts, bytes, rowsEach] = out;
   return { storage, threads, lanes, slotsEach, cluster, parts, bytes, rowsEach };
@@ -30,33 +29,30 @@ for (const classes of [
 ])
   for (const dtype of [float32, float64, float16, bfloat16])
     for (const arch of [80, 90] as const)
-      for (const aligned of [true, false])
-        for (const plain of dtype === float64 ? [false] : [true, false])
-          all.push({ classes, rows: 8192, dtype, arch, aligned, plain });
+      for (const plain of dtype === float64 ? [false] : [true, false])
+        all.push({ classes, rows: 8192, dtype, arch, plain });
 for (const classes of [600_001, 1_000_000, 3_000_017])
   for (const arch of [80, 90] as const)
-    all.push({ classes, rows: 3, dtype: bfloat16, arch, aligned: false, plain: true });
+    all.push({ classes, rows: 3, dtype: bfloat16, arch, plain: true });
 
 /** 16-byte slots of a row at the worst alignment. */
 const worstSlots = ({ classes, dtype }: Required<Problem>) => {
   const pack = 16 / bytesOf[dtype];
   return Math.floor((classes + 2 * pack - 2) / pack);
 };
-const slotsOf = (problem: Required<Problem>) => {
-  const pack = 16 / bytesOf[problem.dtype];
-  const exact = problem.aligned && problem.classes % pack === 0;
-  return exact ? problem.classes / pack : worstSlots(problem);
-};
+/** Those that no other row has a part of. */
+const wholeSlots = ({ classes, dtype }: Required<Problem>) =>
+  Math.floor((classes * bytesOf[dtype]) / 16);
 
 test.each(all)('every slot of a row has a place: $classes, dtype $dtype, sm_$arch', (problem) => {
   const p = plan(problem);
   if (p.storage === registers) {
     expect(problem.plain).toBe(true);
-    expect(p.lanes * p.slotsEach).toBeGreaterThanOrEqual(slotsOf(problem));
+    expect(p.lanes * p.slotsEach).toBeGreaterThanOrEqual(wholeSlots(problem));
     return;
   }
   const blocks = p.cluster * p.parts;
-  const part = blocks === 1 ? slotsOf(problem) : Math.ceil(worstSlots(problem) / blocks);
+  const part = blocks === 1 ? wholeSlots(problem) : Math.ceil(worstSlots(problem) / blocks);
   expect(p.threads * p.slotsEach).toBeGreaterThanOrEqual(part);
   expect(p.slotsEach % 4).toBe(0); // by chunks of copies in flight
   expect(p.bytes).toBeGreaterThanOrEqual(16 * part);
@@ -76,27 +72,30 @@ describe('bfloat16 on an H100', () => {
     expect(at(1)).toMatchObject({ storage: registers, lanes: 8, slotsEach: 4 });
     expect(at(31)).toMatchObject({ storage: registers, lanes: 8 });
     expect(at(256)).toMatchObject({ storage: registers, lanes: 8 });
-    expect(at(257)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 4 });
+    expect(at(257)).toMatchObject({ storage: registers, lanes: 8 });
+    expect(at(264)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 4 });
     expect(at(1000)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 4 });
     expect(at(1024)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 4 });
-    expect(at(1025)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 16 });
+    expect(at(1032)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 16 });
     expect(at(4096)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 16 });
   });
 
-  test('off alignment a row may have a slot more', () => {
-    expect(at(256, { aligned: false })).toMatchObject({ storage: registers, lanes: 32 });
-    expect(at(4096, { aligned: false })).toMatchObject({ storage: shared });
+  test('alignment changes nothing: edges of a row are not kept', () => {
+    expect(at(263)).toMatchObject({ storage: registers, lanes: 8 });
+    expect(at(4103)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 16 });
+    expect(at(4104)).toMatchObject({ storage: shared });
   });
 
   test('up to 72 KiB a block has a row, and three blocks a multiprocessor', () => {
-    expect(at(4097)).toMatchObject({ storage: shared, cluster: 1, threads: 128 });
+    expect(at(4099)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 16 });
+    expect(at(4104)).toMatchObject({ storage: shared, cluster: 1, threads: 128 });
     expect(at(8192)).toMatchObject({ storage: shared, cluster: 1, threads: 128 });
     expect(at(8200)).toMatchObject({ storage: shared, cluster: 1, threads: 256 });
     expect(at(36864)).toMatchObject({ storage: shared, cluster: 1, bytes: 73728 });
   });
 
   test('longer rows have clusters', () => {
-    expect(at(36865)).toMatchObject({ storage: shared, cluster: 2 });
+    expect(at(36872)).toMatchObject({ storage: shared, cluster: 2 });
     expect(at(50257)).toMatchObject({ storage: shared, cluster: 2 });
     expect(at(128256)).toMatchObject({ storage: shared, cluster: 4, slotsEach: 16 });
     expect(at(256000)).toMatchObject({ storage: shared, cluster: 8, slotsEach: 16 });

@@ -9,7 +9,7 @@ namespace {
 struct PlanQuery {
   int64_t rows = 0, classes = 0;
   int32_t dtype = 0, arch = 90;
-  bool aligned = true, plain = true;
+  bool plain = true;
   View out;  // float64 (8)
 };
 
@@ -18,7 +18,6 @@ void query(const PlanQuery& op) {
   s.rows = op.rows;
   s.columns = op.classes;
   s.dtype = static_cast<DType>(op.dtype);
-  s.aligned = op.aligned;
   s.plain = op.plain;
   if (op.arch < 90) {  // an A100
     s.processors = 108;
@@ -63,7 +62,7 @@ void bind(node::Module& m) {
   m.def<PlanQuery, query>(
       "crossEntropyPlan",
       {SP_FIELD(PlanQuery, rows), SP_FIELD(PlanQuery, classes), SP_FIELD(PlanQuery, dtype),
-       SP_FIELD(PlanQuery, arch), SP_FIELD(PlanQuery, aligned), SP_FIELD(PlanQuery, plain),
+       SP_FIELD(PlanQuery, arch), SP_FIELD(PlanQuery, plain),
        SP_FIELD(PlanQuery, out)});
 }
 

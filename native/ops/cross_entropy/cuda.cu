@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   for (int slot = thread_index() % plan.lanes; slot < part.slots(); slot += plan.lanes) {
     Real x[E], w[E];
     widen<T>(load_slot(part, slot), x);
-    rows.class_weights(part, slot, w);
+    rows.template class_weights<true>(part, slot, w);
 #pragma unroll
     for (int j = 0; j < E; ++j) {
       const Real surprisal = log_sum - (map_element(about.map, x[j]) - max) * k;
@@ -81,11 +81,15 @@ __global__ void __launch_bounds__(kThreads, 2)
       x[j] = up == 0 ? Real(0) : w[j] == 0 ? 0 * log_sum : scale * w[j] * surprisal;
     }
     const int64_t at = row * rows.columns + part.column + int64_t(slot) * E;
-    visit_number(out.dtype, [&](auto tag) {
-      using U = typename decltype(tag)::type;
-      store_beside(static_cast<U*>(out.data) + at, part.whole(slot), part.begin, part.end, slot * E,
-                   x);
-    });
+    if (out.dtype == DTypeOf<T>::value) {
+      store_slot(static_cast<T*>(out.data) + row * rows.columns, part, slot, x);
+      continue;
+    }
+#pragma unroll
+    for (int j = 0; j < E; ++j) {
+      const int i = slot * E + j;
+      if (i >= part.begin && i < part.end) out.set(at + j, x[j]);
+    }
   }
 }
 
@@ -278,7 +282,6 @@ PlanShape shape_of(const Problem& op, const Stream& stream) {
   s.rows = op.rows;
   s.columns = op.classes;
   s.dtype = op.logits.dtype;
-  s.aligned = reinterpret_cast<uintptr_t>(op.logits.data) % 16 == 0;
   s.plain = plain(op);
   s.processors = device.processors;
   s.clusters = device.has_clusters();

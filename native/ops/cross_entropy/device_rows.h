@@ -12,56 +12,43 @@ namespace surprisal::cross_entropy {
 using cuda::load;
 using cuda::store;
 
-// Calls f(TypeTag<U>) with the element type of a float dtype, as visit_float on the host.
-template <class F>
-inline __device__ void visit_number(DType dtype, F&& f) {
+// Element i of numbers of any float dtype. Called, not inlined, as row_math's functions are.
+inline __device__ SP_CALLED double number_at(const void* data, DType dtype, int64_t i) {
   switch (dtype) {
     case DType::f64:
-      return f(TypeTag<double>{});
+      return load(static_cast<const double*>(data) + i);
     case DType::f16:
-      return f(TypeTag<Float16>{});
+      return to_float(load(static_cast<const Float16*>(data) + i));
     case DType::bf16:
-      return f(TypeTag<BFloat16>{});
+      return to_float(load(static_cast<const BFloat16*>(data) + i));
     default:
-      return f(TypeTag<float>{});
+      return load(static_cast<const float*>(data) + i);
+  }
+}
+inline __device__ SP_CALLED void set_number(void* data, DType dtype, int64_t i, double x) {
+  switch (dtype) {
+    case DType::f64:
+      return store(static_cast<double*>(data) + i, x);
+    case DType::f16:
+      return store(static_cast<Float16*>(data) + i, to_float16(static_cast<float>(x)));
+    case DType::bf16:
+      return store(static_cast<BFloat16*>(data) + i, to_bfloat16(static_cast<float>(x)));
+    default:
+      return store(static_cast<float*>(data) + i, static_cast<float>(x));
   }
 }
 
-// Numbers of any float dtype, widened one by one.
 struct Numbers {
   const void* data = nullptr;
   DType dtype = DType::f32;
 
-  __device__ double operator[](int64_t i) const {
-    switch (dtype) {
-      case DType::f64:
-        return load(static_cast<const double*>(data) + i);
-      case DType::f16:
-        return to_float(load(static_cast<const Float16*>(data) + i));
-      case DType::bf16:
-        return to_float(load(static_cast<const BFloat16*>(data) + i));
-      default:
-        return load(static_cast<const float*>(data) + i);
-    }
-  }
+  __device__ double operator[](int64_t i) const { return number_at(data, dtype, i); }
 };
-
 struct NumbersOut {
   void* data = nullptr;
   DType dtype = DType::f32;
 
-  __device__ void set(int64_t i, double x) const {
-    switch (dtype) {
-      case DType::f64:
-        return store(static_cast<double*>(data) + i, x);
-      case DType::f16:
-        return store(static_cast<Float16*>(data) + i, to_float16(static_cast<float>(x)));
-      case DType::bf16:
-        return store(static_cast<BFloat16*>(data) + i, to_bfloat16(static_cast<float>(x)));
-      default:
-        return store(static_cast<float*>(data) + i, static_cast<float>(x));
-    }
-  }
+  __device__ void set(int64_t i, double x) const { set_number(data, dtype, i, x); }
 };
 
 // A row's sums, as saved for backward: the four doubles of op.h's row_stats.
@@ -132,7 +119,7 @@ struct RowContext {
     if (upstream.data) up = upstream[reduction == Reduction::none ? row : 0];
     if (reduction != Reduction::mean) return up;
     const double denominator = load(&totals->denominator);
-    return denominator == 0 ? 0 : up / denominator;
+    return denominator == 0 ? 0 : row_math::divide(up, denominator);
   }
   __device__ RowWeights row_weights(int64_t y) const {
     const bool summed = class_weight.data && options.label_smoothing != 0;
@@ -193,7 +180,7 @@ inline __device__ DeviceStats row_stats(const RowContext& c, int64_t y, Real tar
   if (none || max > std::numeric_limits<Real>::max())
     row.others = out.others = std::numeric_limits<double>::quiet_NaN();
   if (soft) {
-    const double log_sum = std::log1p(out.others);
+    const double log_sum = row_math::log1p(out.others);
     const double lse = row.max + log_sum, z = c.options.z_loss;
     out.loss = weight * log_sum + below + (z != 0 ? z * lse * lse : 0);
   } else {
@@ -231,7 +218,7 @@ inline __device__ DeviceSlope<Real> row_gradient(const RowContext& c, int64_t ro
     out.target = std::isnan(out.p) ? out.p : static_cast<Real>(r.target * map_slope(c.map, x_target));
     return out;
   }
-  const double inverse = 1 / (1 + s.others);
+  const double inverse = row_math::divide(1, 1 + s.others);
   const double rest = c.options.z_loss != 0 ? 2 * c.options.z_loss * row_lse(sums) : 0;
   out.p = static_cast<Real>(tokens * (s.weight + rest) * inverse);
   out.w = static_cast<Real>(tokens);

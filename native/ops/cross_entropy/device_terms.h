@@ -123,10 +123,11 @@ struct PlainRows : RowsBase<T> {
   Parts<State> parts;
   __device__ State start() const { return {Base::kLowest, 0}; }
 
+  template <bool Edge>
   __device__ void add(State& state, const Context& c, const cuda::RowPart<T>& part, int slot,
                       Real (&x)[E]) const {
     const Exponential<T> e(this->about.k);
-    cuda::mask_slot(part, slot, Base::kNone, x);
+    if (Edge) cuda::mask_slot(part, slot, Base::kNone, x);
     Real max = state.max;
     if (static_cast<unsigned>(c.at - slot * E) < static_cast<unsigned>(E)) {
       // The target counts for the maximum alone.
@@ -164,6 +165,7 @@ struct PlainRows : RowsBase<T> {
     row.p *= static_cast<Real>(this->about.map.in);  // dz/dx is the same for all elements
     return row;
   }
+  template <bool Edge>
   __device__ void emit(const Row& row, const Context& c, const cuda::RowPart<T>&, int slot,
                        Real (&x)[E]) const {
     if (row.zero) {
@@ -203,35 +205,49 @@ struct GeneralRows : RowsBase<T> {
   Parts<State> parts;
   __device__ State start() const { return {Base::kLowest, 0, 0, 0, 0}; }
 
+  template <bool Edge>
   __device__ void class_weights(const cuda::RowPart<T>& part, int slot, Real (&w)[E]) const {
-    if (class_weight) {
-      const Real* from = class_weight + part.column + int64_t(slot) * E;
-      cuda::load_beside(from, part.whole(slot), part.begin, part.end, slot * E, Real(0), w);
-      return;
-    }
+    if (class_weight) return beside<Edge>(class_weight, part, slot, w);
 #pragma unroll
     for (int j = 0; j < E; ++j) w[j] = 1;
-    cuda::mask_slot(part, slot, Real(0), w);
+    if (Edge) cuda::mask_slot(part, slot, Real(0), w);
   }
   // Weights q of the classes of a slot; 0 outside of the row.
+  template <bool Edge>
   __device__ void weights(const Context& c, const cuda::RowPart<T>& part, int slot,
                           Real (&q)[E]) const {
     const RowContext& about = this->about;
-    class_weights(part, slot, q);
+    class_weights<Edge>(part, slot, q);
     if (!about.targets.soft()) return;
     const Real share = static_cast<Real>(1 - about.options.label_smoothing);
     const Real even = static_cast<Real>(about.options.label_smoothing / double(about.classes));
     Real t[E];
-    const int64_t at = c.row * about.classes + part.column + int64_t(slot) * E;
-    visit_number(about.targets.dtype, [&](auto tag) {
-      using U = typename decltype(tag)::type;
-      cuda::load_beside(static_cast<const U*>(about.targets.data) + at, part.whole(slot),
-                        part.begin, part.end, slot * E, Real(0), t);
-    });
+    const auto* const row = static_cast<const T*>(about.targets.data) + c.row * about.classes;
+    if (about.targets.dtype == DTypeOf<T>::value) {
+      beside<Edge>(row, part, slot, t);
+    } else {
+      const int64_t at = c.row * about.classes + part.column + int64_t(slot) * E;
+#pragma unroll
+      for (int j = 0; j < E; ++j) {
+        const bool inside = !Edge || (slot * E + j >= part.begin && slot * E + j < part.end);
+        t[j] = inside ? static_cast<Real>(
+                            number_at(about.targets.data, about.targets.dtype, at + j))
+                      : Real(0);
+      }
+    }
 #pragma unroll
     for (int j = 0; j < E; ++j) q[j] *= t[j] * share + even;
   }
+  // Elements of a row of U at the columns of a slot; 0 outside of the row.
+  template <bool Edge, class U>
+  __device__ static void beside(const U* row, const cuda::RowPart<T>& part, int slot,
+                                Real (&to)[E]) {
+    const U* from = row + part.column + int64_t(slot) * E;
+    cuda::load_beside(from, !Edge, Edge ? part.begin : 0, Edge ? part.end : (slot + 1) * E,
+                      slot * E, Real(0), to);
+  }
 
+  template <bool Edge>
   __device__ void add(State& state, const Context& c, const cuda::RowPart<T>& part, int slot,
                       Real (&x)[E]) const {
     const RowContext& about = this->about;
@@ -241,13 +257,13 @@ struct GeneralRows : RowsBase<T> {
     Real max = Base::kLowest;
 #pragma unroll
     for (int j = 0; j < E; ++j) x[j] = map_element(about.map, x[j]);
-    cuda::mask_slot(part, slot, Base::kNone, x);
+    if (Edge) cuda::mask_slot(part, slot, Base::kNone, x);
 #pragma unroll
     for (int j = 0; j < E; ++j) max = larger(x[j], max);
     State here{larger(max, state.max), 0, 0, 0, 0};
     if (weighted) {
       Real q[E], below[E];
-      weights(c, part, slot, q);
+      this->template weights<Edge>(c, part, slot, q);
       // A class without weight adds nothing, also where its logit is -inf.
 #pragma unroll
       for (int j = 0; j < E; ++j) below[j] = q[j] == 0 ? Real(0) : (here.max - x[j]) * k * q[j];
@@ -291,6 +307,7 @@ struct GeneralRows : RowsBase<T> {
   __device__ Row finish_sums(const Context& c, const State& s, bool leader) const {
     return this->finish_row(c, leader, s.max, s.sum, s.largest, s.below, s.weight);
   }
+  template <bool Edge>
   __device__ void emit(const Row& row, const Context& c, const cuda::RowPart<T>& part, int slot,
                        Real (&x)[E]) const {
     if (row.zero) {
@@ -300,7 +317,7 @@ struct GeneralRows : RowsBase<T> {
     }
     const Exponential<T> e(this->about.k);
     Real q[E] = {};
-    if (weighted) weights(c, part, slot, q);
+    if (weighted) this->template weights<Edge>(c, part, slot, q);
 #pragma unroll
     for (int j = 0; j < E; ++j) {
       Real slope;

@@ -29,7 +29,6 @@ struct Plan {
 struct PlanShape {
   int64_t rows = 0, columns = 0;
   DType dtype = DType::f32;
-  bool aligned = true;  // the first row begins at a multiple of 16 bytes
   bool plain = true;    // no softcap, smoothing or probabilities, and not float64
   // Of the device.
   int processors = 132;
@@ -60,10 +59,12 @@ constexpr int64_t kTeamBytes = 1024;          // a block's shared memory beside 
 constexpr int kLongestStay = 8;               // rows a block takes in turn, at most
 constexpr int kWavesLeft = 8;                 // blocks per place, at least, to share work evenly
 
-inline int64_t slots_of_row(const PlanShape& s) {
+// Whole slots of a row, at most: what lies beside them, at the row's two edges, is not kept.
+inline int64_t slots_of_row(const PlanShape& s) { return s.columns * size_of(s.dtype) / 16; }
+// The same of one of several parts, with the row's edges.
+inline int64_t slots_of_part(const PlanShape& s, int64_t parts) {
   const int64_t pack = 16 / size_of(s.dtype);
-  if (s.aligned && s.columns % pack == 0) return s.columns / pack;
-  return (s.columns + 2 * pack - 2) / pack;  // at the worst alignment
+  return ((s.columns + 2 * pack - 2) / pack + parts - 1) / parts;
 }
 
 inline Plan plan_rows(const PlanShape& s) {
@@ -85,10 +86,7 @@ inline Plan plan_rows(const PlanShape& s) {
       if (slots <= kSlotsOfThree * cluster) break;
     }
   }
-  // Parts are cut for the worst alignment, whatever this row's.
-  const int64_t pack = 16 / size_of(s.dtype);
-  const int64_t worst = (s.columns + 2 * pack - 2) / pack;
-  int64_t part = p.cluster == 1 ? slots : (worst + p.cluster - 1) / p.cluster;
+  int64_t part = p.cluster == 1 ? slots : slots_of_part(s, p.cluster);
   const auto room = [&](int64_t of_part) {
     for (const BlockSize& size : kBlockSizes) {
       p.threads = size.threads;
@@ -102,8 +100,8 @@ inline Plan plan_rows(const PlanShape& s) {
   if (!room(part)) {
     p.storage = Storage::split;
     p.cluster = 1;
-    p.parts = static_cast<int>((worst + kSlotsOfPart - 1) / kSlotsOfPart);
-    part = (worst + p.parts - 1) / p.parts;
+    p.parts = static_cast<int>((slots_of_part(s, 1) + kSlotsOfPart - 1) / kSlotsOfPart);
+    part = slots_of_part(s, p.parts);
     room(part);
   }
   const int64_t places =
