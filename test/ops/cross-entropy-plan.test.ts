@@ -76,19 +76,19 @@ describe('bfloat16 on an H100', () => {
     expect(at(264)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 4 });
     expect(at(1000)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 4 });
     expect(at(1024)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 4 });
-    expect(at(1032)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 16 });
-    expect(at(4096)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 16 });
+    expect(at(1032)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 12 });
+    expect(at(3072)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 12 });
   });
 
   test('alignment changes nothing: edges of a row are not kept', () => {
     expect(at(263)).toMatchObject({ storage: registers, lanes: 8 });
-    expect(at(4103)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 16 });
-    expect(at(4104)).toMatchObject({ storage: shared });
+    expect(at(3079)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 12 });
+    expect(at(3080)).toMatchObject({ storage: shared });
   });
 
   test('up to 72 KiB a block has a row, and three blocks a multiprocessor', () => {
-    expect(at(4099)).toMatchObject({ storage: registers, lanes: 32, slotsEach: 16 });
-    expect(at(4104)).toMatchObject({ storage: shared, cluster: 1, threads: 128 });
+    expect(at(4096)).toMatchObject({ storage: shared, cluster: 1, threads: 128, slotsEach: 4 });
+    expect(at(4099)).toMatchObject({ storage: shared, cluster: 1, threads: 128 });
     expect(at(8192)).toMatchObject({ storage: shared, cluster: 1, threads: 128 });
     expect(at(8200)).toMatchObject({ storage: shared, cluster: 1, threads: 256 });
     expect(at(36864)).toMatchObject({ storage: shared, cluster: 1, bytes: 73728 });

@@ -1,6 +1,6 @@
 // Cross-entropy of rows of logits on CUDA; the contract is op.h's, the formulas core/row_loss.h's.
 // Floor: forward reads N V elements, forward with gradient reads them once and writes them once.
-// rows_in_registers: rows to 8 KiB, 8 or 32 lanes each. rows_in_shared: a block a row to 72 KiB, a
+// rows_in_registers: rows to 6 KiB, 8 or 32 lanes each. rows_in_shared: a block a row to 72 KiB, a
 //   cluster of 2, 4 or 8 (sm_90) to 1.8 MB. split: longer rows, and above 163 KiB on sm_80: sums of
 //   parts, then the gradient by a second read. Backward has the sums and reads once, writes once.
 // 16-byte cp.async into slots that belong to one thread, not bulk copies: no alignment is asked of

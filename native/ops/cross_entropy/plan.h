@@ -36,14 +36,15 @@ struct PlanShape {
   int64_t shared = 232448, shared_per_sm = 233472;
 };
 
-// Plain rows of up to lanes x slots_each slots are held in registers; with 16 slots, 64 registers,
-// two blocks of 256 share a multiprocessor and have 128 KiB of loads in flight. Sums of wider
-// numbers need registers themselves. Other losses have one kernel, to compile in time.
+// Plain rows of up to lanes x slots_each slots are held in registers; with 12 slots, 48 registers,
+// two blocks of 256 share a multiprocessor and have 96 KiB of loads in flight. 16 would spill a few
+// registers around the row's double arithmetic, and float32, whose exponential takes more of them,
+// spills above 8. Other losses have one kernel, to compile in time.
 struct RegisterLimit {
   int lanes, slots_each;
 };
-constexpr RegisterLimit kRegisterLimits[] = {{8, 4}, {32, 4}, {32, 8}, {32, 16}};
-constexpr int most_slots_each(int64_t element_bytes) { return element_bytes == 2 ? 16 : 8; }
+constexpr RegisterLimit kRegisterLimits[] = {{8, 4}, {32, 4}, {32, 8}, {32, 12}};
+constexpr int most_slots_each(int64_t element_bytes) { return element_bytes == 2 ? 12 : 8; }
 // Three blocks of 72 KiB share a multiprocessor: while one reduces, two load or store.
 constexpr int64_t kSlotsOfThree = 4608;
 // Threads of a block, by the slots of its part: four or more slots a thread.
