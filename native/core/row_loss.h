@@ -25,8 +25,7 @@ namespace surprisal {
 namespace row_math {
 inline SP_HOST_DEVICE SP_CALLED double exp(double x) { return std::exp(x); }
 inline SP_HOST_DEVICE SP_CALLED double expm1(double x) { return std::expm1(x); }
-inline SP_HOST_DEVICE SP_CALLED double log(double x) { return std::log(x); }
-inline SP_HOST_DEVICE SP_CALLED double log1p(double x) { return std::log1p(x); }
+inline SP_HOST_DEVICE double log(double x) { return std::log(x); }
 // In kernels within 2 ulp: the exact quotient has a slow path, which needs registers of its own.
 inline SP_HOST_DEVICE SP_CALLED double divide(double a, double b) {
 #if defined(__CUDA_ARCH__)
@@ -38,6 +37,14 @@ inline SP_HOST_DEVICE SP_CALLED double divide(double a, double b) {
   return a * r;
 #else
   return a / b;
+#endif
+}
+inline SP_HOST_DEVICE SP_CALLED double log1p(double x) {
+#if defined(__CUDA_ARCH__)
+  const double u = 1 + x;  // what its rounding took away is put back to first order
+  return u < 1e300 ? log(u) + divide(x - (u - 1), u) : log(u);
+#else
+  return std::log1p(x);
 #endif
 }
 // x^k for 0 < x <= 1.
@@ -88,7 +95,7 @@ inline SP_HOST_DEVICE double map_logit(const LogitMap& map, double x) {
 inline SP_HOST_DEVICE double map_slope(const LogitMap& map, double x) {
   if (!map.capped) return map.in;
   const double e = row_math::exp(-2 * std::fabs(map.in * x));
-  return map.in * map.out * 4 * e / ((1 + e) * (1 + e));
+  return row_math::divide(map.in * map.out * 4 * e, (1 + e) * (1 + e));
 }
 
 struct RowSums {

@@ -68,7 +68,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const double up = about.scale_of(row);
   const Real scale = static_cast<Real>(up * about.token_weight_of(row) *
                                        (1 - about.options.label_smoothing));
-  const Real log_sum = static_cast<Real>(std::log1p(stats.others));
+  const Real log_sum = static_cast<Real>(row_math::log1p(stats.others));
   const Real max = static_cast<Real>(stats.max), k = static_cast<Real>(about.k);
   for (int slot = thread_index() % plan.lanes; slot < part.slots(); slot += plan.lanes) {
     Real x[E], w[E];
@@ -301,6 +301,8 @@ Rows rows_of(const Problem& op, const RowContext& about, void* grad, const void*
   rows.about = about;
   if constexpr (!Rows::kPlain) {
     rows.weighted = weighted(op);
+    rows.share = static_cast<typename Rows::Real>(1 - op.label_smoothing);
+    rows.even = static_cast<typename Rows::Real>(op.label_smoothing / double(op.classes));
     rows.class_weight = static_cast<const typename Rows::Real*>(classes);
   }
   return rows;

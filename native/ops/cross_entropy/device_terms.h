@@ -194,6 +194,7 @@ struct GeneralRows : RowsBase<T> {
   static constexpr bool kPlain = false;
   static constexpr int kUnroll = 1;
 
+  Real share = 1, even = 0;  // 1-s and s/V
   bool weighted = false;     // smoothing or probabilities: sums of q and of q (max - v) k too
   const Real* class_weight = nullptr;  // part of q, widened; may be absent
 
@@ -219,8 +220,6 @@ struct GeneralRows : RowsBase<T> {
     const RowContext& about = this->about;
     class_weights<Edge>(part, slot, q);
     if (!about.targets.soft()) return;
-    const Real share = static_cast<Real>(1 - about.options.label_smoothing);
-    const Real even = static_cast<Real>(about.options.label_smoothing / double(about.classes));
     Real t[E];
     const auto* const row = static_cast<const T*>(about.targets.data) + c.row * about.classes;
     if (about.targets.dtype == DTypeOf<T>::value) {
