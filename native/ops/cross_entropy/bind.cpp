@@ -48,9 +48,8 @@ void query(const PlanQuery& op) {
 
 void bind(node::Module& m) {
   m.def<Forward, forward, SP_CUDA(forward_cuda)>(
-      "crossEntropyForward",
-      {PROBLEM_FIELDS(Forward), SP_FIELD(Forward, loss), SP_FIELD(Forward, row_stats),
-       SP_FIELD(Forward, grad_logits)});
+      "crossEntropyForward", {PROBLEM_FIELDS(Forward), SP_FIELD(Forward, loss),
+                              SP_FIELD(Forward, row_stats), SP_FIELD(Forward, grad_logits)});
   m.def<Backward, backward, SP_CUDA(backward_cuda)>(
       "crossEntropyBackward",
       {PROBLEM_FIELDS(Backward), SP_FIELD(Backward, row_stats), SP_FIELD(Backward, upstream),
@@ -62,8 +61,7 @@ void bind(node::Module& m) {
   m.def<PlanQuery, query>(
       "crossEntropyPlan",
       {SP_FIELD(PlanQuery, rows), SP_FIELD(PlanQuery, classes), SP_FIELD(PlanQuery, dtype),
-       SP_FIELD(PlanQuery, arch), SP_FIELD(PlanQuery, plain),
-       SP_FIELD(PlanQuery, out)});
+       SP_FIELD(PlanQuery, arch), SP_FIELD(PlanQuery, plain), SP_FIELD(PlanQuery, out)});
 }
 
 }  // namespace surprisal::cross_entropy

@@ -66,9 +66,9 @@ inline void check(const Scale& op) {
                   (std::isnan(value) ? "NaN" : text) + " at class " + std::to_string(at));
 }
 [[noreturn]] inline void refuse_token_weight(int64_t row) {
-  throw Error(Code::invalid_value,
-              "crossEntropy: expected tokenWeight to hold no NaN, got NaN at row " +
-                  std::to_string(row));
+  throw Error(
+      Code::invalid_value,
+      "crossEntropy: expected tokenWeight to hold no NaN, got NaN at row " + std::to_string(row));
 }
 
 }  // namespace surprisal::cross_entropy

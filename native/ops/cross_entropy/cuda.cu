@@ -4,7 +4,8 @@
 //   cluster of 2, 4 or 8 (sm_90) to 1.8 MB. split: longer rows, and above 163 KiB on sm_80: sums of
 //   parts, then the gradient by a second read. Backward has the sums and reads once, writes once.
 // 16-byte cp.async into slots that belong to one thread, not bulk copies: no alignment is asked of
-//   a row, no barrier between copy and use, and a slot's next row is asked for as soon as it is free.
+//   a row, no barrier between copy and use, and a slot's next row is asked for as soon as it is
+//   free.
 // bf16 at 3.1 TB/s: 6.7 elements a clock and SM. Forward takes ~8 instructions an element (unpack,
 //   max, subtract, scale, ex2, add; two for masks and loop) of 19 that there are, one MUFU of 2.4;
 //   with the gradient ~15 of 38. 512-768 threads and 128-192 KiB of rows an SM hide the reduction.
@@ -25,7 +26,8 @@ constexpr int kThreads = 256;
 // --- rows: sums, loss and gradient in one pass over memory ---------------------------------------
 
 template <int Lanes, int Slots, class Rows>
-__global__ void __launch_bounds__(kThreads, 2) cross_entropy_registers_kernel(const __grid_constant__ Rows rows) {
+__global__ void __launch_bounds__(kThreads, 2)
+    cross_entropy_registers_kernel(const __grid_constant__ Rows rows) {
   if (rows.unless_one && rows.about.upstream[0] == 1) return;
   rows_in_registers<Lanes, Slots>(rows);
 }
@@ -40,7 +42,8 @@ __global__ void __launch_bounds__(kThreads, Rows::kPlain ? 3 : 2)
 
 // The states of the parts of rows that no cluster can hold, in their order.
 template <class Rows>
-__global__ void __launch_bounds__(kThreads) cross_entropy_merge_kernel(const __grid_constant__ Rows rows) {
+__global__ void __launch_bounds__(kThreads)
+    cross_entropy_merge_kernel(const __grid_constant__ Rows rows) {
   const int64_t row = block_index() * block_size() + thread_index();
   if (row >= rows.rows) return;
   const typename Rows::Context context = rows.begin(row, {});
@@ -66,8 +69,8 @@ __global__ void __launch_bounds__(kThreads, 2)
                                    static_cast<int>(unit - row * plan.parts), plan.parts);
   const DeviceStats stats = load(about.stats + row);
   const double up = about.scale_of(row);
-  const Real scale = static_cast<Real>(up * about.token_weight_of(row) *
-                                       (1 - about.options.label_smoothing));
+  const Real scale =
+      static_cast<Real>(up * about.token_weight_of(row) * (1 - about.options.label_smoothing));
   const Real log_sum = static_cast<Real>(row_math::log1p(stats.others));
   const Real max = static_cast<Real>(stats.max), k = static_cast<Real>(about.k);
   for (int slot = thread_index() % plan.lanes; slot < part.slots(); slot += plan.lanes) {
@@ -122,7 +125,7 @@ struct SumWork {
   bool losses = false;  // of rows too
   bool check_tokens = false;
   FaultSite class_fault{}, token_fault{};
-  NumbersOut widened;  // (classes), may be absent
+  NumbersOut widened;         // (classes), may be absent
   Totals* partial = nullptr;  // (blocks)
   int64_t blocks = 1;
   Totals* totals = nullptr;
@@ -204,8 +207,8 @@ __global__ void __launch_bounds__(kThreads)
   constexpr int kAtOnce = 4;
   const Real factor = static_cast<Real>(upstream[0]);
   if (out == grad && factor == 1) return;
-  const RowPart<T> all = row_part(grad, 1, n, 0, static_cast<int>(block_index()),
-                                  static_cast<int>(grid_size()));
+  const RowPart<T> all =
+      row_part(grad, 1, n, 0, static_cast<int>(block_index()), static_cast<int>(grid_size()));
   for (int base = thread_index(); base < all.slots(); base += kThreads * kAtOnce) {
     Slot raw[kAtOnce];
 #pragma unroll

@@ -83,8 +83,7 @@ struct Targets {
   // Bad targets count as ignored: nothing is read there.
   __device__ bool ignored(int64_t y) const { return !soft() && (y == ignore || !inside(y)); }
   __device__ void check(int64_t row, int64_t y) const {
-    if (!soft() && y != ignore && !inside(y))
-      cuda::report_fault(fault, row, y, classes, ignore);
+    if (!soft() && y != ignore && !inside(y)) cuda::report_fault(fault, row, y, classes, ignore);
   }
 };
 
@@ -95,11 +94,11 @@ struct RowContext {
   Reduction reduction = Reduction::mean;
   RowOptions options;
   LogitMap map;
-  double k = 1;                      // what is left of the temperature after the softcap
-  const Totals* totals = nullptr;    // where the mean or class weights need them
-  Numbers upstream;                  // absent: 1
-  DeviceStats* stats = nullptr;      // (N), may be absent
-  NumbersOut loss;                   // (N), without a reduction
+  double k = 1;                    // what is left of the temperature after the softcap
+  const Totals* totals = nullptr;  // where the mean or class weights need them
+  Numbers upstream;                // absent: 1
+  DeviceStats* stats = nullptr;    // (N), may be absent
+  NumbersOut loss;                 // (N), without a reduction
 
   __device__ double class_weight_of(int64_t y) const {
     return class_weight.data ? class_weight[y] : 1;
@@ -123,8 +122,7 @@ struct RowContext {
   }
   __device__ RowWeights row_weights(int64_t y) const {
     const bool summed = class_weight.data && options.label_smoothing != 0;
-    return {class_weight_of(y), summed ? load(&totals->classes) : double(classes),
-            double(classes)};
+    return {class_weight_of(y), summed ? load(&totals->classes) : double(classes), double(classes)};
   }
 };
 
@@ -175,8 +173,8 @@ inline __device__ DeviceStats row_stats(const RowContext& c, int64_t y, Real tar
   DeviceStats out{max, soft ? sum + (largest - 1) : sum, 0, weight};
   RowSums row = row_sums(c, max, out.others, target, below);
   // An infinite logit, or none but -inf: one of them may hide as the target or the largest.
-  const bool none = max == std::numeric_limits<Real>::lowest() && sum + largest == 0 &&
-                    (soft || row.target != 0);
+  const bool none =
+      max == std::numeric_limits<Real>::lowest() && sum + largest == 0 && (soft || row.target != 0);
   if (none || max > std::numeric_limits<Real>::max())
     row.others = out.others = std::numeric_limits<double>::quiet_NaN();
   if (soft) {
@@ -215,7 +213,8 @@ inline __device__ DeviceSlope<Real> row_gradient(const RowContext& c, int64_t ro
     const RowSlope r = row_slope(c.options, sums, c.row_weights(y), tokens);
     out.p = static_cast<Real>(r.p);
     out.w = static_cast<Real>(r.w);
-    out.target = std::isnan(out.p) ? out.p : static_cast<Real>(r.target * map_slope(c.map, x_target));
+    out.target =
+        std::isnan(out.p) ? out.p : static_cast<Real>(r.target * map_slope(c.map, x_target));
     return out;
   }
   const double inverse = row_math::divide(1, 1 + s.others);

@@ -7,9 +7,9 @@
 
 namespace surprisal::cross_entropy {
 
-// e^(d k), d <= 0. 16-bit logits: exp2 with log2 e folded into the factor, off by |d k| 1e-7 + 2 ulp
-// of float32, nothing beside what the logits were rounded by. float32 logits: libm's, 2 ulp, at 8
-// instructions instead of 2, for which they leave twice the time.
+// e^(d k), d <= 0. 16-bit logits: exp2 with log2 e folded into the factor, off by |d k| 1e-7 + 2
+// ulp of float32, nothing beside what the logits were rounded by. float32 logits: libm's, 2 ulp, at
+// 8 instructions instead of 2, for which they leave twice the time.
 template <class T>
 struct Exponential {
   using Real = accumulator_t<T>;
@@ -57,7 +57,7 @@ struct RowsBase {
   T* output = nullptr;
   int64_t rows = 0, columns = 0;
   RowContext about;
-  bool saved = false;  // about.stats hold the sums already
+  bool saved = false;       // about.stats hold the sums already
   bool unless_one = false;  // and `output` the gradient where the upstream gradient is 1
 
   __device__ bool known() const { return saved; }
@@ -110,10 +110,10 @@ struct Parts {
 template <class T>  // not double, which is GeneralRows
 struct PlainRows : RowsBase<T> {
   using Base = RowsBase<T>;
+  using Base::E;
   using typename Base::Context;
   using typename Base::Real;
   using typename Base::Row;
-  using Base::E;
   static constexpr bool kPlain = true;
   static constexpr int kUnroll = 2;
 
@@ -140,7 +140,7 @@ struct PlainRows : RowsBase<T> {
     }
 #pragma unroll
     for (int j = 0; j < E; ++j) max = larger(x[j], max);
-    // Differences come before the factor, so that logits may be 2^24.
+      // Differences come before the factor, so that logits may be 2^24.
 #pragma unroll
     for (int j = 0; j < E; ++j) x[j] = e(x[j] - max);
     state.sum = state.sum * e(state.max - max) + tree_sum(x);
@@ -187,10 +187,10 @@ struct PlainRows : RowsBase<T> {
 template <class T>
 struct GeneralRows : RowsBase<T> {
   using Base = RowsBase<T>;
+  using Base::E;
   using typename Base::Context;
   using typename Base::Real;
   using typename Base::Row;
-  using Base::E;
   static constexpr bool kPlain = false;
   static constexpr int kUnroll = 1;
 
@@ -229,9 +229,9 @@ struct GeneralRows : RowsBase<T> {
 #pragma unroll
       for (int j = 0; j < E; ++j) {
         const bool inside = !Edge || (slot * E + j >= part.begin && slot * E + j < part.end);
-        t[j] = inside ? static_cast<Real>(
-                            number_at(about.targets.data, about.targets.dtype, at + j))
-                      : Real(0);
+        t[j] = inside
+                   ? static_cast<Real>(number_at(about.targets.data, about.targets.dtype, at + j))
+                   : Real(0);
       }
     }
 #pragma unroll

@@ -48,7 +48,9 @@ void forward(const Forward& op);
 void backward(const Backward& op);
 void scale(const Scale& op);
 
-// On a device's stream. Bad values are found there and thrown at the next read that waits.
+// On a device's stream. Bad values are found there and thrown at the next read that waits. A row's
+// bits are the same in every run and with any other rows, but depend on where it lies against 16
+// bytes: sums go by 16-byte slots.
 void forward_cuda(const Forward& op, cuda::Stream& stream);
 void backward_cuda(const Backward& op, cuda::Stream& stream);
 void scale_cuda(const Scale& op, cuda::Stream& stream);

@@ -1,6 +1,6 @@
 // Which CUDA kernel takes rows of V logits, and how it is launched: pure arithmetic, so that a
-// machine without a GPU tests every decision. Nothing of it but `rows_each` depends on the number of
-// rows, and `rows_each` changes no bit of a result.
+// machine without a GPU tests every decision. Nothing of it but `rows_each` depends on the number
+// of rows, and `rows_each` changes no bit of a result.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -29,7 +29,7 @@ struct Plan {
 struct PlanShape {
   int64_t rows = 0, columns = 0;
   DType dtype = DType::f32;
-  bool plain = true;    // no softcap, smoothing or probabilities, and not float64
+  bool plain = true;  // no softcap, smoothing or probabilities, and not float64
   // Of the device.
   int processors = 132;
   bool clusters = true;
@@ -53,12 +53,12 @@ struct BlockSize {
   int threads;
 };
 constexpr BlockSize kBlockSizes[] = {{64, 32}, {256, 64}, {1024, 128}, {INT64_MAX, 256}};
-constexpr int kClusters[] = {1, 2, 4, 8};     // 8: the most that every sm_90 can place
-constexpr int64_t kSlotsOfPart = 4096;        // of a split row
-constexpr int kChunksOfSlots = 4;             // cuda/row_pass.h: kChunks
-constexpr int64_t kTeamBytes = 1024;          // a block's shared memory beside its slots, at most
-constexpr int kLongestStay = 8;               // rows a block takes in turn, at most
-constexpr int kWavesLeft = 8;                 // blocks per place, at least, to share work evenly
+constexpr int kClusters[] = {1, 2, 4, 8};  // 8: the most that every sm_90 can place
+constexpr int64_t kSlotsOfPart = 4096;     // of a split row
+constexpr int kChunksOfSlots = 4;          // cuda/row_pass.h: kChunks
+constexpr int64_t kTeamBytes = 1024;       // a block's shared memory beside its slots, at most
+constexpr int kLongestStay = 8;            // rows a block takes in turn, at most
+constexpr int kWavesLeft = 8;              // blocks per place, at least, to share work evenly
 
 // Whole slots of a row, at most: what lies beside them, at the row's two edges, is not kept.
 inline int64_t slots_of_row(const PlanShape& s) { return s.columns * size_of(s.dtype) / 16; }
@@ -108,8 +108,8 @@ inline Plan plan_rows(const PlanShape& s) {
   const int64_t places =
       s.processors * std::max<int64_t>(1, s.shared_per_sm / (p.shared + kTeamBytes)) / p.cluster;
   const int64_t units = s.rows * p.parts;
-  p.rows_each = static_cast<int>(std::clamp<int64_t>(units / std::max<int64_t>(1, kWavesLeft * places),
-                                                     1, kLongestStay));
+  p.rows_each = static_cast<int>(
+      std::clamp<int64_t>(units / std::max<int64_t>(1, kWavesLeft * places), 1, kLongestStay));
   return p;
 }
 
@@ -117,7 +117,7 @@ inline Plan plan_rows(const PlanShape& s) {
 struct GradientPlan {
   int lanes = 256, parts = 1;
 };
-constexpr int64_t kSlotsOfLane = 4;     // up to here a few lanes take a row
+constexpr int64_t kSlotsOfLane = 4;      // up to here a few lanes take a row
 constexpr int64_t kSlotsOfBlock = 8192;  // of a row, for a block of 256
 
 inline GradientPlan plan_gradient(const PlanShape& s) {
