@@ -14,7 +14,15 @@ type Architecture = (typeof architectures)[number];
 
 /** Instructions that a file's PTX must contain, and why. */
 const multiplied = [/mma\.sync\.aligned\.m16n8k16/, /ldmatrix.*\.trans/, /cp\.async\.cg/];
+const wide = [/ld\.global\S*\.v4\.\w32/, /st\.global\S*\.v4\.\w32/]; // 16 bytes an access
+const clusters = [/mapa\.shared::cluster/, /barrier\.cluster\.arrive/, /barrier\.cluster\.wait/];
 const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
+  'native/ops/cast/cuda.cu': { 80: wide, '90a': wide },
+  'native/ops/cross_entropy/cuda.cu': { 80: wide, '90a': [...wide, ...clusters] },
+  'native/ops/divergence/cuda.cu': { 80: wide, '90a': wide },
+  'native/ops/elementwise/cuda.cu': { 80: wide, '90a': wide },
+  'native/ops/movement/cuda.cu': { 80: wide, '90a': wide },
+  'native/ops/softmax/cuda.cu': { 80: wide, '90a': [...wide, ...clusters] },
   'native/ops/matmul/cuda_bf16.cu': { 80: multiplied, '90a': multiplied },
   'native/ops/matmul/cuda_f16.cu': { 80: multiplied, '90a': multiplied },
   'native/ops/matmul/cuda_sm90.cu': {
