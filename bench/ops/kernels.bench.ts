@@ -146,6 +146,8 @@ const cases: Case[] = [
     [
       [4096, 4096],
       [8192, 8192],
+      [4096, 4099], // rows of a start anywhere: mma.sync and guarded loads
+      [512, 65536], // a long sum into few tiles
     ] as const
   ).map(([n, v]) => ({ op: 'matmul', n, v, dtype: 'bfloat16' as const })),
   { op: 'matmul', n: 4096, v: 4096, dtype: 'float32' },

@@ -16,6 +16,7 @@ type Architecture = (typeof architectures)[number];
 const multiplied = [/mma\.sync\.aligned\.m16n8k16/, /ldmatrix.*\.trans/, /cp\.async\.cg/];
 const wide = [/ld\.global\S*\.v4\.\w32/, /st\.global\S*\.v4\.\w32/]; // 16 bytes an access
 const clusters = [/mapa\.shared::cluster/, /barrier\.cluster\.arrive/, /barrier\.cluster\.wait/];
+const warpgroups = [/wgmma\.mma_async/, /cp\.async\.bulk\.tensor\.2d.*multicast/s, /setmaxnreg/];
 const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
   'native/ops/cast/cuda.cu': { 80: wide, '90a': wide },
   'native/ops/cross_entropy/cuda.cu': { 80: wide, '90a': [...wide, ...clusters] },
@@ -25,9 +26,8 @@ const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
   'native/ops/softmax/cuda.cu': { 80: wide, '90a': [...wide, ...clusters] },
   'native/ops/matmul/cuda_bf16.cu': { 80: multiplied, '90a': multiplied },
   'native/ops/matmul/cuda_f16.cu': { 80: multiplied, '90a': multiplied },
-  'native/ops/matmul/cuda_sm90.cu': {
-    '90a': [/wgmma\.mma_async/, /cp\.async\.bulk\.tensor\.2d.*multicast/s, /setmaxnreg/],
-  },
+  'native/ops/matmul/cuda_sm90_bf16.cu': { '90a': warpgroups },
+  'native/ops/matmul/cuda_sm90_f16.cu': { '90a': warpgroups },
 };
 
 /** Bytes of local memory that a kernel may use: `[kernel's name, bytes]`, argued for where it is. */

@@ -1,7 +1,7 @@
 // Matrix products on the device, by dtype:
 //   float16, bfloat16  float32 sums on tensor cores: 2 m n k flop at the rate of wgmma where there
 //   is
-//                      one and rows start at multiples of 16 bytes (cuda_sm90.cu), else of mma.sync
+//                      one and rows start at multiples of 16 bytes (warpgroups.h), else of mma.sync
 //                      (tensor_cores.h)
 //   float32, float64   the kernel below, exact arithmetic (no tf32) at the rate of FMA: a thread
 //                      keeps R x R sums, so that a step loads 2 R numbers for R^2 FMAs. Sums run
@@ -211,7 +211,7 @@ bool is_packed(const View& view, const View& offsets, int64_t line) {
 // Whether the copy engine can fetch boxes of an operand, which it sees as one matrix over all
 // pairs.
 bool has_boxes(const Starts& starts, int64_t lines, int64_t width, int64_t batch) {
-  constexpr int64_t kMost = int64_t{1} << 31;
+  constexpr int64_t kMost = (int64_t{1} << 31) - 1024;  // coordinates are ints, tiles hang over
   if (starts.at || width >= kMost) return false;
   return starts.step == 0 ? lines < kMost : starts.step == lines * width && lines * batch < kMost;
 }
@@ -228,8 +228,11 @@ bool is_wide(const Parameters& p, const Properties& device) {
 template <class T>
 void tensor_cores(const Parameters& p, Stream& stream) {
   constexpr bool kBFloat = std::is_same_v<T, BFloat16>;
-  if (p.plan.kernel == Kernel::warpgroups) return warpgroups(p, kBFloat, stream);
-  kBFloat ? tensor_cores_bf16(p, stream) : tensor_cores_f16(p, stream);
+  if (p.plan.kernel == Kernel::warpgroups) {
+    kBFloat ? warpgroups_bf16(p, stream) : warpgroups_f16(p, stream);
+  } else {
+    kBFloat ? tensor_cores_bf16(p, stream) : tensor_cores_f16(p, stream);
+  }
 }
 
 }  // namespace

@@ -49,6 +49,7 @@ struct Place {
 void tensor_cores_bf16(const Parameters& p, cuda::Stream& stream);
 void tensor_cores_f16(const Parameters& p, cuda::Stream& stream);
 // The same with wgmma.
-void warpgroups(const Parameters& p, bool bfloat, cuda::Stream& stream);
+void warpgroups_bf16(const Parameters& p, cuda::Stream& stream);
+void warpgroups_f16(const Parameters& p, cuda::Stream& stream);
 
 }  // namespace surprisal::matmul

@@ -1,5 +1,6 @@
-// Products of 16-bit floats on sm_90 with wgmma (cuda/gemm_sm90.h): persistent clusters that walk
-// over tiles of all pairs and parts, one after the other.
+// The kernel of 16-bit products on sm_90 with wgmma: cuda/gemm_sm90.h's main loop in persistent
+// clusters that walk over the tiles of all pairs and parts, one after the other.
+#pragma once
 #include "cuda/gemm_sm90.h"
 #include "ops/matmul/epilogue.h"
 
@@ -7,8 +8,6 @@ namespace surprisal::matmul {
 
 using namespace cuda;
 using gemm::Major;
-
-namespace {
 
 struct WideParameters {
   TensorMap a_map, b_map;
@@ -43,6 +42,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
               memory, a, b, place, row, static_cast<int>(at.column), static_cast<int>(k));
       }
     }
+    sync_warp();  // close_ring's barrier takes whole warps
   } else {
     registers_up<Tile::kConsumerRegisters>();
     for (int64_t unit = first; unit < units; unit += clusters) {
@@ -97,17 +97,10 @@ void launch_major(const Parameters& p, Stream& stream) {
                        : launch_wide<T, Tile, Major::k, Major::mn>(p, stream);
 }
 
-}  // namespace
-
-void warpgroups(const Parameters& p, bool bfloat, Stream& stream) {
-  const bool large = p.plan.tile_n == gemm::WideLarge::kN;
-  if (bfloat) {
-    large ? launch_major<BFloat16, gemm::WideLarge>(p, stream)
-          : launch_major<BFloat16, gemm::WideSmall>(p, stream);
-  } else {
-    large ? launch_major<Float16, gemm::WideLarge>(p, stream)
-          : launch_major<Float16, gemm::WideSmall>(p, stream);
-  }
+template <class T>
+void warpgroups(const Parameters& p, Stream& stream) {
+  if (p.plan.tile_n == gemm::WideLarge::kN) return launch_major<T, gemm::WideLarge>(p, stream);
+  return launch_major<T, gemm::WideSmall>(p, stream);
 }
 
 }  // namespace surprisal::matmul
