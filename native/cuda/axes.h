@@ -56,7 +56,9 @@ struct DeviceAxes {
 template <int K, class F>
 void in_parts(Axes<K> axes, F&& f, int64_t limit = int64_t{1} << 31, int64_t first = 0,
               const int64_t (&at)[K] = {}) {
-  if (axes.count(axes.rank) < limit) return f(axes, at, first);
+  const int64_t items = axes.count(axes.rank);
+  if (items == 0) return;
+  if (items < limit) return f(axes, at, first);
   int outer = 0;
   while (axes.axis[outer].n == 1) ++outer;
   const int64_t half = axes.axis[outer].n / 2;
