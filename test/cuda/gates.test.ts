@@ -14,7 +14,8 @@ type Architecture = (typeof architectures)[number];
 
 /** Instructions that a file's PTX must contain, and why. */
 const multiplied = [/mma\.sync\.aligned\.m16n8k16/, /ldmatrix.*\.trans/, /cp\.async\.cg/];
-const wide = [/ld\.global\S*\.v4\.\w32/, /st\.global\S*\.v4\.\w32/]; // 16 bytes an access
+// 16 bytes an access.
+const wide = [/ld\.global\S*\.v4\.\w32|cp\.async\.cg\.shared\.global/, /st\.global\S*\.v4\.\w32/];
 const clusters = [/mapa\.shared::cluster/, /barrier\.cluster\.arrive/, /barrier\.cluster\.wait/];
 const warpgroups = [/wgmma\.mma_async/, /cp\.async\.bulk\.tensor\.2d.*multicast/s, /setmaxnreg/];
 const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
@@ -30,8 +31,11 @@ const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
   'native/ops/matmul/cuda_sm90_f16.cu': { '90a': warpgroups },
 };
 
-/** Bytes of local memory that a kernel may use: `[kernel's name, bytes]`, argued for where it is. */
-const stackAllowed: [RegExp, number][] = [];
+/** Bytes of local memory that kernels of these names may use. */
+const stackAllowed: [RegExp, number][] = [
+  // CUDA's sin and cos keep the digits of 2/pi that a large argument needs there.
+  [/elementwise_\w+_kernel\w+?\d(Sin|Cos)/, 40],
+];
 
 /** An anonymous namespace carries a hash of the compilation in its name. */
 const plain = (name: string) => name.replace(/\d+_GLOBAL__N__[0-9a-f]{8}_\d+_.+?_[0-9a-f]{8}/, '');
