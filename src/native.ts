@@ -26,7 +26,7 @@ export interface DeviceMemory {
 /** The elements of a tensor, wherever they are. */
 export type Raw = RawArray | DeviceMemory;
 
-export type Field = Raw | readonly number[] | number | boolean | null | undefined;
+export type Field = Raw | readonly Raw[] | readonly number[] | number | boolean | null | undefined;
 
 interface Entry {
   call(...fields: Field[]): void;

@@ -77,6 +77,18 @@ void read(napi_env env, napi_value value, View& out, const char* name) {
   out.data = length ? data : nothing;
 }
 
+void read(napi_env env, napi_value value, Views& out, const char* name) {
+  if (is_absent(env, value)) return;
+  uint32_t length = 0;
+  if (napi_get_array_length(env, value, &length) != napi_ok) expected(name, "an array of tensors");
+  out.resize(length);
+  for (uint32_t i = 0; i < length; ++i) {
+    napi_value element;
+    if (napi_get_element(env, value, i, &element) != napi_ok) expected(name, "an array of tensors");
+    read(env, element, out[i], name);
+  }
+}
+
 void read(napi_env env, napi_value value, Dims& out, const char* name) {
   if (is_absent(env, value)) return;
   uint32_t length = 0;

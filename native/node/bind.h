@@ -27,6 +27,7 @@ struct Field {
 };
 
 void read(napi_env env, napi_value value, View& out, const char* name);
+void read(napi_env env, napi_value value, Views& out, const char* name);
 void read(napi_env env, napi_value value, Dims& out, const char* name);
 void read(napi_env env, napi_value value, int64_t& out, const char* name);
 void read(napi_env env, napi_value value, int32_t& out, const char* name);
@@ -52,6 +53,8 @@ Field field(const char* member) {
             read(env, value, out, name);
             if constexpr (std::is_same_v<std::decay_t<decltype(out)>, View>)
               note_device(out, Host, name, device);
+            if constexpr (std::is_same_v<std::decay_t<decltype(out)>, Views>)
+              for (const View& view : out) note_device(view, Host, name, device);
           }};
 }
 

@@ -3,7 +3,16 @@
 import { expectNumber, fail, show } from '../expect.js';
 import { launch, native } from '../native.js';
 import type { Tensor } from '../tensor.js';
-import { type LearningRate, Optimizer, type ParamGroup, type Slot } from './optimizer.js';
+import {
+  type Batch,
+  type LearningRate,
+  mastersOf,
+  type Numbers,
+  Optimizer,
+  type Pace,
+  type ParamGroup,
+  rawsOf,
+} from './optimizer.js';
 
 export interface AdamOptions {
   /** Learning rate (default 1e-3). */
@@ -45,29 +54,21 @@ class AdamBase extends Optimizer<AdamOptions> {
     return ['expAvg', 'expAvgSq'];
   }
 
-  protected update(
-    param: Tensor,
-    grad: Tensor,
-    slot: Slot,
-    options: AdamOptions,
-    lr: number,
-  ): void {
-    const { betas, eps, weightDecay } = options;
-    const { expAvg, expAvgSq, master } = slot.tensors;
+  protected update({ slots, options, ...batch }: Batch<AdamOptions>): void {
     launch(native.optimiserAdam, {
-      param: param.raw,
-      grad: grad.raw,
-      master: master?.raw,
-      m: expAvg.raw,
-      v: expAvgSq.raw,
-      step: slot.step,
+      ...rawsOf(batch),
+      m: slots.map((slot) => slot.tensors.expAvg.raw),
+      v: slots.map((slot) => slot.tensors.expAvgSq.raw),
+      master: mastersOf(slots),
+      rates: batch.rates?.raw,
+      ...this.numbers(options, batch),
+      eps: options.eps,
       decoupled: this.decoupled,
-      lr,
-      beta1: betas[0],
-      beta2: betas[1],
-      eps,
-      weightDecay,
     });
+  }
+
+  protected numbers({ betas, weightDecay }: AdamOptions, { lr, step }: Pace): Numbers {
+    return { lr, step, beta1: betas[0], beta2: betas[1], weightDecay };
   }
 }
 

@@ -1,9 +1,9 @@
 // Gradient clipping by the norm of all gradients together.
-import { tensor } from '../create.js';
-import { expectNumber, fail, show } from '../expect.js';
+import { expectDevice, expectNumber, fail, show } from '../expect.js';
 import { launch, native } from '../native.js';
 import { keep } from '../scope.js';
 import { empty, expectTensor, type Tensor } from '../tensor.js';
+import { isOnHost } from '../transfer.js';
 
 /**
  * Scales the gradients of `params` by min(1, maxNorm / (norm + 1e-6)), norm being the Euclidean norm
@@ -18,23 +18,42 @@ export function clipGradNorm(params: readonly Tensor[], maxNorm: number): Tensor
   if (maxNorm !== Infinity) expectNumber(op, 'maxNorm', maxNorm, { min: 0 });
   for (const [i, p] of params.entries()) expectTensor(op, `params[${i}]`, p);
   const owners = params.filter((p) => p.gradient);
-  const sums = new Float64Array(owners.length);
-  for (const [i, p] of owners.entries()) {
-    launch(native.optimiserSquareSum, { a: p.gradient!.raw, out: sums.subarray(i, i + 1) });
-  }
-  const norm = Math.sqrt(sums.reduce((a, b) => a + b, 0));
-  const factor = maxNorm / (norm + 1e-6);
-  // Not `factor < 1`: a NaN norm makes the gradients NaN, so that it is not overlooked.
-  if (!(factor >= 1)) for (const p of owners) scaleGradient(p, factor);
   const wide = owners.length > 0 && owners.every((p) => p.dtype === 'float64');
-  return tensor(norm, { dtype: wide ? 'float64' : 'float32', device: owners[0]?.device });
+  const device = owners[0]?.device;
+  for (const [i, p] of params.entries()) {
+    if (p.gradient) expectDevice(op, `params[${i}]`, p, device, 'like the first with a gradient');
+  }
+  const norm = empty([], wide ? 'float64' : 'float32', false, device);
+  const squareSum = empty([1], 'float64', false, device);
+  const factor = empty([1], 'float64', false, device);
+  launch(native.optimiserSquareSum, {
+    a: owners.map((p) => p.gradient!.raw),
+    out: squareSum.raw,
+  });
+  launch(native.optimiserClipFactor, {
+    squareSum: squareSum.raw,
+    norm: norm.raw,
+    factor: factor.raw,
+    maxNorm,
+  });
+  // On a device nobody waits to see the factor: the kernel leaves gradients alone at 1 and above.
+  const passes = isOnHost(factor.raw) && (factor.raw[0] as number) >= 1;
+  if (owners.length > 0 && !passes) scaleGradients(owners, factor);
+  squareSum.dispose();
+  factor.dispose();
+  return norm;
 }
 
 /** In place where nobody else can see the gradient. */
-function scaleGradient(p: Tensor, factor: number): void {
-  const before = p.gradient!;
-  const own = !before.seen && before.storage!.refs === 1;
-  const after = own ? before : keep(empty(before.shape, before.dtype, false, before.device));
-  launch(native.optimiserScale, { a: before.raw, out: after.raw, factor });
-  p.gradient = after;
+function scaleGradients(owners: readonly Tensor[], factor: Tensor): void {
+  const before = owners.map((p) => p.gradient!);
+  const after = before.map((g) =>
+    !g.seen && g.storage!.refs === 1 ? g : keep(empty(g.shape, g.dtype, false, g.device)),
+  );
+  launch(native.optimiserScale, {
+    a: before.map((g) => g.raw),
+    out: after.map((g) => g.raw),
+    factor: factor.raw,
+  });
+  for (const [i, p] of owners.entries()) p.gradient = after[i];
 }

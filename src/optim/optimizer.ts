@@ -1,5 +1,8 @@
 // What all optimisers share: parameter groups, the learning rate, per-parameter state and its
-// saving. A subclass names its state tensors and updates one parameter in one native call.
+// saving. A subclass names its state tensors and updates a batch of parameters in one native call.
+// In a graph what changes from step to step (the rate, Adam's corrections) lies on the device, and
+// is written anew before each replay.
+import { type Capture, capture, onReplay } from '../capture.js';
 import { tensor } from '../create.js';
 import { type DType, isFloat } from '../dtype.js';
 import {
@@ -10,11 +13,10 @@ import {
   fail,
   show,
 } from '../expect.js';
-import { launch, native } from '../native.js';
+import { launch, native, type Raw } from '../native.js';
 import { keep } from '../scope.js';
 import type { Shape } from '../shape.js';
 import { empty, expectTensor, Tensor } from '../tensor.js';
-import { readData } from '../transfer.js';
 
 /** A number, or a function of the number of steps done so far (0 for the first step). */
 export type LearningRate = number | ((step: number) => number);
@@ -37,6 +39,25 @@ interface Entry<Options> {
   lr: LearningRate | undefined;
   slot: Slot | null;
 }
+
+/** What changes from step to step; `step` counts from 1. */
+export interface Pace {
+  lr: number;
+  step: number;
+}
+
+/** Parameters of one group, dtype, device and step count: what one native call updates. */
+export interface Batch<Options> extends Pace {
+  params: readonly Tensor[];
+  grads: readonly Tensor[];
+  slots: readonly Slot[];
+  options: Options;
+  /** In a graph: where the pace of a replay is written, instead of `lr` and `step`. */
+  rates: Tensor | undefined;
+}
+
+/** The fields of `optimiserSetRates` beside its result. */
+export type Numbers = Readonly<Record<string, number>>;
 
 export abstract class Optimizer<Options extends { lr: LearningRate }> {
   /** The learning rate of groups that have none of their own: assign to it at any time. */
@@ -122,39 +143,95 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
   protected abstract checked(options: Options): Options;
   /** Names of the state tensors beside the master copy. */
   protected abstract stateNames(options: Options): readonly string[];
-  /** Updates one parameter; `slot.step` counts from 1. */
-  protected abstract update(
-    param: Tensor,
-    grad: Tensor,
-    slot: Slot,
-    options: Options,
-    lr: number,
-  ): void;
+  /** Updates the parameters of a batch. */
+  protected abstract update(batch: Batch<Options>): void;
+  /** What the native rates of a step are made of. */
+  protected abstract numbers(options: Options, pace: Pace): Numbers;
 
   /** Updates every parameter that has a gradient. */
   step(): void {
-    for (const entry of this.entries) {
-      const { param, options } = entry;
-      const grad = param.gradient;
-      if (!grad) continue;
-      const lr = this.rate(entry.lr ?? this.lr);
-      const storage = param.storage;
-      if (storage && storage.pins > 0) {
+    const active = this.entries.filter((entry) => entry.param.gradient);
+    for (const { param } of active) {
+      if (param.storage && param.storage.pins > 0) {
         fail(
           this.name,
           'ERR_IN_USE',
           'an asynchronous operation is using a parameter; await it first',
         );
       }
-      entry.slot ??= this.newSlot(param, options);
-      refreshMaster(param, entry.slot);
-      entry.slot.step++;
-      this.update(param, grad, entry.slot, options, lr);
+    }
+    if (capture?.recording) {
+      this.record(active, capture);
+      return;
+    }
+    for (const batch of this.advance(active)) {
+      // The first step of a graph makes what its replays will use.
+      if (capture) this.ratesOf(capture).push(newRates(batch[0].param));
+      this.update(this.batchOf(batch));
+    }
+    for (const { param, slot } of active) {
       // A graph that saved the old values will say so instead of using the new ones.
       param.storage!.touch();
-      entry.slot.version = param.storage!.version;
+      slot!.version = param.storage!.version;
     }
     this.steps++;
+  }
+
+  /** Counts a step of each parameter and gives those that are updated together. */
+  private advance(active: readonly Entry<Options>[]): Entry<Options>[][] {
+    for (const entry of active) {
+      this.rate(entry.lr ?? this.lr);
+      entry.slot ??= this.newSlot(entry.param, entry.options);
+      refreshMaster(entry.param, entry.slot);
+    }
+    for (const { slot } of active) slot!.step++;
+    return alike(active);
+  }
+
+  private batchOf(entries: readonly Entry<Options>[], rates?: Tensor): Batch<Options> {
+    const { options, lr, slot } = entries[0];
+    return {
+      params: entries.map((e) => e.param),
+      grads: entries.map((e) => e.param.gradient!),
+      slots: entries.map((e) => e.slot!),
+      options,
+      lr: this.rate(lr ?? this.lr),
+      step: slot!.step,
+      rates,
+    };
+  }
+
+  private readonly graphRates = new WeakMap<Capture, Tensor[]>();
+
+  private ratesOf(graph: Capture): Tensor[] {
+    const known = this.graphRates.get(graph) ?? [];
+    this.graphRates.set(graph, known);
+    return known;
+  }
+
+  /** Enqueues the updates of a graph's step; the step itself is its first replay. */
+  private record(active: readonly Entry<Options>[], graph: Capture): void {
+    const batches = alike(active);
+    const rates = this.ratesOf(graph).splice(0, batches.length);
+    if (rates.length < batches.length || active.some((entry) => !entry.slot)) {
+      fail(this.name, 'ERR_GRAPH', 'expected the same parameters to have gradients in every step');
+    }
+    for (const [i, batch] of batches.entries()) this.update(this.batchOf(batch, rates[i]));
+    for (const { param, slot } of active) {
+      const wasOwn = slot!.version === param.storage!.version;
+      param.storage!.touch();
+      if (wasOwn) slot!.version = param.storage!.version;
+    }
+    onReplay(() => {
+      this.advance(active);
+      for (const [i, [{ options, lr, slot }]] of batches.entries()) {
+        const pace = { lr: this.rate(lr ?? this.lr), step: slot!.step };
+        launch(native.optimiserSetRates, { out: rates[i].raw, ...this.numbers(options, pace) });
+      }
+      // The replay that follows raises the version once.
+      for (const { param, slot } of active) slot!.version = param.storage!.version + 1;
+      this.steps++;
+    });
   }
 
   private checkRate(lr: LearningRate): void {
@@ -219,39 +296,77 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
     };
     const read = (key: string) => Number(take(key, [], 'int64').item());
     const steps = read('steps');
-    const slots = this.entries.map(({ param, options }, i) => {
-      if (!(`${i}.step` in state)) return null;
-      const slot = this.newSlot(param, options);
-      slot.step = read(`${i}.step`);
-      for (const [name, own] of Object.entries(slot.tensors)) {
-        own.copy_(take(`${i}.${name}`, param.shape, own.dtype));
+    // Everything is checked before anything is written.
+    const loads = this.entries.map((entry, i) => {
+      const { param, options } = entry;
+      if (!(`${i}.step` in state)) {
+        return () => {
+          entry.slot = null;
+        };
       }
-      return slot;
+      const step = read(`${i}.step`);
+      const names = [...this.stateNames(options), ...(needsMaster(param.dtype) ? ['master'] : [])];
+      const values = names.map((n) => take(`${i}.${n}`, param.shape, stateDType(param.dtype)));
+      return () => {
+        // Into the tensors that a graph may know.
+        entry.slot ??= this.newSlot(param, options);
+        for (const [k, name] of names.entries()) entry.slot.tensors[name].copy_(values[k]);
+        entry.slot.step = step;
+        entry.slot.version = param.storage!.version;
+      };
     });
     for (const key of unread) {
       fail(this.name, 'ERR_INVALID_VALUE', `expected state of these parameters, got '${key}' too`);
     }
     this.steps = steps;
-    for (const [i, slot] of slots.entries()) this.entries[i].slot = slot;
+    for (const load of loads) load();
   }
+}
+
+/** Parameters that one native call can update, together. */
+function alike<Options>(entries: readonly Entry<Options>[]): Entry<Options>[][] {
+  const batches: Entry<Options>[][] = [];
+  for (const entry of entries) {
+    const { param, options, slot } = entry;
+    const batch = batches.find(
+      ([first]) =>
+        first.options === options &&
+        first.param.dtype === param.dtype &&
+        first.param.device === param.device &&
+        first.slot?.step === slot?.step,
+    );
+    if (batch) batch.push(entry);
+    else batches.push([entry]);
+  }
+  return batches;
+}
+
+const newRates = (like: Tensor) => keep(empty([4], 'float64', false, like.device));
+
+const raws = (tensors: readonly Tensor[]): Raw[] => tensors.map((t) => t.raw);
+
+/** The fields that every update has. */
+export function rawsOf(batch: { params: readonly Tensor[]; grads: readonly Tensor[] }) {
+  return { param: raws(batch.params), grad: raws(batch.grads) };
+}
+
+/** The master copies, where the parameters have them. */
+export function mastersOf(slots: readonly Slot[]): Raw[] | undefined {
+  return slots[0].tensors.master && raws(slots.map((slot) => slot.tensors.master));
 }
 
 const needsMaster = (dtype: DType) => dtype === 'bfloat16' || dtype === 'float16';
 const stateDType = (dtype: DType) => (dtype === 'float64' ? 'float64' : 'float32');
 
-/** Takes over values that were written to the parameter since its last update. */
+/**
+ * Takes over values that were written to the parameter since its last update. A checkpoint's weights
+ * loaded after its state are the master's, rounded: those keep their bits.
+ */
 function refreshMaster(param: Tensor, slot: Slot): void {
   const { master } = slot.tensors;
   if (!master || slot.version === param.storage!.version) return;
-  const rounded = empty(param.shape, param.dtype, false, param.device);
-  launch(native.cast, { a: master.raw, out: rounded.raw });
-  // A checkpoint's weights loaded after its state are the master's, rounded: it keeps its bits.
-  const isSame = Buffer.compare(bitsOf(rounded), bitsOf(param)) === 0;
-  rounded.dispose();
-  if (!isSame) launch(native.cast, { a: param.raw, out: master.raw });
+  launch(native.optimiserRefresh, { param: param.raw, master: master.raw });
 }
-
-const bitsOf = (t: Tensor) => new Uint8Array(readData(t, true).buffer);
 
 /** Without the options that are undefined: they mean the default. */
 function defined<T extends object>(options: T): T {

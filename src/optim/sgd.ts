@@ -2,7 +2,16 @@
 import { expectBoolean, expectNumber, fail } from '../expect.js';
 import { launch, native } from '../native.js';
 import type { Tensor } from '../tensor.js';
-import { type LearningRate, Optimizer, type ParamGroup, type Slot } from './optimizer.js';
+import {
+  type Batch,
+  type LearningRate,
+  mastersOf,
+  type Numbers,
+  Optimizer,
+  type Pace,
+  type ParamGroup,
+  rawsOf,
+} from './optimizer.js';
 
 export interface SGDOptions {
   /** Learning rate (default 1e-3). */
@@ -54,19 +63,22 @@ export class SGD extends Optimizer<SGDOptions> {
     return momentum === 0 ? [] : ['momentum'];
   }
 
-  protected update(param: Tensor, grad: Tensor, slot: Slot, options: SGDOptions, lr: number): void {
-    const { momentum, dampening, weightDecay, nesterov } = options;
+  protected update({ slots, options, ...batch }: Batch<SGDOptions>): void {
+    const { momentum, dampening, nesterov } = options;
     launch(native.optimiserSgd, {
-      param: param.raw,
-      grad: grad.raw,
-      master: slot.tensors.master?.raw,
-      buffer: slot.tensors.momentum?.raw,
-      first: slot.step === 1,
-      lr,
+      ...rawsOf(batch),
+      buffer: momentum === 0 ? undefined : slots.map((slot) => slot.tensors.momentum.raw),
+      master: mastersOf(slots),
+      rates: batch.rates?.raw,
+      ...this.numbers(options, batch),
+      first: batch.step === 1,
       momentum,
       dampening,
-      weightDecay,
       nesterov,
     });
+  }
+
+  protected numbers({ weightDecay }: SGDOptions, { lr, step }: Pace): Numbers {
+    return { lr, step, weightDecay };
   }
 }

@@ -1,41 +1,50 @@
 #include "ops/optimiser/op.h"
 
+#include "ops/optimiser/check.h"
+
 #define SURPRISAL_BODY "ops/optimiser/kernels.h"
 #include "cpu/foreach_target.h"
 
 namespace surprisal::optimiser {
-namespace {
-
-bool is_16bit(DType t) { return t == DType::bf16 || t == DType::f16; }
-
-void check(const View& param, const View& grad, const View& master) {
-  require(param.dtype == grad.dtype && param.size == grad.size, "optimiser: the gradient's shape");
-  require(bool(master) == is_16bit(param.dtype), "optimiser: a master copy for 16-bit floats only");
-  require(!master || master.size == param.size, "optimiser: the master copy's shape");
-}
-
-}  // namespace
 
 void sgd_cpu(const Sgd& op) {
-  check(op.param, op.grad, op.master);
-  require(!op.buffer || op.buffer.size == op.param.size, "optimiser: the state's shape");
+  check(op);
   SURPRISAL_DISPATCH(optimiser::sgd, op);
 }
 
 void adam_cpu(const Adam& op) {
-  check(op.param, op.grad, op.master);
-  require(op.m && op.v && op.m.size == op.param.size && op.v.size == op.param.size,
-          "optimiser: the state's shape");
+  check(op);
   SURPRISAL_DISPATCH(optimiser::adam, op);
 }
 
+void set_rates_cpu(const SetRates& op) {
+  require(op.out.size == 4, "optimiser: 4 rates");
+  const Rates rates = rates_of(op.lr, op.beta1, op.beta2, op.weight_decay, op.step);
+  std::memcpy(op.out.as<double>(), &rates, sizeof rates);
+}
+
+void refresh_cpu(const Refresh& op) {
+  check(op);
+  SURPRISAL_DISPATCH(optimiser::refresh, op);
+}
+
 void square_sum_cpu(const SquareSum& op) {
-  require(op.out.size == 1, "optimiser: out holds one number");
+  check_number(op.out);
   SURPRISAL_DISPATCH(optimiser::square_sum, op);
 }
 
+void clip_factor_cpu(const ClipFactor& op) {
+  check(op);
+  const double norm = std::sqrt(*op.square_sum.as<double>());
+  visit_float(op.norm.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    *op.norm.as<T>() = element_of<T>(norm);
+  });
+  *op.factor.as<double>() = op.max_norm / (norm + 1e-6);
+}
+
 void scale_cpu(const Scale& op) {
-  require(op.a.size == op.out.size, "optimiser: sizes differ");
+  check(op);
   SURPRISAL_DISPATCH(optimiser::scale, op);
 }
 
