@@ -2,7 +2,6 @@
 // Kernels get shapes as separate integers: a view only knows how many elements it holds.
 #pragma once
 #include <cstdint>
-#include <vector>
 
 #include "core/check.h"
 #include "core/dtype.h"
@@ -29,9 +28,6 @@ struct View {
     return static_cast<T*>(data);
   }
 };
-
-// Arrays of one kind; an absent one among them has no data.
-using Views = std::vector<View>;
 
 constexpr int kMaxRank = 8;
 

@@ -13,7 +13,7 @@
 #include <type_traits>
 #include <vector>
 
-#include "core/view.h"
+#include "core/views.h"
 #if defined(SURPRISAL_CUDA)
 #include "cuda/runtime.h"
 #endif

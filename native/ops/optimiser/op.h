@@ -11,7 +11,7 @@
 #pragma once
 #include <cmath>
 
-#include "core/view.h"
+#include "core/views.h"
 
 namespace surprisal::optimiser {
 
