@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import { expectWithin } from '../harness/compare.js';
+import { needsCuda } from '../harness/device.js';
 import { refuser } from '../harness/refusal.js';
 import { type AnyTensor, floats, read } from '../harness/tensors.js';
 
@@ -221,6 +222,98 @@ describe('clipGradNorm', () => {
     });
     sp.setThreads(threads);
     expect(new Set(norms).size).toBe(1);
+  });
+});
+
+describe.skipIf(needsCuda('optimisers in a graph'))('in a graph', () => {
+  const device = 'cuda';
+  const shapes = [[5, 3], [70], [1]];
+
+  /** Weights after some steps, each with inputs and (between two) weights written from outside. */
+  function train(byGraph: boolean, name: 'SGD' | 'AdamW', dtype: 'float32' | 'bfloat16') {
+    sp.manualSeed(5);
+    const params = shapes.map((s) => sp.randn(s, { dtype, device, requiresGrad: true }));
+    const inputs = shapes.map((s) => sp.zeros(s, { dtype, device }));
+    const { cosineSchedule } = sp.optim;
+    const options = name === 'SGD' ? { momentum: 0.9 } : {};
+    const optimizer = new sp.optim[name](
+      [
+        { params: params.slice(0, 2), lr: cosineSchedule({ lr: 0.5, steps: 6 }) },
+        { params: [params[2]] },
+      ],
+      { ...options, lr: 0.25, weightDecay: 0.1 },
+    );
+    const once = () => {
+      optimizer.zeroGrad();
+      for (const [i, p] of params.entries())
+        p.mul(inputs[i] as sp.Tensor)
+          .sum()
+          .backward();
+      const norm = sp.clipGradNorm(params as sp.Tensor[], 3);
+      optimizer.step();
+      return norm;
+    };
+    const step = byGraph ? sp.cuda.graph(once, { device }) : once;
+    const norms: unknown[] = [];
+    for (let i = 0; i < 6; i++) {
+      for (const [k, x] of inputs.entries())
+        x.copy_(sp.randn(shapes[k], { dtype, device }) as never);
+      if (i === 3) params[1].copy_(sp.ones(shapes[1], { dtype, device }) as never);
+      if (i === 4) optimizer.lr = 0.125;
+      norms.push(step().item());
+    }
+    const state = optimizer.state();
+    const numbers = Object.entries(state).map(([k, t]) => [k, Array.from(t.dataSync() as never)]);
+    return { norms, weights: params.map((p) => [...read(p as AnyTensor)]), numbers };
+  }
+
+  for (const name of ['SGD', 'AdamW'] as const) {
+    for (const dtype of ['float32', 'bfloat16'] as const) {
+      test(`${name}, ${dtype}: schedules, clipping and written weights as without one`, () => {
+        expect(train(true, name, dtype)).toEqual(train(false, name, dtype));
+      });
+    }
+  }
+
+  test('a loaded state is that of the replays', () => {
+    const run = (byGraph: boolean) => {
+      const p = sp.ones([4], { device, requiresGrad: true });
+      const optimizer = new sp.optim.Adam([p], { lr: 0.1 });
+      const once = () => {
+        optimizer.zeroGrad();
+        p.mul(p as sp.Tensor)
+          .sum()
+          .backward();
+        optimizer.step();
+      };
+      const step = byGraph ? sp.cuda.graph(once, { device }) : once;
+      for (let i = 0; i < 3; i++) step();
+      const state = Object.fromEntries(
+        Object.entries(optimizer.state()).map(([k, t]) => [k, t.clone()]),
+      );
+      for (let i = 0; i < 2; i++) step();
+      optimizer.loadState(state);
+      step();
+      return [optimizer.steps, ...read(p as AnyTensor)];
+    };
+    expect(run(true)).toEqual(run(false));
+  });
+
+  test('parameters that get their first gradient later are refused', () => {
+    const [a, b] = [0, 1].map(() => sp.ones([2], { device, requiresGrad: true }));
+    const optimizer = new sp.optim.SGD([a, b]);
+    let both = false;
+    const step = sp.cuda.graph(
+      () => {
+        optimizer.zeroGrad();
+        (both ? a.add(b as sp.Tensor) : a).sum().backward();
+        optimizer.step();
+      },
+      { device },
+    );
+    step();
+    both = true;
+    refuser('SGD')(step, 'ERR_GRAPH', /the same parameters to have gradients in every step/);
   });
 });
 

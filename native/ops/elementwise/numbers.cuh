@@ -40,11 +40,13 @@ __device__ inline double erfc(double x) { return ::erfc(x); }
 __device__ inline float fma(float a, float b, float c) { return ::fmaf(a, b, c); }
 __device__ inline double fma(double a, double b, double c) { return ::fma(a, b, c); }
 
-// e^x / (1 + e^x) where e^-x would overflow.
+// e^x / (1 + e^x) where e^-x would overflow. One correction of the quotient takes in what 1 + e lost;
+// for that 1 - e/2 is close enough to 1/(1 + e).
 template <class V>
 __device__ inline V sigmoid(V x) {
-  const V e = exp(x < 0 ? x : -x);
-  return (x < 0 ? e : V(1)) / (1 + e);
+  const V e = exp(x < 0 ? x : -x), over = x < 0 ? e : V(1);
+  const V sum = 1 + e, lost = (1 - sum) + e, quotient = over / sum;
+  return fma(fma(-sum, quotient, over) - quotient * lost, 1 - e * V(0.5), quotient);
 }
 // x sigmoid(u + rest) for a small rest; in two factors where the sigmoid alone would be subnormal.
 template <class V>
@@ -53,8 +55,8 @@ __device__ inline V gated(V x, V u, V rest) {
     const V half = exp(V(0.5) * u);
     return x * fma(half, rest, half) * half;
   }
-  const V s = sigmoid(u);
-  return x * fma(s, (1 - s) * rest, s);
+  const V s = sigmoid(u), y = x * s;
+  return y + fma(y, (1 - s) * rest, fma(x, s, -y));
 }
 // -inf is an infinity times 0.
 template <class V>
@@ -72,25 +74,36 @@ __device__ inline float bell(float x) {
   return exp(-square) * (1 - fma(half, x, -square));
 }
 __device__ inline double bell(double x) { return exp(x * x * -0.5); }
-// 2 Phi(x) = erfc(-x / sqrt2). In float the argument is z + rest: erfc' = -2/sqrt(pi) e^(-z^2).
-__device__ inline float twice_normal(float x) {
+// 2 Phi(x) = erfc(-x / sqrt2) = high + low. The argument is z + rest: erfc' = -2/sqrt(pi) e^(-z^2).
+__device__ inline void twice_normal(float x, float& high, float& low) {
   constexpr float kHigh = -0.70710678f, kLow = -1.21016175e-8f;
   const float z = x * kHigh, rest = fma(x, kLow, fma(x, kHigh, -z));
-  return fma(-1.12837917f * bell(x), rest, erfc(z));
+  high = erfc(z);
+  low = -1.12837917f * bell(x) * rest;
 }
-__device__ inline double twice_normal(double x) { return erfc(x * -0.70710678118654752440); }
+__device__ inline void twice_normal(double x, double& high, double& low) {
+  high = erfc(x * -0.70710678118654752440);
+  low = 0;
+}
 // x Phi(x), beyond the clamp 0 or x in every float format.
 template <class V>
 constexpr V kFar = std::is_same_v<V, float> ? 16 : 40;
 template <class V>
 __device__ inline V gelu(V x) {
-  return x < -kFar<V> ? V(-0.0) : x > kFar<V> ? x : x * V(0.5) * twice_normal(x);
+  if (x < -kFar<V>) return V(-0.0);
+  if (x > kFar<V>) return x;
+  V high, low;
+  twice_normal(x, high, low);
+  const V half = V(0.5) * x, y = half * high;
+  return y + fma(half, low, fma(half, high, -y));
 }
 // Phi(x) + x phi(x)
 template <class V>
 __device__ inline V gelu_slope(V x) {
   const V near = x < -kFar<V> ? -kFar<V> : x > kFar<V> ? kFar<V> : x;
-  return fma(near, bell(near) * V(0.39894228040143267794), V(0.5) * twice_normal(near));
+  V high, low;
+  twice_normal(near, high, low);
+  return fma(near, bell(near) * V(0.39894228040143267794), V(0.5) * (high + low));
 }
 
 // x (1 + tanh u)/2 = x sigmoid(2u), 2u = x (c0 + c1 x^2).
