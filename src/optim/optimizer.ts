@@ -46,6 +46,11 @@ export interface Pace {
   step: number;
 }
 
+/** Parameters that are updated together, and how. */
+interface Paced<Options> extends Pace {
+  entries: readonly Entry<Options>[];
+}
+
 /** Parameters of one group, dtype, device and step count: what one native call updates. */
 export interface Batch<Options> extends Pace {
   params: readonly Tensor[];
@@ -65,6 +70,7 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
   /** Calls of `step()` so far. */
   steps = 0;
   private readonly entries: Entry<Options>[] = [];
+  private readonly graphRates = new WeakMap<Capture, Tensor[]>();
 
   protected constructor(
     readonly name: string,
@@ -164,10 +170,10 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
       this.record(active, capture);
       return;
     }
-    for (const batch of this.advance(active)) {
+    for (const { entries, ...pace } of this.advance(active)) {
       // The first step of a graph makes what its replays will use.
-      if (capture) this.ratesOf(capture).push(newRates(batch[0].param));
-      this.update(this.batchOf(batch));
+      if (capture) this.ratesOf(capture).push(newRates(entries[0].param));
+      this.update(batchOf(entries, pace));
     }
     for (const { param, slot } of active) {
       // A graph that saved the old values will say so instead of using the new ones.
@@ -178,30 +184,19 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
   }
 
   /** Counts a step of each parameter and gives those that are updated together. */
-  private advance(active: readonly Entry<Options>[]): Entry<Options>[][] {
+  private advance(active: readonly Entry<Options>[]): Paced<Options>[] {
     for (const entry of active) {
-      this.rate(entry.lr ?? this.lr);
       entry.slot ??= this.newSlot(entry.param, entry.options);
       refreshMaster(entry.param, entry.slot);
     }
+    const batches = alike(active).map((entries) => ({
+      entries,
+      lr: this.rate(entries[0].lr ?? this.lr),
+      step: entries[0].slot!.step + 1,
+    }));
     for (const { slot } of active) slot!.step++;
-    return alike(active);
+    return batches;
   }
-
-  private batchOf(entries: readonly Entry<Options>[], rates?: Tensor): Batch<Options> {
-    const { options, lr, slot } = entries[0];
-    return {
-      params: entries.map((e) => e.param),
-      grads: entries.map((e) => e.param.gradient!),
-      slots: entries.map((e) => e.slot!),
-      options,
-      lr: this.rate(lr ?? this.lr),
-      step: slot!.step,
-      rates,
-    };
-  }
-
-  private readonly graphRates = new WeakMap<Capture, Tensor[]>();
 
   private ratesOf(graph: Capture): Tensor[] {
     const known = this.graphRates.get(graph) ?? [];
@@ -216,17 +211,23 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
     if (rates.length < batches.length || active.some((entry) => !entry.slot)) {
       fail(this.name, 'ERR_GRAPH', 'expected the same parameters to have gradients in every step');
     }
-    for (const [i, batch] of batches.entries()) this.update(this.batchOf(batch, rates[i]));
+    for (const [i, entries] of batches.entries()) {
+      const next = { lr: 0, step: entries[0].slot!.step + 1 };
+      this.update(batchOf(entries, next, rates[i]));
+    }
     for (const { param, slot } of active) {
       const wasOwn = slot!.version === param.storage!.version;
       param.storage!.touch();
       if (wasOwn) slot!.version = param.storage!.version;
     }
     onReplay(() => {
-      this.advance(active);
-      for (const [i, [{ options, lr, slot }]] of batches.entries()) {
-        const pace = { lr: this.rate(lr ?? this.lr), step: slot!.step };
-        launch(native.optimiserSetRates, { out: rates[i].raw, ...this.numbers(options, pace) });
+      const paces = this.advance(active);
+      if (paces.length !== batches.length) {
+        fail(this.name, 'ERR_GRAPH', 'expected the parameters of a graph to be updated together');
+      }
+      for (const [i, { entries, ...pace }] of paces.entries()) {
+        const numbers = this.numbers(entries[0].options, pace);
+        launch(native.optimiserSetRates, { out: rates[i].raw, ...numbers });
       }
       // The replay that follows raises the version once.
       for (const { param, slot } of active) slot!.version = param.storage!.version + 1;
@@ -321,6 +322,22 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
     this.steps = steps;
     for (const load of loads) load();
   }
+}
+
+/** What a native call is given of parameters that it updates together. */
+function batchOf<Options>(
+  entries: readonly Entry<Options>[],
+  pace: Pace,
+  rates?: Tensor,
+): Batch<Options> {
+  return {
+    params: entries.map((e) => e.param),
+    grads: entries.map((e) => e.param.gradient!),
+    slots: entries.map((e) => e.slot!),
+    options: entries[0].options,
+    ...pace,
+    rates,
+  };
 }
 
 /** Parameters that one native call can update, together. */

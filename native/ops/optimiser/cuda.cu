@@ -107,6 +107,8 @@ __global__ void __launch_bounds__(kThreads) optimiser_adam_kernel(Batch<5> b, Ad
   write<T>(b.at[kParam][k], i, count, aligned, p);
 }
 
+static_assert(sizeof(Batch<5>) + sizeof(AdamNumbers) <= 4096, "the parameters of a kernel");
+
 struct SgdNumbers {
   double lr;
   const double* stored;  // instead of lr, unless null
