@@ -239,7 +239,11 @@ export class Walk {
       node.running = false;
       if (!this.retainGraph) node.release(null);
     }
-    // What a failed walk leaves behind.
+    if (this.pending.size > 0 || this.leaves.size > 0) this.abandon();
+  }
+
+  /** Gives up what a failed walk leaves behind. */
+  private abandon(): void {
     for (const list of this.pending.values()) for (const g of list) if (g) unclaim(g);
     for (const { gradient } of this.leaves.values()) if (gradient) unclaim(gradient);
     this.pending.clear();
