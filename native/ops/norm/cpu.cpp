@@ -14,7 +14,7 @@ DType compute_dtype(const View& x) { return x.dtype == DType::f64 ? DType::f64 :
 
 }  // namespace
 
-void forward(const Forward& op) {
+void check(const Forward& op) {
   const DType dtype = op.x.dtype;
   require(op.x.size == op.rows * op.width, "norm: x has another size");
   require(op.y && fits(op.y, dtype, op.x.size), "norm: y differs from x");
@@ -22,10 +22,9 @@ void forward(const Forward& op) {
           "norm: weight and bias need one element a column");
   require(op.r && fits(op.r, compute_dtype(op.x), op.rows), "norm: r has another size");
   require(fits(op.mean, compute_dtype(op.x), op.rows), "norm: mean has another size");
-  if (op.x.size) SURPRISAL_DISPATCH(norm::forward, op);
 }
 
-void backward(const Backward& op) {
+void check(const Backward& op) {
   const DType dtype = op.x.dtype;
   require(op.x.size == op.rows * op.width, "norm: x has another size");
   require(op.g && fits(op.g, dtype, op.x.size), "norm: g differs from x");
@@ -35,6 +34,14 @@ void backward(const Backward& op) {
           "norm: weight gradients need one element a column");
   require(op.r && fits(op.r, compute_dtype(op.x), op.rows), "norm: r has another size");
   require(fits(op.mean, compute_dtype(op.x), op.rows), "norm: mean has another size");
+}
+
+void forward(const Forward& op) {
+  check(op);
+  if (op.x.size) SURPRISAL_DISPATCH(norm::forward, op);
+}
+void backward(const Backward& op) {
+  check(op);
   // Without a row the weight gradients are zeros, which no row would write.
   if (op.x.size || op.width) SURPRISAL_DISPATCH(norm::backward, op);
 }

@@ -25,7 +25,13 @@ struct Backward {
   View dx, dweight, dbias;  // those that are wanted
 };
 
+// Throw where sizes or dtypes differ.
+void check(const Forward& op);
+void check(const Backward& op);
+
 void forward(const Forward& op);
 void backward(const Backward& op);
+void forward_cuda(const Forward& op, cuda::Stream& stream);
+void backward_cuda(const Backward& op, cuda::Stream& stream);
 
 }  // namespace surprisal::norm
