@@ -93,6 +93,8 @@ const kernels = [
   extra('launchMicroseconds', 'µs to launch'),
   versus('torch', 'vs torch'),
   versus('torch compile', 'vs torch.compile'),
+  versus('liger', 'vs Liger'),
+  versus('quack', 'vs QuACK'),
 ];
 
 const logitsCase = [caseName('N × V'), dtype, way];

@@ -18,9 +18,16 @@ const multiplied = [/mma\.sync\.aligned\.m16n8k16/, /ldmatrix.*\.trans/, /cp\.as
 const wide = [/ld\.global\S*\.v4\.\w32|cp\.async\.cg\.shared\.global/, /st\.global\S*\.v4\.\w32/];
 const clusters = [/mapa\.shared::cluster/, /barrier\.cluster\.arrive/, /barrier\.cluster\.wait/];
 const warpgroups = [/wgmma\.mma_async/, /cp\.async\.bulk\.tensor\.2d.*multicast/s, /setmaxnreg/];
+const rows = [
+  ...wide,
+  /cp\.async\.cg/,
+  /ld\.global\.L1::no_allocate\.v4/,
+  /ex2\.approx\.ftz/,
+  /cvt\.rn\.bf16x2/,
+];
 const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
   'native/ops/cast/cuda.cu': { 80: wide, '90a': wide },
-  'native/ops/cross_entropy/cuda.cu': { 80: wide, '90a': [...wide, ...clusters] },
+  'native/ops/cross_entropy/cuda.cu': { 80: rows, '90a': [...rows, ...clusters] },
   'native/ops/divergence/cuda.cu': { 80: wide, '90a': wide },
   'native/ops/elementwise/cuda.cu': { 80: wide, '90a': wide },
   'native/ops/movement/cuda.cu': { 80: wide, '90a': wide },
