@@ -102,7 +102,6 @@ Status event_create(void** event) {
   return done(cudaEventCreateWithFlags(reinterpret_cast<cudaEvent_t*>(event),
                                        cudaEventDisableTiming | cudaEventBlockingSync));
 }
-Status event_destroy(void* event) { return done(cudaEventDestroy(event_of(event))); }
 Status event_record(void* event, void* stream) {
   return done(cudaEventRecord(event_of(event), stream_of(stream)));
 }

@@ -37,7 +37,6 @@ Status stream_create(void** stream);  // not ordered after the legacy default st
 Status stream_synchronize(void* stream);
 Status stream_wait(void* stream, void* event);
 Status event_create(void** event);
-Status event_destroy(void* event);
 Status event_record(void* event, void* stream);
 Status event_query(void* event);  // kNotReady until all before it is done
 Status event_synchronize(void* event);

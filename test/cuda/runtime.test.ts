@@ -45,6 +45,7 @@ describe.skipIf(isMissing)('runtime', () => {
         const out = new Float32Array(size);
         const read = sp.deviceRead(memory, out);
         sp.deviceUpload(memory, new Float32Array(size), 0);
+        sp.deviceSynchronize(0); // or the compute stream might be later than the read by chance
         await read;
         expect(isSame(out, counting(size))).toBe(true);
         expect(isSame(downloaded(memory, size), new Float32Array(size))).toBe(true);

@@ -224,10 +224,6 @@ Status event_create(void** event) {
   *event = new Event{current, nullptr};
   return 0;
 }
-Status event_destroy(void* event) {
-  delete static_cast<Event*>(event);
-  return 0;
-}
 Status event_record(void* event, void* stream) {
   const Locked m;
   if (static_cast<Event*>(event)->device != device_of(stream)) return kInvalidHandle;
