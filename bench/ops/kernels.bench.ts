@@ -48,6 +48,27 @@ function lossGradient([logits, target]: Inputs): sp.Tensor[] {
   return gradients;
 }
 
+/** The gradients of y = f(inputs but the last), whose upstream gradient is the last input. */
+function pulledBack(f: (inputs: Inputs) => sp.Tensor): Operation['call'] {
+  return (inputs) => {
+    const y = f(inputs);
+    const wanted = inputs.filter((t) => t.requiresGrad);
+    const gradients = sp.grad(y, wanted, { gradOutputs: inputs.at(-1)! }) as sp.Tensor[];
+    y.dispose();
+    return gradients;
+  };
+}
+const learned = (n: number, v: number, dtype: Float) => [
+  randn([n, v], dtype, true),
+  randn([v], dtype, true),
+  randn([v], dtype, true),
+  ...rows(n, v, dtype),
+];
+const upstream = (n: number, v: number, dtype: Float) => [
+  randn([n, v], dtype, true),
+  ...rows(n, v, dtype),
+];
+
 function copied([from, to]: Inputs): sp.Tensor[] {
   to.copy_(from as never);
   return [];
@@ -75,10 +96,23 @@ const operations: Record<string, Operation> = {
     call: ([x, weight]) => [sp.rmsNorm(x, { weight } as never)],
     passes: 2,
   },
+  'softmax gradient': { make: upstream, call: pulledBack(([x]) => sp.softmax(x)), passes: 5 },
+  'layerNorm gradient': {
+    make: learned,
+    call: pulledBack(([x, weight, bias]) => sp.layerNorm(x, { weight, bias } as never)),
+    passes: 5,
+  },
   add: { make: two, call: ([a, b]) => [a.add(b)], passes: 3 },
   gelu: { make: rows, call: ([x]) => [sp.gelu(x)], passes: 2 },
   transpose: { make: rows, call: ([x]) => [sp.transpose(x)], passes: 2 },
   sum: { make: rows, call: ([x]) => [sp.sum(x, { dim: 1 })], passes: 1 },
+  'sum of columns': { make: rows, call: ([x]) => [sp.sum(x, { dim: 0 })], passes: 1 },
+  'sum of all': { make: rows, call: ([x]) => [sp.sum(x)], passes: 1 },
+  'variance of columns': {
+    make: rows,
+    call: ([x]) => [sp.var(x, { dim: 0 })],
+    passes: 1,
+  },
   matmul: {
     make: (n, v, dtype) => [randn([n, v], dtype), randn([v, n], dtype)],
     call: ([a, b]) => [sp.matmul(a, b)],
@@ -132,7 +166,16 @@ const cases: Case[] = [
   })),
   { op: 'crossEntropy', n: 8192, v: 128256, dtype: 'float32', goal: 3100 },
   { op: 'crossEntropy gradient', n: 8192, v: 32000, dtype: 'float32' },
-  ...['softmax', 'logSoftmax', 'logsumexp', 'divergence', 'layerNorm', 'rmsNorm'].flatMap((op) =>
+  ...[
+    'softmax',
+    'softmax gradient',
+    'logSoftmax',
+    'logsumexp',
+    'divergence',
+    'layerNorm',
+    'layerNorm gradient',
+    'rmsNorm',
+  ].flatMap((op) =>
     (
       [
         [32768, 4096],
@@ -140,7 +183,15 @@ const cases: Case[] = [
       ] as const
     ).map(([n, v]) => ({ op, n, v, dtype: 'bfloat16' as const })),
   ),
-  ...['add', 'gelu', 'transpose', 'sum'].flatMap((op) =>
+  ...[
+    'add',
+    'gelu',
+    'transpose',
+    'sum',
+    'sum of columns',
+    'sum of all',
+    'variance of columns',
+  ].flatMap((op) =>
     (['float32', 'bfloat16'] as const).map((dtype) => ({ op, n: 16384, v: 8192, dtype })),
   ),
   ...(

@@ -47,6 +47,19 @@ def normed(n, v, dtype, grad=False):
     return rows(n, v, dtype, grad) + [randn((v,), dtype), randn((v,), dtype)]
 
 
+def learned(n, v, dtype):
+    weights = [randn((v,), dtype, True), randn((v,), dtype, True)]
+    return rows(n, v, dtype, True) + weights + rows(n, v, dtype)
+
+
+def pulled_back(f):
+    def run(*inputs):
+        wanted = [t for t in inputs if t.requires_grad]
+        return torch.autograd.grad(f(*inputs[:-1]), wanted, inputs[-1])
+
+    return run
+
+
 def divergence(student, teacher):
     p = F.log_softmax(teacher.float(), -1)
     q = F.log_softmax(student.float(), -1)
@@ -67,10 +80,21 @@ OPS = {
     "layerNorm": (normed, lambda x, w, b: F.layer_norm(x, x.shape[-1:], w, b)),
     "rmsNorm": (normed, lambda x, w, b: F.rms_norm(x, x.shape[-1:], w)),
     "divergence": (lambda n, v, dtype: rows(n, v, dtype) + rows(n, v, dtype), divergence),
+    "softmax gradient": (
+        lambda n, v, dtype: rows(n, v, dtype, True) + rows(n, v, dtype),
+        pulled_back(lambda x: F.softmax(x, -1)),
+    ),
+    "layerNorm gradient": (
+        learned,
+        pulled_back(lambda x, w, b: F.layer_norm(x, x.shape[-1:], w, b)),
+    ),
     "add": (lambda n, v, dtype: rows(n, v, dtype) + rows(n, v, dtype), torch.add),
     "gelu": (rows, F.gelu),
     "transpose": (rows, lambda x: x.t().contiguous()),
     "sum": (rows, lambda x: x.sum(-1)),
+    "sum of columns": (rows, lambda x: x.sum(0)),
+    "sum of all": (rows, lambda x: x.sum()),
+    "variance of columns": (rows, lambda x: x.var(0)),
     "matmul": (
         lambda n, v, dtype: [randn((n, v), dtype), randn((v, n), dtype)],
         torch.matmul,
