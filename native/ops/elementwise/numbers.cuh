@@ -55,6 +55,7 @@ __device__ inline V gated(V x, V u, V rest) {
     const V half = exp(V(0.5) * u);
     return x * fma(half, rest, half) * half;
   }
+  if (u > V(std::is_same_v<V, float> ? 88 : 709)) return x;  // infinity included
   const V s = sigmoid(u), y = x * s;
   return y + fma(y, (1 - s) * rest, fma(x, s, -y));
 }
