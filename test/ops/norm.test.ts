@@ -85,15 +85,19 @@ describe.each(variants)('$name, weight: $weight, bias: $bias', (variant) => {
     }
   });
 
-  test.each(['float32', 'float16', 'bfloat16'] as const)('gradient, %s beside float64', (dtype) => {
+  test.each(
+    (['float32', 'float16', 'bfloat16'] as const).flatMap((dtype) =>
+      [33, 512].map((width) => [dtype, width] as const),
+    ),
+  )('gradient, %s beside float64, width %i', (dtype, width) => {
     const random = new Random(3);
-    const shape = [130, 33];
+    const shape = [130, width];
     const { x, w, b } = draw(random, shape, dtype);
     const upstream = roundAll(random.normals(x.length), dtype);
     const gradients = ([dtype, 'float64'] as const).map((d) => {
       const t = floats(x, d, shape, true);
-      const weight = variant.weight ? floats(w, d, [33], true) : undefined;
-      const bias = variant.bias ? floats(b, d, [33], true) : undefined;
+      const weight = variant.weight ? floats(w, d, [width], true) : undefined;
+      const bias = variant.bias ? floats(b, d, [width], true) : undefined;
       run(variant, t, weight, bias).backward(floats(upstream, d, shape));
       return [t, weight, bias].map((t) => (t ? read(gradOf(t)) : new Float64Array(0)));
     });
