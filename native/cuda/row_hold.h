@@ -1,14 +1,15 @@
 // Rows of one or two matrices, held in registers while something of the whole row is found, then
-// turned into rows of another: softmax and norms, forward and backward. Each matrix is read once and
-// written once, all loads of a row are in flight together, and 16 bytes an access at any alignment
-// (cuda/rows.h). An operation is a struct:
+// turned into rows of another: softmax and norms, forward and backward. Each matrix is read once
+// and written once, all loads of a row are in flight together, and 16 bytes an access at any
+// alignment (cuda/rows.h). An operation is a struct:
 //   using Element, State, Row;  static constexpr int kInputs, kPhases,
 //   kLaneBlocks (of 256 threads an SM, where a few lanes have a row);
 //   const Element* input[kInputs]; Element* output; int64_t rows, columns;
 //   bool wants(phase)                              uniform; the last phase is always wanted
 //   Row begin(row)                                 what is known of a row beforehand
 //   State start()
-//   void add<Phase>(state, row, part, slot, x)     x[kInputs][kPack<Element>]: one slot; any element
+//   void add<Phase>(state, row, part, slot, x)     x[kInputs][kPack<Element>]: one slot; any
+//   element
 //                                                  may lie outside of the row
 //   void merge(state, other)                       the same bits for (a, b) as for (b, a)
 //   Row finish<Phase>(number, row, state, leader)  the leader writes results of the row
@@ -52,8 +53,8 @@ struct HeldRow {
 #pragma unroll
       for (int i = 0; i < Op::kInputs; ++i)
         if (slot < part.slots())
-          raw[i][k] = i == 0 ? load_slot(part, slot)
-                             : beside(op.input[i] + row * op.columns, part, slot);
+          raw[i][k] =
+              i == 0 ? load_slot(part, slot) : beside(op.input[i] + row * op.columns, part, slot);
     }
   }
   __device__ void widen_slot(int k, Real (&x)[Op::kInputs][kPack<T>]) {
@@ -103,9 +104,12 @@ struct Lanes {
 };
 
 constexpr int kHoldBlock = 256;  // threads, most
-// Blocks an SM that registers must leave room for.
+// Blocks an SM that registers must leave room for. Two matrices of 16-bit numbers, and the weights
+// beside them, want a few registers more than two blocks would leave.
 template <class Op>
-constexpr int kHoldBlocks = Op::kInputs > 1 ? 2 : 3;
+constexpr int kHoldBlocks = Op::kInputs == 1                                            ? 3
+                            : Op::kLaneBlocks == 2 && sizeof(typename Op::Element) == 2 ? 1
+                                                                                        : 2;
 
 // A few lanes a row: a block's many rows hide what reductions wait for.
 template <class Op>
@@ -142,7 +146,7 @@ __global__ void __launch_bounds__(kHoldBlock, Op::kLaneBlocks)
 template <class Op>
 struct RowWork {
   int cluster = 1, parts = 1;
-  int phase = -1;  // parts: the phase to gather, or the number of phases to write the output
+  int phase = -1;      // parts: the phase to gather, or the number of phases to write the output
   bool known = false;  // what an earlier phase found is in `found`
   typename Op::State* states = nullptr;  // (rows, parts)
   typename Op::Row* found = nullptr;     // (rows)
@@ -153,8 +157,7 @@ inline __device__ typename Op::Row found_by_team(const Op& op, Held& held, Team&
                                                  int64_t number, typename Op::Row row,
                                                  const RowPart<typename Op::Element>& part,
                                                  typename Op::State* keep) {
-  const auto state =
-      held.template gather<Phase>(op, row, part, thread_index(), block_size());
+  const auto state = held.template gather<Phase>(op, row, part, thread_index(), block_size());
   return team.finish(
       state, [&](auto& into, const auto& from) { op.merge(into, from); },
       [&](const auto& merged, bool leader) {
@@ -202,14 +205,14 @@ __global__ void __launch_bounds__(kHoldBlock, kHoldBlocks<Op>)
 
 // What the parts of a row gathered, by a warp.
 template <int Phase, class Op>
-__global__ void __launch_bounds__(kHoldBlock) row_merge_kernel(const Op op, const RowWork<Op> work) {
+__global__ void __launch_bounds__(kHoldBlock)
+    row_merge_kernel(const Op op, const RowWork<Op> work) {
   const int64_t number = block_index() * (kHoldBlock / kWarp) + warp_index();
   const bool exists = number < op.rows;
   typename Op::State state = op.start();
   for (int i = lane_index(); exists && i < work.parts; i += kWarp)
     op.merge(state, load(work.states + number * work.parts + i));
-  state = merge_lanes<kWarp>(
-      state, [&](auto& into, const auto& from) { op.merge(into, from); });
+  state = merge_lanes<kWarp>(state, [&](auto& into, const auto& from) { op.merge(into, from); });
   if (!exists || lane_index() > 0) return;
   const auto row = work.known ? load(work.found + number) : op.begin(number);
   store(work.found + number, op.template finish<Phase>(number, row, state, true));
