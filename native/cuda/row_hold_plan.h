@@ -1,6 +1,6 @@
-// How rows are held in registers (cuda/row_hold.h): by a few lanes, by a block, by a cluster, or, if
-// none has the room, in parts that are read once more. A function of a row's length, its alignment
-// and the device, never of the number of rows.
+// How rows are held in registers (cuda/row_hold.h): by a few lanes, by a block, by a cluster, or,
+// if none has the room, in parts that are read once more. A function of a row's length, its
+// alignment and the device, never of the number of rows.
 #pragma once
 #include <cstdint>
 
@@ -10,7 +10,7 @@
 namespace surprisal::cuda {
 
 struct HoldPlan {
-  int lanes = 8;    // of a warp that have a row; 0: blocks have
+  int lanes = 8;  // of a warp that have a row; 0: blocks have
   int threads = 256;
   int cluster = 1;  // blocks a row, together
   int parts = 1;    // or blocks a row, one after the other

@@ -40,8 +40,8 @@ __device__ inline double erfc(double x) { return ::erfc(x); }
 __device__ inline float fma(float a, float b, float c) { return ::fmaf(a, b, c); }
 __device__ inline double fma(double a, double b, double c) { return ::fma(a, b, c); }
 
-// e^x / (1 + e^x) where e^-x would overflow. One correction of the quotient takes in what 1 + e lost;
-// for that 1 - e/2 is close enough to 1/(1 + e).
+// e^x / (1 + e^x) where e^-x would overflow. One correction of the quotient takes in what 1 + e
+// lost; for that 1 - e/2 is close enough to 1/(1 + e).
 template <class V>
 __device__ inline V sigmoid(V x) {
   const V e = exp(x < 0 ? x : -x), over = x < 0 ? e : V(1);

@@ -15,12 +15,11 @@ struct PlanQuery {
 
 void query(const PlanQuery& op) {
   const DType dtype = DType(op.dtype);
-  const cuda::HoldPlan p =
-      cuda::plan_hold({op.rows, op.width, dtype, op.aligned, op.clusters});
+  const cuda::HoldPlan p = cuda::plan_hold({op.rows, op.width, dtype, op.aligned, op.clusters});
   const WeightPlan w = plan_weights(op.rows, op.width, dtype, op.dx && op.aligned);
-  const double numbers[] = {double(p.lanes),  double(p.threads), double(p.cluster),
-                            double(p.parts),  double(p.blocks),  double(w.chunk),
-                            double(w.chunks), double(w.tiles),   double(w.blocks),
+  const double numbers[] = {double(p.lanes),          double(p.threads), double(p.cluster),
+                            double(p.parts),          double(p.blocks),  double(w.chunk),
+                            double(w.chunks),         double(w.tiles),   double(w.blocks),
                             double(w.combine_blocks), double(w.team)};
   require(op.out.size == 11, "normPlan: 11 numbers");
   std::copy(std::begin(numbers), std::end(numbers), op.out.as<double>());
@@ -38,11 +37,10 @@ void bind(node::Module& m) {
                        SP_FIELD(Backward, rows), SP_FIELD(Backward, width),
                        SP_FIELD(Backward, weight), SP_FIELD(Backward, mean), SP_FIELD(Backward, dx),
                        SP_FIELD(Backward, dweight), SP_FIELD(Backward, dbias)});
-  m.def<PlanQuery, query>("normPlan",
-                          {SP_FIELD(PlanQuery, rows), SP_FIELD(PlanQuery, width),
-                           SP_FIELD(PlanQuery, dtype), SP_FIELD(PlanQuery, aligned),
-                           SP_FIELD(PlanQuery, clusters), SP_FIELD(PlanQuery, dx),
-                           SP_FIELD(PlanQuery, out)});
+  m.def<PlanQuery, query>("normPlan", {SP_FIELD(PlanQuery, rows), SP_FIELD(PlanQuery, width),
+                                       SP_FIELD(PlanQuery, dtype), SP_FIELD(PlanQuery, aligned),
+                                       SP_FIELD(PlanQuery, clusters), SP_FIELD(PlanQuery, dx),
+                                       SP_FIELD(PlanQuery, out)});
 }
 
 }  // namespace surprisal::norm

@@ -1,5 +1,6 @@
-// Layer and RMS normalisation on a device; the contract is op.h's. Floor: forward reads x and writes
-// y, backward reads x and g and writes dx; weight and bias stay in L2, per-row numbers are 8 bytes.
+// Layer and RMS normalisation on a device; the contract is op.h's. Floor: forward reads x and
+// writes y, backward reads x and g and writes dx; weight and bias stay in L2, per-row numbers are 8
+// bytes.
 //   y, dx            rows held in registers (cuda/row_hold.h) while their sums are found: one read
 //                    of each matrix; rows beyond a cluster (a block on sm_80) in parts, read again
 //   dweight, dbias   with dx in one pass over 32 rows or more a block (fused.cuh) where 256 <= D <=
@@ -21,8 +22,8 @@ using namespace ::surprisal::cuda;
 
 // The slot's columns of weight or bias.
 template <class T, class Part>
-__device__ inline void load_columns(const T* from, const Part& part, int slot, accumulator_t<T> fill,
-                                    accumulator_t<T> (&to)[kPack<T>]) {
+__device__ inline void load_columns(const T* from, const Part& part, int slot,
+                                    accumulator_t<T> fill, accumulator_t<T> (&to)[kPack<T>]) {
   load_beside(from + part.column + slot * kPack<T>, part.whole(slot), part.begin, part.end,
               slot * kPack<T>, fill, to);
 }
@@ -175,15 +176,14 @@ struct WeightGradient {
 
 // Lanes on neighbouring slots of 16 bytes, a warp every eighth row of the chunk.
 template <class T>
-__global__ void __launch_bounds__(kThreads, 3)
-    norm_weight_kernel(const WeightGradient<T> op) {
+__global__ void __launch_bounds__(kThreads, 3) norm_weight_kernel(const WeightGradient<T> op) {
   using Real = accumulator_t<T>;
   constexpr int E = kPack<T>, kWarps = kThreads / kWarp;
   const int64_t chunk = block_index() / op.plan.tiles, tile = block_index() - chunk * op.plan.tiles;
   const int64_t column = (tile * kTileSlots + lane_index()) * E;
   const int64_t first = chunk * op.plan.chunk;
   const int64_t last = first + op.plan.chunk < op.rows ? first + op.plan.chunk : op.rows;
-  const int count = column >= op.columns        ? 0
+  const int count = column >= op.columns       ? 0
                     : column + E <= op.columns ? E
                                                : static_cast<int>(op.columns - column);
   Real dw[E] = {}, db[E] = {};
@@ -229,7 +229,8 @@ __global__ void __launch_bounds__(kThreads)
   double sum = 0;
   if (column < columns) {
 #pragma unroll 4
-    for (int64_t k = lane; k < chunks; k += kCombineLanes) sum += load(partial + k * columns + column);
+    for (int64_t k = lane; k < chunks; k += kCombineLanes)
+      sum += load(partial + k * columns + column);
   }
   double* sums = &shared<double>();
   store(sums + thread_index(), sum);
@@ -283,13 +284,13 @@ bool run_fused(const Backward& op, const WeightGradient<T>& work, Stream& stream
 template <class T>
 void weight_gradients(const Backward& op, Stream& stream) {
   using Real = accumulator_t<T>;
-  const bool aligned = op.dx && on_16(op.x.data) && on_16(op.g.data) && on_16(op.dx.data) &&
-                       on_16(op.weight.data);
+  const bool aligned =
+      op.dx && on_16(op.x.data) && on_16(op.g.data) && on_16(op.dx.data) && on_16(op.weight.data);
   const WeightPlan plan = plan_weights(op.rows, op.width, op.x.dtype, aligned);
   const int64_t size = plan.chunks * op.width;
-  WeightGradient<T> work{op.x.as<T>(), op.g.as<T>(), op.mean.as<Real>(), op.r.as<Real>(),
-                         op.rows,      op.width,     plan,               nullptr,
-                         nullptr};
+  WeightGradient<T> work{
+      op.x.as<T>(), op.g.as<T>(), op.mean.as<Real>(), op.r.as<Real>(), op.rows, op.width, plan,
+      nullptr,      nullptr};
   if (op.dweight) work.dweight = stream.scratch<Real>(size);
   if (op.dbias) work.dbias = stream.scratch<Real>(size);
   if (!run_fused(op, work, stream)) {

@@ -1,9 +1,9 @@
 // Backward of a normalisation in one pass: dx, and the sums over a chunk of rows of g h and g that
 // the weight gradients are made of. Each thread keeps kFused columns for all rows of the chunk, so
 // that x and g are read once: 3 N D elements move instead of 5 N D. Asks for rows that begin on 16
-// bytes and have at most kThreads kFused elements (plan.h). The next row is under way while the sums
-// of this one are found: 32 KB an SM in flight at all times (2 blocks for 16-bit dtypes, 1 of twice
-// the bytes for float32, by its registers).
+// bytes and have at most kThreads kFused elements (plan.h). The next row is under way while the
+// sums of this one are found: 32 KB an SM in flight at all times (2 blocks for 16-bit dtypes, 1 of
+// twice the bytes for float32, by its registers).
 #pragma once
 #include "cuda/row_team.h"
 #include "cuda/rows.h"
@@ -24,7 +24,8 @@ struct FusedBackward {
   float *dweight, *dbias;  // (chunks, columns), null: not wanted
 };
 
-// The warps' shares of two rows' sums: while some still read one row's, others write the next one's.
+// The warps' shares of two rows' sums: while some still read one row's, others write the next
+// one's.
 struct FusedSums {
   double along[2][kThreads / kWarp], level[2][kThreads / kWarp];
 };
@@ -42,12 +43,12 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 2 : 1)
   const auto* const all_x = reinterpret_cast<const Slot*>(op.x);
   const auto* const all_g = reinterpret_cast<const Slot*>(op.g);
   // `at`: this thread's first slot of the row `row` of the chunk.
-  const auto read = [&](const Slot* from, int64_t at, int row, Slot (&to)[S]) {
+  const auto read = [&](const Slot* from, int64_t at, int row, Slot(&to)[S]) {
 #pragma unroll
     for (int k = 0; k < S; ++k)
       if (row < count && rank + k * op.team < slots) to[k] = load_once(from + at + k * op.team);
   };
-  const auto weighed = [&](int slot, const float (&g)[E], float (&q)[E]) {
+  const auto weighed = [&](int slot, const float(&g)[E], float(&q)[E]) {
     float w[E];
     if (op.weight) widen<T>(load(reinterpret_cast<const Slot*>(op.weight) + slot), w);
 #pragma unroll
@@ -123,7 +124,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 2 : 1)
   }
   // The teams' sums, in their order, through shared memory: (teams, columns).
   float* all = reinterpret_cast<float*>(&sums + 1);
-  const auto finish = [&](const float (&sum)[S][E], float* out) {
+  const auto finish = [&](const float(&sum)[S][E], float* out) {
     if (!out) return;
     sync_threads();  // what was there has been read
 #pragma unroll

@@ -1,20 +1,20 @@
 // Which CUDA kernels take a normalisation, and how they are launched. Rows (y, dx): a function of
-// the width, the dtype and the device. Weight gradients: rows are cut into chunks, whose size depends
-// on N alone. Checked by test/ops/norm-plan.test.ts.
+// the width, the dtype and the device. Weight gradients: rows are cut into chunks, whose size
+// depends on N alone. Checked by test/ops/norm-plan.test.ts.
 #pragma once
 #include "cuda/row_hold_plan.h"
 
 namespace surprisal::norm {
 
 constexpr int kThreads = 256;
-constexpr int kTileSlots = 32;          // 16-byte slots of a block's columns: 512 bytes of a row
-constexpr int64_t kChunk = 64;          // rows whose weight gradients a block sums, at least
-constexpr int64_t kMostChunks = 512;    // bounds the memory of partial sums
-constexpr int kCombineLanes = 8;        // threads that add up the chunks of a column
+constexpr int kTileSlots = 32;        // 16-byte slots of a block's columns: 512 bytes of a row
+constexpr int64_t kChunk = 64;        // rows whose weight gradients a block sums, at least
+constexpr int64_t kMostChunks = 512;  // bounds the memory of partial sums
+constexpr int kCombineLanes = 8;      // threads that add up the chunks of a column
 
-constexpr int kFused = 16;              // columns a thread keeps where dx is made in the same pass
-constexpr int64_t kLeastFused = 256;    // columns that are worth it
-constexpr int64_t kFusedChunk = 32;     // rows of a block then, at least
+constexpr int kFused = 16;            // columns a thread keeps where dx is made in the same pass
+constexpr int64_t kLeastFused = 256;  // columns that are worth it
+constexpr int64_t kFusedChunk = 32;   // rows of a block then, at least
 constexpr int64_t kMostFusedChunks = 1024;
 
 struct WeightPlan {

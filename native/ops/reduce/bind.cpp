@@ -14,13 +14,12 @@ struct PlanQuery {
 
 void query(const PlanQuery& op) {
   const Plan p = plan(merged(op.shape, op.axes), DType(op.dtype));
-  const double numbers[] = {double(int32_t(p.form)), double(p.outer),
-                            double(p.n),             double(p.inner),
-                            double(p.lanes),         double(p.rows),
-                            double(p.chunk),         double(p.chunks),
-                            double(p.staged),        double(p.blocks),
-                            double(p.shared),        double(p.combine ? p.combine_lanes : 0),
-                            double(p.combine_blocks)};
+  const double numbers[] = {
+      double(int32_t(p.form)), double(p.outer),  double(p.n),
+      double(p.inner),         double(p.lanes),  double(p.rows),
+      double(p.chunk),         double(p.chunks), double(p.staged),
+      double(p.blocks),        double(p.shared), double(p.combine ? p.combine_lanes : 0),
+      double(p.combine_blocks)};
   require(op.out.size == 13, "reducePlan: 13 numbers");
   std::copy(std::begin(numbers), std::end(numbers), op.out.as<double>());
 }

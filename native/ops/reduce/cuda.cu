@@ -4,10 +4,10 @@
 //               staged in shared memory by 16 bytes, at any alignment, then folded row by row
 //   inner > 1   column: threads on neighbouring columns; staged alike where rows are aligned
 // 4 blocks of 256 threads an SM with 64 bytes each in flight: 64 KB, twice what an H100 needs to
-// stream; 6 to 12 instructions an element, where an SM has 128 a clock for 3 (float32) to 7 (16-bit)
-// elements that arrive. Partial results are stored by position and folded in order by a second
-// launch; how a row is cut and who folds which element depends on n and inner alone, not on its
-// address: the same bits in any batch and on any device.
+// stream; 6 to 12 instructions an element, where an SM has 128 a clock for 3 (float32) to 7
+// (16-bit) elements that arrive. Partial results are stored by position and folded in order by a
+// second launch; how a row is cut and who folds which element depends on n and inner alone, not on
+// its address: the same bits in any batch and on any device.
 #include "cuda/launch.h"
 #include "ops/reduce/fold.cuh"
 
@@ -18,8 +18,8 @@ namespace {
 template <class Fold>
 constexpr int kBlocks = sizeof(typename Fold::C) == 8 ? 2 : 4;
 template <class Fold>
-constexpr int kColumnBlocks = kBlocks<Fold> == 4 && sizeof(typename Fold::State) > 16 ? 3
-                                                                                     : kBlocks<Fold>;
+constexpr int kColumnBlocks =
+    kBlocks<Fold> == 4 && sizeof(typename Fold::State) > 16 ? 3 : kBlocks<Fold>;
 
 // There are below 2^31 blocks, so that these divisions need 32 bits.
 __device__ inline int64_t quotient(int64_t block, int64_t chunks) {
@@ -208,8 +208,8 @@ __global__ __launch_bounds__(kThreads, kBlocks<Fold>) void reduce_row_kernel(con
       }
       const int skew = static_cast<int>(reinterpret_cast<uintptr_t>(a) % 16);
       if (is)
-        fold_staged(fold, tile + skew + row * count * size, op.a.dtype, count, 1, lane,
-                    lanes, begin + i);
+        fold_staged(fold, tile + skew + row * count * size, op.a.dtype, count, 1, lane, lanes,
+                    begin + i);
     }
     const State state = reduce_group<Fold>(fold.state(), lanes, states);
     if (lane == 0 && is) emit<Fold>(op, first + row, chunk, 0, state);
@@ -229,8 +229,8 @@ __device__ inline void fold_columns_staged(const Reduction& op, Fold& fold, int 
   const int vectors = columns * size / 16, column = thread_index() & (columns - 1);
   const int rows = kTileBytes / 16 / vectors;
   unsigned char* tile = &shared<unsigned char>();
-  const auto* from = static_cast<const unsigned char*>(op.a.data) +
-                     (o * op.n * op.inner + c - column) * size;
+  const auto* from =
+      static_cast<const unsigned char*>(op.a.data) + (o * op.n * op.inner + c - column) * size;
   const int first = thread_index() / vectors, step = kThreads / vectors;
   const int offset = (thread_index() & (vectors - 1)) * 16;
   for (int64_t i = begin; i < end; i += rows) {
@@ -240,15 +240,14 @@ __device__ inline void fold_columns_staged(const Reduction& op, Fold& fold, int 
     for (int k = 0; k < kUnroll; ++k) {
       const int row = first + k * step;
       if (row < count)
-        v[k] = load_once(
-            reinterpret_cast<const Vector*>(from + (i + row) * op.inner * size + offset));
+        v[k] =
+            load_once(reinterpret_cast<const Vector*>(from + (i + row) * op.inner * size + offset));
     }
     if (i > begin) sync_threads();  // all have read the rows before
 #pragma unroll
     for (int k = 0; k < kUnroll; ++k) {
       const int row = first + k * step;
-      if (row < count)
-        store(reinterpret_cast<Vector*>(tile + (row * vectors) * 16 + offset), v[k]);
+      if (row < count) store(reinterpret_cast<Vector*>(tile + (row * vectors) * 16 + offset), v[k]);
     }
     sync_threads();  // the rows are there
     fold_staged(fold, tile + column * size, op.a.dtype, count, columns, lane, op.lanes, i);
@@ -257,8 +256,8 @@ __device__ inline void fold_columns_staged(const Reduction& op, Fold& fold, int 
 }
 
 template <class Fold>
-__global__ __launch_bounds__(kThreads, kColumnBlocks<Fold>) void
-reduce_column_kernel(const Reduction op) {
+__global__ __launch_bounds__(kThreads,
+                             kColumnBlocks<Fold>) void reduce_column_kernel(const Reduction op) {
   using C = typename Fold::C;
   const int lanes = op.lanes, columns = kThreads >> op.lane_bits;
   const int64_t tile = quotient(block_index(), op.chunks), chunk = block_index() - tile * op.chunks;
@@ -296,7 +295,8 @@ reduce_column_kernel(const Reduction op) {
 
 // --- second stage --------------------------------------------------------------------------------
 template <class Fold>
-__global__ __launch_bounds__(kThreads, kBlocks<Fold>) void reduce_combine_kernel(const Reduction op) {
+__global__ __launch_bounds__(kThreads,
+                             kBlocks<Fold>) void reduce_combine_kernel(const Reduction op) {
   using State = typename Fold::State;
   constexpr int kAtOnce = 4;
   const int lanes = op.lanes, columns = kThreads >> op.lane_bits;

@@ -23,7 +23,7 @@ struct Reduction {
   double p;
   int64_t outer, n, inner, rows, chunk, chunks;
   int64_t count, parts, results;  // elements and partial results a result
-  int lanes, lane_bits;  // lanes = 2^lane_bits
+  int lanes, lane_bits;           // lanes = 2^lane_bits
   Radix kept, folded, result;
   bool staged;
 };

@@ -1,6 +1,6 @@
-// Which kernels a reduction takes on a device, with how many threads: a function of the shape alone,
-// and of the outer sizes only as to how many blocks there are, so that a row gives the same bits in
-// any batch and on any device. Checked by test/ops/reduce-plan.test.ts.
+// Which kernels a reduction takes on a device, with how many threads: a function of the shape
+// alone, and of the outer sizes only as to how many blocks there are, so that a row gives the same
+// bits in any batch and on any device. Checked by test/ops/reduce-plan.test.ts.
 //
 // The first stage reduces the innermost reduced axis: `a` is (outer, n, inner) to it. Other reduced
 // axes, and the chunks into which a long one is cut, are left to a second stage that folds the
@@ -140,8 +140,10 @@ inline Plan plan(const Axes& axes, DType dtype) {
   int last = axes.rank - 1;
   while (last >= 0 && !axes.reduced[last]) --last;
   for (int d = 0; d < axes.rank; ++d)
-    (d < last ? plan.outer : d == last ? plan.n : last < 0 ? plan.outer : plan.inner) *=
-        axes.size[d];
+    (d < last    ? plan.outer
+     : d == last ? plan.n
+     : last < 0  ? plan.outer
+                 : plan.inner) *= axes.size[d];
   if (plan.outer * plan.n * plan.inner == 0) {
     // Results of nothing: every kept element is a row without elements.
     plan.outer = 1;

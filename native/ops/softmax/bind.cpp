@@ -26,18 +26,16 @@ void query(const PlanQuery& op) {
 
 void bind(node::Module& m) {
   m.def<Forward, forward, SP_CUDA(forward_cuda)>(
-      "softmaxForward",
-      {SP_FIELD(Forward, x), SP_FIELD(Forward, y), SP_FIELD(Forward, outer), SP_FIELD(Forward, n),
-       SP_FIELD(Forward, inner), SP_FIELD(Forward, log)});
+      "softmaxForward", {SP_FIELD(Forward, x), SP_FIELD(Forward, y), SP_FIELD(Forward, outer),
+                         SP_FIELD(Forward, n), SP_FIELD(Forward, inner), SP_FIELD(Forward, log)});
   m.def<Backward, backward, SP_CUDA(backward_cuda)>(
       "softmaxBackward", {SP_FIELD(Backward, y), SP_FIELD(Backward, g), SP_FIELD(Backward, dx),
                           SP_FIELD(Backward, outer), SP_FIELD(Backward, n),
                           SP_FIELD(Backward, inner), SP_FIELD(Backward, log)});
-  m.def<PlanQuery, query>(
-      "softmaxPlan", {SP_FIELD(PlanQuery, outer), SP_FIELD(PlanQuery, n),
-                      SP_FIELD(PlanQuery, inner), SP_FIELD(PlanQuery, dtype),
-                      SP_FIELD(PlanQuery, aligned), SP_FIELD(PlanQuery, clusters),
-                      SP_FIELD(PlanQuery, out)});
+  m.def<PlanQuery, query>("softmaxPlan", {SP_FIELD(PlanQuery, outer), SP_FIELD(PlanQuery, n),
+                                          SP_FIELD(PlanQuery, inner), SP_FIELD(PlanQuery, dtype),
+                                          SP_FIELD(PlanQuery, aligned),
+                                          SP_FIELD(PlanQuery, clusters), SP_FIELD(PlanQuery, out)});
 }
 
 }  // namespace surprisal::softmax
