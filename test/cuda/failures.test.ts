@@ -192,6 +192,9 @@ describe.skipIf(isMissing)('ends', () => {
         await Promise.all(reads);
         a.deviceFree(x);
         a.deviceFree(y);
+        // Reads that a worker left behind hold their memory until the copy is done.
+        for (let i = 0; i < 250 && a.deviceMemory(0, false).live > 0; i++)
+          await new Promise((resolve) => setTimeout(resolve, 20));
         console.log(a.deviceMemory(0, false).live);
       })();
       `,
