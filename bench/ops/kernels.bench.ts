@@ -1,6 +1,7 @@
 // CUDA kernels against the bandwidth of copying on the same device in the same run, and against
-// PyTorch, eager and compiled. Floor: every input read once, every output written once. The goals
-// are for an H100: GB/s that a case should reach, or milliseconds.
+// PyTorch, eager and compiled (losses: Liger and QuACK too, where installed). Floor: every input
+// read once, every output written once. The goals are for an H100: GB/s that a case should reach,
+// or milliseconds.
 // npm run bench -- kernels cuda [--quick] [--only <words>] [--out <file>] [--tiny]
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -263,7 +264,7 @@ async function measure(one: Case, torch: Peer | undefined): Promise<Row> {
     ...(passes > 0
       ? { rate: bytes / sample.median / 1e6, unit: 'GB/s', limit }
       : { rate: flops / sample.median / 1e9, unit: 'TFLOP/s' }),
-    peers: peersOf(samples, ['torch', 'torch compile']),
+    peers: peersOf(samples, ['torch', 'torch compile', 'liger', 'quack']),
     extra: {
       microseconds: sample.median * 1000,
       launchMicroseconds: launchMicroseconds(() => operations[op].call(inputs[0]), 10),

@@ -2,7 +2,8 @@
 
 Data are random of the same distribution as ours, made on the device. A run gives the milliseconds
 of one call, from replays of a CUDA graph with several calls on rotating inputs, as ours does; what
-cannot be captured is timed as plain calls. Ways: 'torch' as it comes, 'torch compile'.
+cannot be captured is timed as plain calls. Ways: 'torch' as it comes, 'torch compile'; for
+crossEntropy also 'liger' and 'quack' where they are installed.
 """
 
 import json
@@ -101,13 +102,42 @@ OPS = {
 }
 
 
+def other_losses():
+    """Cross-entropies of other libraries that are installed: way -> f(logits, target)."""
+    found = {}
+    try:
+        from liger_kernel.transformers.functional import liger_cross_entropy
+
+        found["liger"] = liger_cross_entropy
+    except ImportError:
+        pass
+    try:
+        from quack.cross_entropy import cross_entropy
+
+        found["quack"] = cross_entropy
+    except ImportError:
+        pass
+    return found
+
+
 class Case:
     def __init__(self, op, n, v, dtype, sets):
-        make, self.work = OPS[op]
+        make, work = OPS[op]
         self.inputs = [make(n, v, dtype) for _ in range(sets)]
         self.calls = max(sets, -(-4 // sets) * sets)
         self.runs = {}
-        self.ways = ["torch"] if op == "copy" else ["torch", "torch compile"]
+        self.works = {"torch": work}
+        if op != "copy":
+            self.works["torch compile"] = work
+        if op.startswith("crossEntropy"):
+            for way, loss in other_losses().items():
+                theirs = with_grad(loss) if "gradient" in op else loss
+                try:  # a shape or dtype may be beyond them
+                    theirs(*self.inputs[0])
+                    self.works[way] = theirs
+                except Exception as error:
+                    print(f"{way} {op} {n} {v}: {error}", file=sys.stderr)
+        self.ways = list(self.works)
 
     def batch(self, work):
         for i in range(self.calls):
@@ -115,7 +145,9 @@ class Case:
 
     def prepare(self, way):
         torch._dynamo.reset()
-        work = torch.compile(self.work, dynamic=False) if way == "torch compile" else self.work
+        work = self.works[way]
+        if way == "torch compile":
+            work = torch.compile(work, dynamic=False)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
