@@ -29,6 +29,8 @@ export interface Capture {
   recording: boolean;
   /** Storages that recorded launches write in place. */
   readonly written: Set<Storage>;
+  /** Leaves whose gradient from before the recorded step drops. */
+  readonly cleared: Set<Tensor>;
   /** Gradients that recorded steps gave to leaves. */
   readonly gradients: Map<Tensor, Kept>;
   /** What JavaScript does before each replay. */
@@ -46,6 +48,11 @@ export function capturing<R>(own: Capture, work: () => R): R {
   } finally {
     capture = null;
   }
+}
+
+/** Notes that a recorded step drops the gradient that a leaf has from before. */
+export function clearGradient(leaf: Tensor): void {
+  if (capture?.recording && !capture.gradients.has(leaf)) capture.cleared.add(leaf);
 }
 
 /** Notes that a recorded step leaves this gradient to a leaf: each replay gives it again. */

@@ -12,6 +12,7 @@ import {
   fail,
   refusePromise,
   show,
+  showShape,
 } from './expect.js';
 import { translated } from './native.js';
 import { type Device, deviceName } from './place.js';
@@ -51,6 +52,7 @@ class Graph<R> {
       device,
       recording: false,
       written: new Set(),
+      cleared: new Set(),
       gradients: new Map(),
       replays: [],
     };
@@ -102,10 +104,13 @@ class Graph<R> {
           fail('cuda.graph', 'ERR_SHAPE', 'expected fn to return the same shapes in every step');
         }
         for (const [i, t] of made.entries()) {
-          if (t.storage !== results[i].own.storage) copyValues(t, results[i].own);
+          const { own } = results[i];
+          if (t.storage === own.storage) continue;
+          this.recorded.written.add(own.storage!);
+          copyValues(t, own);
         }
       });
-      this.dropUnused();
+      this.takeGradients();
     } catch (error) {
       this.hasFailed = true;
       endQuietly(this.device);
@@ -119,22 +124,44 @@ class Graph<R> {
     }
   }
 
-  /** Forgets gradients that the step itself has dropped or replaced. */
-  private dropUnused(): void {
+  /** Takes the recorded gradients from their leaves, and forgets those that the step has dropped. */
+  private takeGradients(): void {
     const { gradients } = this.recorded;
     for (const [leaf, kept] of gradients) {
-      if (leaf.gradient === kept.shown) continue;
+      if (leaf.gradient === kept.shown) {
+        leaf.gradient = null;
+        continue;
+      }
       kept.own.dispose();
       gradients.delete(leaf);
     }
   }
 
+  /** A replay writes its gradients anew, where the function would add to what is there. */
+  private refuseGradients(): void {
+    const { cleared, gradients } = this.recorded;
+    for (const leaf of gradients.keys()) {
+      if (!leaf.gradient || cleared.has(leaf)) continue;
+      const of = `the leaf of shape ${showShape(leaf.shape)}`;
+      fail(
+        'cuda.graph',
+        'ERR_GRAPH',
+        `expected ${of} to have no gradient before the step, as when it was recorded; zeroGrad() first`,
+      );
+    }
+  }
+
   /** Launches the graph; what its JavaScript would have done to tensors from outside comes first. */
   private replay(): void {
-    const { written, gradients, replays } = this.recorded;
+    this.refuseGradients();
+    const { written, cleared, gradients, replays } = this.recorded;
     for (const work of replays) work();
     for (const storage of written) storage.version++;
-    for (const [leaf, kept] of gradients) leaf.gradient = kept.filled();
+    for (const leaf of cleared) leaf.zeroGrad();
+    for (const [leaf, kept] of gradients) {
+      leaf.gradient = kept.filled();
+      kept.own.storage!.version++;
+    }
     for (const kept of this.results!) kept.filled();
     try {
       runtime.graphLaunch(this.native!);
@@ -148,9 +175,10 @@ class Graph<R> {
     this.isDisposed = true;
     if (this.native) runtime.graphFree(this.native);
     this.native = null;
-    const { written, gradients, replays } = this.recorded;
+    const { written, cleared, gradients, replays } = this.recorded;
     for (const { own } of [...(this.results ?? []), ...gradients.values()]) own.dispose();
     written.clear();
+    cleared.clear();
     gradients.clear();
     replays.length = 0;
   }
@@ -187,7 +215,8 @@ function mapped<T>(value: T, change: (t: Tensor) => Tensor): T {
  * `fn` makes can be used afterwards, but gradients.
  *
  * @throws ERR_GRAPH when `fn` reads values, uploads, or draws random numbers: a graph would repeat
- *   the first ones.
+ *   the first ones. And when a leaf has a gradient to which `fn` would add: call `zeroGrad` in `fn`,
+ *   or before each step.
  * @example
  * const step = cuda.graph(() => {
  *   optimizer.zeroGrad()

@@ -1,6 +1,7 @@
 // The tensor: contiguous, row-major, of one dtype, on one device. Operations are attached by
 // src/methods.ts, gradients by src/autograd.ts; values come and go through src/transfer.ts.
 
+import { clearGradient, keepGradient } from './capture.js';
 import { type DataOf, type DType, type ItemOf, isFloat } from './dtype.js';
 import {
   errorOf,
@@ -111,7 +112,9 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
       value.seen = true;
       keep(value);
     }
+    clearGradient(this);
     this.gradient = value;
+    if (value) keepGradient(this);
   }
 
   /** The elements as native code takes them: an array on the CPU, else opaque memory. */
@@ -226,6 +229,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
 
   /** Drops the gradient: `grad` is null afterwards. */
   zeroGrad(): void {
+    clearGradient(this);
     const gradient = this.gradient;
     this.gradient = null;
     if (gradient && !gradient.seen) gradient.dispose();

@@ -92,6 +92,10 @@ void Context::expect_alive() const {
 // A capture records the compute stream, where an allocation would become part of the graph.
 void* Context::memory_stream() const { return capture ? upload_stream_ : current_; }
 
+void* Context::stream_of(const Pool& pool) const {
+  return capture && capture->pool.get() != &pool ? upload_stream_ : current_;
+}
+
 void Context::set_stream(void* stream, bool own) {
   if (capture) refuse_in_capture("the stream cannot be changed");
   void* next = own ? own_stream_ : stream;

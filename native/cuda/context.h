@@ -43,6 +43,9 @@ class Context {
   // --- streams ---
   void* stream() const { return current_; }  // where operations go
   void* memory_stream() const;               // where the driver allocates and frees
+  // Where a pool's memory changes hands. While a graph is captured only that of its own pool does
+  // so in the graph: replays would take any other from whoever has it then.
+  void* stream_of(const Pool& pool) const;
   void* memory_pool() const { return pool_handle_; }
   void* upload_stream() const { return upload_stream_; }
   void* read_stream() const { return read_stream_; }

@@ -30,13 +30,13 @@ driver::Status Pool::take(int64_t bytes, void** out) {
     if (status) return status;
     context_.reserved += size;
   }
-  driver::reuse(*out, bytes, context_.stream());
+  driver::reuse(*out, bytes, context_.stream_of(*this));
   return 0;
 }
 
 void Pool::give(void* data, int64_t bytes) {
   const int64_t size = size_class(bytes);
-  driver::retire(data, context_.stream());
+  driver::retire(data, context_.stream_of(*this));
   free_[size].push_back(data);
   cached_ += size;
 }

@@ -1,4 +1,5 @@
 // Gradient clipping by the norm of all gradients together.
+import { keepGradient } from '../capture.js';
 import { expectDevice, expectNumber, fail, show } from '../expect.js';
 import { launch, native } from '../native.js';
 import { keep } from '../scope.js';
@@ -55,5 +56,8 @@ function scaleGradients(owners: readonly Tensor[], factor: Tensor): void {
     out: after.map((g) => g.raw),
     factor: factor.raw,
   });
-  for (const [i, p] of owners.entries()) p.gradient = after[i];
+  for (const [i, p] of owners.entries()) {
+    p.gradient = after[i];
+    keepGradient(p);
+  }
 }

@@ -2,7 +2,7 @@
 // saving. A subclass names its state tensors and updates a batch of parameters in one native call.
 // In a graph what changes from step to step (the rate, Adam's corrections) lies on the device, and
 // is written anew before each replay.
-import { type Capture, capture, onReplay } from '../capture.js';
+import { type Capture, capture, onReplay, refuseInGraph } from '../capture.js';
 import { tensor } from '../create.js';
 import { type DType, isFloat } from '../dtype.js';
 import {
@@ -183,8 +183,8 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
     this.steps++;
   }
 
-  /** Counts a step of each parameter and gives those that are updated together. */
-  private advance(active: readonly Entry<Options>[]): Paced<Options>[] {
+  /** Counts a step of each parameter and gives those that are updated together, as a graph expects. */
+  private advance(active: readonly Entry<Options>[], expected?: number): Paced<Options>[] {
     for (const entry of active) {
       entry.slot ??= this.newSlot(entry.param, entry.options);
       refreshMaster(entry.param, entry.slot);
@@ -194,8 +194,25 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
       lr: this.rate(entries[0].lr ?? this.lr),
       step: entries[0].slot!.step + 1,
     }));
+    if (expected !== undefined) this.expectRepeatable(batches, expected);
     for (const { slot } of active) slot!.step++;
     return batches;
+  }
+
+  /** Refuses what a graph's replay would not do as `step()` does; a loaded state may ask for it. */
+  private expectRepeatable(batches: readonly Paced<Options>[], expected: number): void {
+    if (batches.length !== expected) {
+      fail(this.name, 'ERR_GRAPH', 'expected the parameters of a graph to be updated together');
+    }
+    for (const { entries, step } of batches) {
+      if (step > 1 || !this.beginsApart(entries[0].options)) continue;
+      fail(this.name, 'ERR_GRAPH', 'expected no first step in a graph of later ones; make it anew');
+    }
+  }
+
+  /** Whether the first step of a parameter is other work than the following ones. */
+  protected beginsApart(_options: Options): boolean {
+    return false;
   }
 
   private ratesOf(graph: Capture): Tensor[] {
@@ -221,10 +238,7 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
       if (wasOwn) slot!.version = param.storage!.version;
     }
     onReplay(() => {
-      const paces = this.advance(active);
-      if (paces.length !== batches.length) {
-        fail(this.name, 'ERR_GRAPH', 'expected the parameters of a graph to be updated together');
-      }
+      const paces = this.advance(active, batches.length);
       for (const [i, { entries, ...pace }] of paces.entries()) {
         const numbers = this.numbers(entries[0].options, pace);
         launch(native.optimiserSetRates, { out: rates[i].raw, ...numbers });
@@ -269,7 +283,7 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
   state(): Record<string, Tensor> {
     const state: Record<string, Tensor> = { steps: count(this.steps) };
     for (const [i, { slot }] of this.entries.entries()) {
-      if (!slot) continue;
+      if (!slot || slot.step === 0) continue;
       state[`${i}.step`] = count(slot.step);
       for (const [name, t] of Object.entries(slot.tensors)) state[`${i}.${name}`] = t.detach();
     }
@@ -278,6 +292,7 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
 
   /** Copies in what `state()` gave for the same parameters in the same order. */
   loadState(state: Readonly<Record<string, Tensor>>): void {
+    refuseInGraph('the loading of a state', 'load it before or between the steps');
     if (state === null || typeof state !== 'object' || state instanceof Tensor) {
       fail(
         this.name,
@@ -302,7 +317,7 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
       const { param, options } = entry;
       if (!(`${i}.step` in state)) {
         return () => {
-          entry.slot = null;
+          if (entry.slot) forget(param, entry.slot);
         };
       }
       const step = read(`${i}.step`);
@@ -383,6 +398,17 @@ function refreshMaster(param: Tensor, slot: Slot): void {
   const { master } = slot.tensors;
   if (!master || slot.version === param.storage!.version) return;
   launch(native.optimiserRefresh, { param: param.raw, master: master.raw });
+}
+
+/** Makes a slot as new, in the tensors that a graph may know. */
+function forget(param: Tensor, slot: Slot): void {
+  for (const [name, t] of Object.entries(slot.tensors)) {
+    t.storage!.touch();
+    if (name === 'master') launch(native.cast, { a: param.raw, out: t.raw });
+    else launch(native.fill, { out: t.raw, value: 0 });
+  }
+  slot.step = 0;
+  slot.version = param.storage!.version;
 }
 
 /** Without the options that are undefined: they mean the default. */

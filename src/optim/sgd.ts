@@ -78,6 +78,10 @@ export class SGD extends Optimizer<SGDOptions> {
     });
   }
 
+  protected override beginsApart({ momentum, dampening }: SGDOptions): boolean {
+    return momentum !== 0 && dampening !== 0;
+  }
+
   protected numbers({ weightDecay }: SGDOptions, { lr, step }: Pace): Numbers {
     return { lr, step, weightDecay };
   }

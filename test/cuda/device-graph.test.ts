@@ -96,6 +96,72 @@ describe.skipIf(needsCuda('graphs of a device'))('cuda.graph', () => {
     expect(x.isDisposed).toBe(false);
   });
 
+  test('a gradient from before a step is refused where the function would add to it', () => {
+    const w = sp.ones([2], { requiresGrad: true, ...cuda });
+    const x = sp.ones([2], cuda);
+    const step = sp.cuda.graph(() => w.mul(x).sum().backward());
+    for (let i = 0; i < 3; i++) {
+      step();
+      if (i < 2) w.zeroGrad();
+    }
+    const refuses = refuser('cuda.graph');
+    refuses(step, 'ERR_GRAPH', /leaf of shape \[2\] to have no gradient.*zeroGrad/);
+    w.grad = sp.ones([2], cuda);
+    refuses(step, 'ERR_GRAPH', /zeroGrad/);
+    expect(w.grad.toArray()).toEqual([1, 1]);
+    w.grad = null;
+    step();
+    expect(w.grad).not.toBe(null);
+  });
+
+  test('gradients that a step writes itself, or clips, come again', () => {
+    const w = sp.ones([4], { requiresGrad: true, ...cuda });
+    const x = sp.ones([4], cuda);
+    const given = sp.cuda.graph(() => {
+      w.grad = x.mul(2);
+    });
+    const clipped = sp.cuda.graph(() => {
+      w.zeroGrad();
+      w.mul(x).sum().backward();
+      const seen = w.grad;
+      sp.clipGradNorm([w as sp.Tensor], 1);
+      return seen!;
+    });
+    for (let i = 1; i <= 4; i++) {
+      x.copy_(sp.full([4], i, cuda));
+      given();
+      expect(w.grad!.toArray()).toEqual([2 * i, 2 * i, 2 * i, 2 * i]);
+      w.zeroGrad();
+      expect(clipped().toArray()).toEqual([i, i, i, i]);
+      for (const g of w.grad!.toArray()) expect(g).toBeCloseTo(0.5, 5);
+      w.zeroGrad();
+    }
+    const dropping = sp.cuda.graph(() => w.zeroGrad());
+    for (let i = 0; i < 4; i++) {
+      w.grad = sp.ones([4], cuda);
+      dropping();
+      expect(w.grad).toBe(null);
+    }
+  });
+
+  test('a backward that has saved a result or a gradient of an earlier step is refused', () => {
+    const w = sp.ones([2], { requiresGrad: true, ...cuda });
+    const x = sp.ones([2], cuda);
+    const step = sp.cuda.graph(() => {
+      w.zeroGrad();
+      const y = w.mul(x);
+      y.sum().backward();
+      return y;
+    });
+    for (let i = 0; i < 2; i++) step();
+    for (const pick of [(y: sp.Tensor) => y, () => w.grad!]) {
+      const v = sp.ones([2], { requiresGrad: true, ...cuda });
+      const loss = v.mul(pick(step() as sp.Tensor) as sp.Tensor).sum();
+      step();
+      expect(() => loss.backward()).toThrow(/overwritten since/);
+    }
+  });
+
   test('keeps the memory that it uses, whatever is disposed', () => {
     const x = sp.ones([1000], cuda);
     const step = sp.cuda.graph(() => x.mul(2).add(1).sum());

@@ -53,6 +53,24 @@ describe.skipIf(isMissing)('graphs', () => {
     sp.graphFree(graph);
   });
 
+  test('memory from outside that is freed in a capture is that of its next owner in each replay', () => {
+    const x = uploaded(counting(100)) as never;
+    const early = uploaded(counting(100, 5));
+    const address = sp.devicePointer(early);
+    sp.graphBegin(0);
+    sp.deviceFree(early);
+    const out = through(x, 100);
+    const graph = sp.graphEnd(0);
+    const next = uploaded(counting(100, 9));
+    expect(sp.devicePointer(next)).toBe(address);
+    for (let i = 0; i < 2; i++) {
+      sp.graphLaunch(graph);
+      expect(downloaded(next, 100)).toEqual(counting(100, 9));
+      expect(downloaded(out, 100)).toEqual(counting(100));
+    }
+    sp.graphFree(graph);
+  });
+
   test('inputs and results may be freed before the graph, and the graph before them', () => {
     const x = uploaded(counting(100)) as never;
     sp.graphBegin(0);
