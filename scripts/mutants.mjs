@@ -1,293 +1,244 @@
 // Whether the tests would notice: plants bugs in the CUDA kernels (mutators.mjs) and runs each
-// operation's tests on the emulator with one bug awake at a time. Needs the emulator's build.
-//   npm run mutants -- [operations] [--limit N]   writes test/cuda/mutants.json
+// operation's tests on the emulator with one bug awake at a time.
+//   npm run mutants -- [operations] [--limit N]   N bugs an operation into test/cuda/mutants.json;
+//                                                 goes on where a run was ended, survivors again
+//   npm run mutants -- --again [operations]       the same from the beginning
 //   npm run mutants -- --replay N                 N bugs of one operation, another with each commit
-//   npm run mutants -- --stale                    operations whose kernels changed since the report
+//   npm run mutants -- --stale                    what has changed since the report
 // A survivor is a test that is missing, or a change that changes nothing: the latter are named, with
-// the reason, in test/cuda/equivalent-mutants.json.
-import { spawn, spawnSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
-import { bugs, header, plant } from './mutators.mjs';
-import { bin, fail, root } from './run.mjs';
+// the reason, in test/cuda/equivalent-mutants.json. A replay builds bugs of the report again; each
+// must die, and an equivalent one must not.
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { allBugs, buildWith } from './mutant-build.mjs';
+import {
+  changedSince,
+  equivalents,
+  hashes,
+  hashOf,
+  idle,
+  operations,
+  readReport,
+  reportPath,
+  stale,
+  survivors,
+  words,
+  writeEntry,
+} from './mutant-report.mjs';
+import { baseline, runTests, testsOf } from './mutant-tests.mjs';
+import { key, kinds } from './mutators.mjs';
+import { fail, run } from './run.mjs';
 
-const reportPath = 'test/cuda/mutants.json';
-const equivalentPath = 'test/cuda/equivalent-mutants.json';
-const commandsPath = 'build/cmake/compile_commands.json';
+const { values: options, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    limit: { type: 'string', default: '16' },
+    replay: { type: 'string', default: '0' },
+    again: { type: 'boolean', default: false },
+    stale: { type: 'boolean', default: false },
+  },
+});
 
-// Test files of an operation, where they are not called as it is. Few and fast.
-const testsOf = {
-  cross_entropy: ['/cross-entropy.test', '/cross-entropy-gradients'],
-  divergence: ['/divergence.test'],
-  elementwise: ['/elementwise.test', '/activation.test'],
-  indexing: ['/indexing.test'],
-  linear_cross_entropy: ['/linear-cross-entropy.test'],
-  matmul: ['/matmul.test'],
-  movement: ['/shape-ops.test', '/slice.test', '/join.test'],
-  optimiser: ['/optim.test'],
-  reduce: ['/reduce.test'],
-};
-// Not kernels, or what the emulator replaces.
-const untouched =
-  /^native\/(core|node)\/|\/(op|plan)\.h$|^native\/cuda\/(device|ptx\w*|launch|runtime|fault|tensor_map)\.h$/;
-
-const read = (path) => readFileSync(path, 'utf8');
-const json = (path) => (existsSync(path) ? JSON.parse(read(path)) : {});
-const hashOf = (text) => createHash('sha256').update(text).digest('hex');
-
-function operations() {
-  const names = readdirSync('native/ops').sort();
-  return names.filter((name) =>
-    readdirSync(join('native/ops', name)).some((f) => f.endsWith('.cu')),
-  );
-}
-
-/** The .cu files of an operation and the project's headers that they include, but for `untouched`. */
-function sourcesOf(operation) {
-  const folder = join('native/ops', operation);
-  const open = readdirSync(folder)
-    .filter((f) => f.endsWith('.cu'))
-    .map((f) => join(folder, f));
-  const found = new Set();
-  for (let path = open.pop(); path !== undefined; path = open.pop()) {
-    if (found.has(path)) continue;
-    found.add(path);
-    for (const [, name] of read(path).matchAll(/^#include "(.*)"/gm)) {
-      const file = join('native', name);
-      if (!untouched.test(file) && existsSync(file)) open.push(file);
-    }
-  }
-  return [...found].sort();
-}
-const hashes = (operation) =>
-  Object.fromEntries(sourcesOf(operation).map((path) => [path, hashOf(read(path))]));
-
-function staleOnes() {
-  const report = json(reportPath);
-  return operations().filter(
-    (op) => JSON.stringify(report[op]?.sources) !== JSON.stringify(hashes(op)),
-  );
-}
-
-// --- building ------------------------------------------------------------------------------------
-
-/** Object files of the emulator's addon, and how a kernel's source is compiled. */
-function build(operation) {
-  if (!existsSync(commandsPath)) fail('mutants: first `node scripts/build.mjs emulator`');
-  const folder = 'build/cmake';
-  const outputOf = (entry) => entry.output ?? / -o (\S+)/.exec(entry.command)[1];
-  const entries = JSON.parse(read(commandsPath)).map((entry) => ({
-    command: entry.command,
-    source: entry.file.replace(`${root}/`, ''),
-    output: outputOf(entry),
-  }));
-  const parts = entries.filter((e) => /(^|\/)(emulator|cpu)\.dir\//.test(e.output));
-  const isKernel = (e) =>
-    e.source.startsWith(`native/ops/${operation}/`) && e.source.endsWith('.cu');
-  return {
-    kernels: parts.filter(isKernel),
-    objects: parts.filter((e) => !isKernel(e)).map((e) => join(folder, e.output)),
-  };
-}
-
-/** Compiles; gives the lines that do not, as a set of "path:line". */
-function compile(kernel, folder, object) {
-  const words = kernel.command.split(/\s+/);
-  const at = words.indexOf('-o');
-  words.splice(at, 2);
-  const args = words.slice(1).filter((w) => w !== '-c' && !w.endsWith(kernel.source));
-  const result = spawnSync(
-    words[0],
-    [
-      '-include',
-      join(folder, 'mutant.h'),
-      `-I${join(folder, 'native')}`,
-      ...args,
-      '-O1',
-      // A register array has no memory that the emulator could watch.
-      '-fsanitize=bounds',
-      '-fsanitize-undefined-trap-on-error',
-      '-w',
-      '-fmax-errors=0',
-      '-x',
-      'c++',
-      '-c',
-      join(folder, kernel.source),
-      '-o',
-      object,
-    ],
-    { encoding: 'utf8', cwd: root, maxBuffer: 1 << 28 },
-  );
-  if (result.status === 0) return new Set();
-  const lines = [...result.stderr.matchAll(/(native\/\S+?):(\d+):\d+:/g)].map(
-    (m) => `${m[1]}:${m[2]}`,
-  );
-  if (lines.length === 0) fail(`mutants: ${kernel.source} does not compile\n${result.stderr}`);
-  return new Set(lines);
-}
-
-/** An addon with all bugs of the operation planted and asleep; gives the bugs that it holds. */
-function buildWithBugs(operation) {
-  const folder = join(root, 'build/mutants', operation);
-  const { kernels, objects } = build(operation);
-  rmSync(folder, { recursive: true, force: true });
-  mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, 'mutant.h'), header);
-  let planted = [];
-  for (const path of sourcesOf(operation)) {
-    planted.push(...bugs(path, read(path), 1 + planted.length));
-  }
-  const write = () => {
-    for (const path of sourcesOf(operation)) {
-      mkdirSync(dirname(join(folder, path)), { recursive: true });
-      const here = planted.filter((bug) => bug.path === path);
-      writeFileSync(join(folder, path), plant(read(path), here));
-    }
-  };
-  write();
-  const own = [];
-  for (const kernel of kernels) {
-    const object = join(folder, `${kernel.source.replaceAll('/', '-')}.o`);
-    for (let tries = 0; ; tries++) {
-      const wrong = compile(kernel, folder, object);
-      if (wrong.size === 0) break;
-      if (tries === 8) fail(`mutants: ${kernel.source}: no end of lines that do not compile`);
-      planted = planted.filter((bug) => !wrong.has(`${bug.path}:${bug.line}`));
-      write();
-    }
-    own.push(object);
-  }
-  // First, so that of functions in shared headers these copies are linked.
-  const addon = join(folder, 'surprisal.node');
-  const link = ['-shared', '-o', addon, ...own, ...objects, '-Wl,-z,nodelete', '-pthread', '-ldl'];
-  const linked = spawnSync(process.env.CXX ?? 'g++', link, { encoding: 'utf8' });
-  if (linked.status !== 0) fail(`mutants: ${linked.stderr}`);
-  return { addon, planted, folder };
-}
-
-// --- running -------------------------------------------------------------------------------------
-
-/** Whether the operation's tests pass with bug `number` awake (0: none). */
-function passes(operation, addon, number, limit, seen) {
-  const filter = testsOf[operation] ?? [`/${operation.replaceAll('_', '-')}.test`];
-  const env = {
-    ...process.env,
-    SURPRISAL_NATIVE: addon,
-    SURPRISAL_TEST_DEVICE: 'cuda',
-    SURPRISAL_MUTANT: String(number),
-    ...(seen && { SURPRISAL_MUTANTS_SEEN: seen }),
-  };
-  const args = [bin('vitest'), 'run', '--bail=1', '--reporter=dot', '--maxWorkers=1', ...filter];
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, args, {
-      env,
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
-    });
-    let output = '';
-    child.stdout.on('data', (data) => (output += data));
-    child.stderr.on('data', (data) => (output += data));
-    // A bug may be an endless loop: the whole group of processes goes.
-    const timer = setTimeout(() => process.kill(-child.pid, 'SIGKILL'), limit);
-    child.on('close', (status) => {
-      clearTimeout(timer);
-      resolve({ passed: status === 0, output });
-    });
-  });
-}
+const limit = Number(options.limit);
 
 /** A choice that stays the same from run to run. */
 const shuffled = (list, salt) =>
   list
-    .map((bug) => ({ bug, key: hashOf(`${salt}${bug.path}${bug.line}${bug.what}${bug.code}`) }))
-    .sort((a, b) => (a.key < b.key ? -1 : 1))
+    .map((bug) => ({ bug, order: hashOf(`${salt}\n${key(bug)}`) }))
+    .sort((a, b) => (a.order < b.order ? -1 : 1))
     .map(({ bug }) => bug);
 
-const plain = ({ path, line, what, code }) => ({ path, line, what, code });
-const words = (bug) => `${bug.path}:${bug.line}: ${bug.what}: ${bug.code}`;
-
-/** Builds, runs the tests once without a bug, then with those of `choose(reached)`. */
-async function examine(operation, choose) {
-  const { addon, planted, folder } = buildWithBugs(operation);
-  const seen = join(folder, 'seen');
-  const start = performance.now();
-  const { passed, output } = await passes(operation, addon, 0, 600_000, seen);
-  if (!passed) fail(`mutants: the tests of ${operation} fail without a bug\n${output}`);
-  const limit = 20_000 + 5 * (performance.now() - start);
-  const numbers = new Set(existsSync(seen) ? read(seen).split('\n').map(Number) : []);
-  const equivalent = json(equivalentPath).mutants ?? [];
-  const counts = (bug) =>
-    !equivalent.some((e) => e.path === bug.path && e.what === bug.what && e.code === bug.code);
-  const reached = planted.filter((bug) => numbers.has(bug.number) && counts(bug));
-  const queue = choose(reached);
-  const chosen = queue.length;
-  const survivors = [];
-  const worker = async () => {
-    for (let bug = queue.shift(); bug; bug = queue.shift()) {
-      const { passed: unnoticed } = await passes(operation, addon, bug.number, limit);
-      if (unnoticed) survivors.push(bug);
-      console.log(`${unnoticed ? 'SURVIVES' : 'killed  '} ${words(bug)}`);
-    }
-  };
-  await Promise.all([worker(), worker()]);
-  const unreached = planted.filter((bug) => !numbers.has(bug.number) && counts(bug));
-  return { planted: planted.length, chosen, survivors, unreached };
-}
-
-async function report(names, limit) {
-  for (const operation of names) {
-    console.log(`\n${operation}`);
-    const result = await examine(operation, (all) => shuffled(all, operation).slice(0, limit));
-    const order = (a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : a.line - b.line);
-    const entry = {
-      sources: hashes(operation),
-      planted: result.planted,
-      unreached: result.unreached.length,
-      run: result.chosen,
-      killed: result.chosen - result.survivors.length,
-      survivors: result.survivors.sort(order).map(plain),
-    };
-    const all = { ...json(reportPath), [operation]: entry };
-    const sorted = Object.fromEntries(Object.entries(all).sort(([a], [b]) => (a < b ? -1 : 1)));
-    writeFileSync(reportPath, `${JSON.stringify(sorted, null, 2)}\n`);
-    console.log(
-      `${operation}: ${entry.killed} of ${entry.run} killed, ${entry.unreached} not reached`,
-    );
-  }
-}
-
-/** Some bugs of one operation, chosen by the commit. True if all that should be found are. */
-async function replay(count) {
-  const all = json(reportPath);
-  const names = operations().filter((name) => all[name]);
-  if (names.length === 0) return true;
-  const commit = spawnSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).stdout.trim();
-  const turn = Number.parseInt(hashOf(commit).slice(0, 8), 16);
-  const operation = names[turn % names.length];
-  const known = all[operation].survivors;
-  const survived = (bug) =>
-    known.some((k) => k.path === bug.path && k.code === bug.code && k.what === bug.what);
-  console.log(`\nmutants: ${count} of ${operation}`);
-  const { survivors } = await examine(operation, (reached) =>
+/** All bugs, kinds taken in turn, and of a kind the file that had the fewest. */
+function spread(list, operation) {
+  const queues = kinds.map((what) =>
     shuffled(
-      reached.filter((bug) => !survived(bug)),
-      commit,
-    ).slice(0, count),
+      list.filter((bug) => bug.what === what),
+      operation,
+    ),
   );
-  const fresh = !staleOnes().includes(operation);
-  return survivors.length === 0 || !fresh;
+  // An operation's own files have twice the share of those that others plant bugs in as well.
+  const share = (path) => (path.startsWith(`native/ops/${operation}/`) ? 0.5 : 1);
+  const taken = new Map();
+  const cost = (bug) => (taken.get(bug.path) ?? 0) * share(bug.path);
+  const order = [];
+  while (order.length < list.length) {
+    for (const queue of queues.filter(({ length }) => length > 0)) {
+      const next = queue.reduce((a, b) => (cost(b) < cost(a) ? b : a));
+      queue.splice(queue.indexOf(next), 1);
+      taken.set(next.path, (taken.get(next.path) ?? 0) + 1);
+      order.push(next);
+    }
+  }
+  return order;
 }
 
-const args = process.argv.slice(2);
-const option = (name, otherwise) => {
-  const at = args.indexOf(name);
-  return at < 0 ? otherwise : Number(args.splice(at, 2)[1]);
-};
-const limit = option('--limit', 40);
-const count = option('--replay', 0);
-if (count > 0) process.exitCode = (await replay(count)) ? 0 : 1;
-else if (!args.includes('--stale')) await report(args.length > 0 ? args : operations(), limit);
-const stale = staleOnes();
-if (stale.length > 0)
-  console.log(`mutants: no report of these kernels as they are: ${stale.join(', ')}`);
+/**
+ * The bugs to try: `limit` of those that the operation has to answer for, not counting what changes
+ * nothing, and those of shared headers that no other operation's tests have noticed.
+ */
+function choose(operation, planted, tests) {
+  const known = equivalents();
+  const isReached = (bug) => tests.some(({ seen }) => seen.has(bug.number));
+  const isOwn = (bug) => bug.path.startsWith(`native/ops/${operation}/`);
+  const open = new Set(survivors().map(key));
+  let left = limit;
+  const order = spread(
+    planted.filter((bug) => isOwn(bug) || isReached(bug)),
+    operation,
+  );
+  return order.filter((bug) => {
+    if (left > 0) {
+      if (!known.has(key(bug))) left--;
+      return true;
+    }
+    return open.has(key(bug)) && !isOwn(bug);
+  });
+}
+
+/** What the tests of the operation say with the bug awake: how it died, or undefined. */
+function judge(addon, bug, reached) {
+  for (const test of reached) {
+    const result = runTests({ ...test, addon, bug: bug.number, limit: test.limit });
+    if (result.died) return { ...result.died, ...(test.arch !== 90 && { arch: test.arch }) };
+  }
+  return undefined;
+}
+
+const recorded = ({ edits, number, ...bug }) => bug;
+
+function tell(bug, start) {
+  const seconds = ((performance.now() - start) / 1000).toFixed(0);
+  const fate = bug.died ? bug.died.of : bug.reached ? 'SURVIVES' : 'IS NOT REACHED';
+  console.log(`${fate}: ${words(bug)}  (${seconds} s)`);
+}
+
+function examine(operation) {
+  const report = readReport();
+  const isCurrent = !options.again && changedSince(operation, report)?.length === 0;
+  const old = new Map(isCurrent ? report[operation].mutants.map((bug) => [key(bug), bug]) : []);
+  const known = equivalents();
+  const isSettled = (bug) => known.has(key(bug)) || old.get(key(bug))?.died !== undefined;
+  const sources = hashes(operation);
+  const { addon, planted, folder } = buildWith(operation, allBugs(operation));
+  const tests = baseline(operation, addon, folder);
+  const chosen = choose(operation, planted, tests);
+  const done = new Map(
+    chosen.filter(isSettled).map((bug) => [key(bug), old.get(key(bug)) ?? recorded(bug)]),
+  );
+  const idle = idleFunctions(planted, tests);
+  const write = () => writeEntry(operation, { sources, idle, mutants: [...done.values()] });
+  for (const bug of chosen.filter((b) => !done.has(key(b)))) {
+    const start = performance.now();
+    const reached = tests.filter(({ seen }) => seen.has(bug.number));
+    const died = judge(addon, bug, reached);
+    const result = { ...recorded(bug), ...(died ? { died } : { reached: reached.length > 0 }) };
+    done.set(key(bug), result);
+    write();
+    tell(result, start);
+  }
+  write();
+  const dead = [...done.values()].filter(({ died }) => died).length;
+  const same = [...done.keys()].filter((k) => known.has(k)).length;
+  console.log(`${operation}: ${dead} of ${done.size - same} died, ${same} change nothing`);
+}
+
+/** Functions with bugs that the operation's tests never come to, by file. */
+function idleFunctions(planted, tests) {
+  const idle = {};
+  for (const bug of planted) {
+    idle[bug.path] ??= {};
+    idle[bug.path][bug.in] ??= true;
+    if (tests.some(({ seen }) => seen.has(bug.number))) idle[bug.path][bug.in] = false;
+  }
+  const names = Object.entries(idle).map(([path, list]) => [
+    path,
+    Object.keys(list).filter((name) => list[name]),
+  ]);
+  return Object.fromEntries(names.filter(([, list]) => list.length > 0));
+}
+
+// --- replay --------------------------------------------------------------------------------------
+
+/** Bugs of an operation's report that its kernels still have room for: `count`, and a harmless one. */
+function pick(operation, report, count, salt) {
+  const known = equivalents();
+  const now = new Map(allBugs(operation).map((bug) => [key(bug), bug]));
+  const here = shuffled(report[operation].mutants, salt)
+    .filter((bug) => now.has(key(bug)))
+    .map((bug) => ({ ...now.get(key(bug)), died: bug.died }));
+  const mortal = here.filter((bug) => bug.died && !known.has(key(bug))).slice(0, count);
+  const harmless = here.filter((bug) => known.has(key(bug))).slice(0, 1);
+  return { operation, mortal, harmless };
+}
+
+/** The operation whose turn it is: those that are as they were reported come first. */
+function turn(report, count) {
+  const commit = spawnSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).stdout.trim();
+  const isStale = (operation) => changedSince(operation, report).length > 0;
+  const names = operations()
+    .filter((operation) => report[operation])
+    .map((operation) => ({
+      operation,
+      order: `${isStale(operation)}${hashOf(commit + operation)}`,
+    }))
+    .sort((a, b) => (a.order < b.order ? -1 : 1));
+  for (const { operation } of names) {
+    const picked = pick(operation, report, count, commit);
+    if (picked.mortal.length > 0) return picked;
+  }
+  return fail(`mutants: no bug of ${reportPath} is to be found in the kernels`);
+}
+
+/** The test that noticed the bug, as it ends without one; all of the operation's if it has gone. */
+function witnesses(operation, addon, { by: file, test, arch }) {
+  const one = { file, arch, test };
+  const { died, ran, seconds } = existsSync(file) ? runTests({ ...one, addon, bug: 0 }) : {};
+  if (died) fail(`mutants: ${file} fails without a bug: ${JSON.stringify(died)}`);
+  return ran > 0 ? [{ ...one, limit: 10 + 4 * seconds }] : testsOf(operation);
+}
+
+/** Rebuilds some bugs of the report: true if they die, and one that changes nothing does not. */
+function replay(count) {
+  const report = readReport();
+  if (!report)
+    fail(
+      `mutants: there is no ${reportPath}, so nothing says that bugs are noticed: npm run mutants`,
+    );
+  const alive = survivors(report);
+  for (const bug of alive) console.log(`mutants: the report has a survivor: ${words(bug)}`);
+  const { operation, mortal, harmless } = turn(report, count);
+  console.log(`mutants: ${mortal.length} of ${operation} again`);
+  const { addon, planted } = buildWith(operation, [...mortal, ...harmless]);
+  let good = alive.length === 0;
+  let tests = [];
+  for (const bug of planted) {
+    const isMortal = mortal.includes(bug);
+    // What finds another bug shall not find one that changes nothing: it can tell them apart.
+    if (isMortal) tests = witnesses(operation, addon, bug.died);
+    const died = judge(addon, bug, tests);
+    const isRight = isMortal === (died !== undefined);
+    console.log(`${isRight ? 'ok  ' : 'FAIL'} ${died ? died.of : 'survives'}: ${words(bug)}`);
+    good &&= isRight;
+  }
+  if (planted.length < mortal.length + harmless.length)
+    console.log('mutants: some no longer compile');
+  return good && planted.some((bug) => mortal.includes(bug));
+}
+
+const count = Number(options.replay);
+if (count > 0) {
+  if (!replay(count)) process.exitCode = 1;
+} else if (!options.stale) {
+  run('scripts/build.mjs', ['emulator']);
+  const unknown = positionals.find((name) => !operations().includes(name));
+  if (unknown) fail(`mutants: no operation '${unknown}' with kernels: ${operations().join(', ')}`);
+  for (const operation of positionals.length > 0 ? positionals : operations()) {
+    console.log(`\n${operation}`);
+    examine(operation);
+  }
+  for (const bug of survivors()) console.log(`survives: ${words(bug)}`);
+  for (const text of idle()) console.log(`no test comes to ${text}`);
+  if (survivors().length > 0) process.exitCode = 1;
+}
+for (const text of stale()) console.log(`mutants: no report of these kernels as they are: ${text}`);

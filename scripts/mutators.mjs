@@ -1,6 +1,6 @@
 // Plants bugs in the text of kernels. All bugs of a file are planted at once, each asleep until the
-// process is told its number (SP_MUTANT of the header below): an operation is compiled once, however
-// many bugs it gets. Only bodies of device functions are touched; text is rewritten, not parsed.
+// process is told its number (SURPRISAL_MUTANT): an operation is compiled once, however many bugs it
+// gets. Only bodies of device functions are touched; text is rewritten, not parsed.
 
 /** What the planted code calls; comes before everything else (-include). */
 export const header = `#pragma once
@@ -48,37 +48,108 @@ function closing(text, at) {
   return -1;
 }
 
-/** [begin, end) of the bodies of device functions. */
+/** The bodies of device functions: where they begin and end, and what the function is called. */
 function bodies(text) {
   const found = [];
-  for (const match of text.matchAll(/__(?:device|global)__/g)) {
-    if (found.some(([begin, end]) => match.index > begin && match.index < end)) continue;
+  for (const match of text.matchAll(/__(?:device|global)__|\bSP_HOST_DEVICE\b/g)) {
+    if (found.some(({ begin, end }) => match.index > begin && match.index < end)) continue;
     let i = match.index + match[0].length;
+    let name = '';
     for (; i < text.length && text[i] !== '{' && text[i] !== ';'; i++) {
-      if (text[i] === '(') i = closing(text, i);
+      if (text[i] !== '(') continue;
+      const word = /(\w+)\s*$/.exec(text.slice(match.index, i))?.[1] ?? '';
+      if (word !== '__launch_bounds__') name ||= word;
+      i = closing(text, i);
       if (i < 0) break;
     }
-    if (text[i] === '{') found.push([i, closing(text, i)]);
+    if (text[i] === '{') found.push({ begin: i, end: closing(text, i), name });
   }
   return found;
 }
 
-// Each gives edits [{ at, length, text }] for the bug k, where `text` may stand for the original.
-const calls =
-  'sync_threads|sync_warp|sync_cluster|sync_group|barrier_wait|barrier_arrive|barrier_arrive_at|' +
-  'barrier_init_fence|copy_async_commit|bulk_commit|fence_async|fence_device|report_fault';
 const insert = (at, text) => ({ at, length: 0, text });
+const before = (m, text) => [insert(m.index, text)];
+const after = (m, text) => [insert(m.index + m[0].length, text)];
+/** A call as a statement, so that it may be left out. */
+const statement = (names) => new RegExp(`(?<=[;{})]\\s*|\\belse\\s+)\\b(?:${names})\\s*\\(`, 'g');
+/** Where the header of a loop that holds `at` begins; -1 where there is none. */
+function loopHeader(text, at) {
+  const begin = text.lastIndexOf('for (', at);
+  return begin >= 0 && closing(text, begin + 4) > at ? begin : -1;
+}
+const inLoopHeader = (m, text) => loopHeader(text, m.index) >= 0;
 
+// In each `edits` gives [{ at, length, text }] for the bug k, where `text` may stand for the
+// original. Synchronisation first, then places, then tails and sums.
 const mutators = [
   {
-    what: 'call left out',
-    pattern: new RegExp(`(?<=[;{})]\\s*|\\belse\\s+)\\b(?:${calls})\\s*\\(`, 'g'),
-    edits: (m, k) => [insert(m.index, `SP_M(${k}) ? void() : `)],
+    what: 'barrier left out',
+    pattern: statement('sync_threads|sync_warp|sync_cluster|sync_group'),
+    edits: (m, k) => before(m, `SP_M(${k}) ? void() : `),
+  },
+  {
+    what: 'wait left out',
+    pattern: statement('barrier_wait'),
+    edits: (m, k) => before(m, `SP_M(${k}) ? void() : `),
   },
   {
     what: 'waits for one group less',
-    pattern: /\b(copy_async_wait|bulk_wait_read|bulk_wait|multiply_wait)<(\d+)>\(\)/g,
-    edits: (m, k) => [insert(m.index, `SP_M(${k}) ? ${m[1]}<${Number(m[2]) + 1}>() : `)],
+    pattern: /\b(copy_async_wait|bulk_wait_read|bulk_wait|multiply_wait)<([^<>()]+)>\(\)/g,
+    edits: (m, k) => before(m, `SP_M(${k}) ? ${m[1]}<${m[2]} + 1>() : `),
+  },
+  {
+    what: 'commit, fence or arrival left out',
+    pattern: statement(
+      'barrier_arrive|barrier_arrive_at|barrier_expect|barrier_init_fence|copy_async_commit|' +
+        'bulk_commit|multiply_commit|fence_async|fence_device|multiply_fence',
+    ),
+    edits: (m, k) => before(m, `SP_M(${k}) ? void() : `),
+  },
+  {
+    what: 'ring not turned',
+    pattern: / \^= 1(?![\w.])|\b\w+\.next\(\)/g,
+    edits: (m, k) =>
+      m[0].endsWith('1')
+        ? [{ at: m.index + 4, length: 1, text: `!SP_M(${k})` }]
+        : before(m, `SP_M(${k}) ? void() : `),
+  },
+  {
+    what: 'count of arrivals, bytes or threads',
+    pattern: /\b(?:barrier_init|barrier_expect)\s*\([^;]*, (?=[^,;]*;)|\bsync_group\s*\(/g,
+    edits: (m, k) => after(m, `SP_M(${k}) + `),
+  },
+  {
+    what: 'lane off by one',
+    pattern:
+      /\b(?:shuffle(?:_xor|_up|_down)?|shuffle_state)\s*\([^,;()]*(?:\([^()]*\)[^,;()]*)*, /g,
+    edits: (m, k) => after(m, `SP_M(${k}) + `),
+  },
+  {
+    what: 'address off by one',
+    pattern: /\b(?:(?:load|store)(?:_once|_from_block)?|load_elements|atomic_\w+)\s*\(/g,
+    edits: (m, k) => after(m, `SP_M(${k}) + `),
+  },
+  {
+    // What addresses by bytes: the next 16.
+    what: 'address off by one',
+    pattern:
+      /\b(?:(?:operand|box_load(?:_all)?|bulk_(?:load|store)|copy_async16|store_tiles)\s*\(|(?:load_tiles(?:_transposed)?|store_elements|box_store)\([^,;()]*, )/g,
+    edits: (m, k) => after(m, `16 * SP_M(${k}) + `),
+  },
+  {
+    what: 'bound off by one',
+    pattern: / (<|>=|==|!=) (?=[^=])/g,
+    edits: (m, k) => after(m, `SP_M(${k}) + `),
+  },
+  {
+    what: 'bound off by one',
+    pattern: / (>|<=) (?=[^=])/g,
+    edits: (m, k) => after(m, `-SP_M(${k}) + `),
+  },
+  {
+    what: 'condition taken for true',
+    pattern: /\bif\s*\(/g,
+    edits: (m, k) => after(m, `SP_M(${k}) || `),
   },
   {
     what: 'condition taken for false',
@@ -89,29 +160,28 @@ const mutators = [
     },
   },
   {
-    what: 'condition taken for true',
-    pattern: /\bif\s*\(/g,
-    edits: (m, k) => [insert(m.index + m[0].length, `SP_M(${k}) || `)],
+    what: 'choice taken for true',
+    pattern: / \? /g,
+    edits: (m, k) => before(m, ` || SP_M(${k})`),
   },
   {
-    what: 'bound off by one',
-    pattern: / (<|>=|==|!=) (?=[^=])/g,
-    edits: (m, k) => [insert(m.index + m[0].length, `SP_M(${k}) + `)],
+    what: 'choice taken for false',
+    pattern: / \? /g,
+    edits: (m, k) => before(m, ` && !SP_M(${k})`),
   },
   {
-    what: 'bound off by one',
-    pattern: / (>|<=) (?=[^=])/g,
-    edits: (m, k) => [insert(m.index + m[0].length, `-SP_M(${k}) + `)],
+    what: 'stride off by one',
+    pattern: / \+= /g,
+    only: inLoopHeader,
+    edits: (m, k) => after(m, `SP_M(${k}) + `),
   },
   {
-    what: 'address off by one',
-    pattern: /\b(?:load|load_once|store|store_once|load_from_block|atomic_add)\s*\(/g,
-    edits: (m, k) => [insert(m.index + m[0].length, `SP_M(${k}) + `)],
-  },
-  {
-    what: 'lane off by one',
-    pattern: /\bshuffle(?:_xor|_up|_down)?\s*\([^,;()]*(?:\([^()]*\)[^,;()]*)*, /g,
-    edits: (m, k) => [insert(m.index + m[0].length, `SP_M(${k}) + `)],
+    what: 'factor off by one',
+    pattern: / ([*/%]=?) (\d+|[A-Za-z_](?:[\w.]|::|->)*(?:\(\))?)(?![\w.(<[:]|->)/g,
+    edits: (m, k) => {
+      const at = m.index + m[1].length + 2;
+      return [{ at, length: m[2].length, text: `(${m[2]} + SP_M(${k}))` }];
+    },
   },
   {
     what: 'one forgotten',
@@ -119,54 +189,82 @@ const mutators = [
     edits: (m, k) => [{ at: m.index + 3, length: 1, text: `!SP_M(${k})` }],
   },
   {
-    what: 'factor off by one',
-    pattern: / ([*/%]=?) (\d+)(?![\w.])/g,
-    edits: (m, k) => {
-      const at = m.index + m[1].length + 2;
-      return [{ at, length: m[2].length, text: `(${m[2]} + SP_M(${k}))` }];
-    },
-  },
-  {
-    what: 'term left out',
-    pattern: / \+= /g,
-    edits: (m, k) => [insert(m.index + m[0].length, `SP_M(${k}) ? 0 : `)],
-  },
-  {
     what: 'begins at one',
     pattern: / = 0(?=[;,])/g,
     edits: (m, k) => [{ at: m.index + 3, length: 1, text: `0 + SP_M(${k})` }],
   },
+  {
+    what: 'term left out',
+    pattern: / \+= /g,
+    only: (m, text) => !inLoopHeader(m, text),
+    edits: (m, k) => after(m, `SP_M(${k}) ? 0 : `),
+  },
+  {
+    what: 'fault not reported',
+    pattern: statement('report_fault'),
+    edits: (m, k) => before(m, `SP_M(${k}) ? void() : `),
+  },
 ];
+
+/** The kinds of bugs, synchronisation first. */
+export const kinds = [...new Set(mutators.map(({ what }) => what))];
 
 // Compile-time text cannot ask which bug is awake.
 const constant = /\b(?:constexpr|static_assert|using|template)\b[^;{]*/g;
 
-/** All bugs for a file, numbered from `first`: { number, line, what, code, edits }. */
+/** The lines of the text from `begin` to `end`, with one bug in it and awake, as one reads them. */
+function shown(text, edits, k) {
+  const first = Math.min(...edits.map(({ at }) => at));
+  const begin = text.lastIndexOf('\n', first) + 1;
+  const line = text.slice(begin, text.indexOf('\n', first));
+  const here = edits.filter(({ at }) => at <= begin + line.length);
+  const moved = here.map((edit) => ({ ...edit, at: edit.at - begin }));
+  return change(line, moved).replaceAll(`SP_M(${k})`, '1').trim();
+}
+
+/**
+ * All bugs for a file, numbered from `first`: { number, path, line, in, what, bug, edits }. `in` is
+ * the function, `bug` the line as it reads with the bug awake; where they are alike, `nth` counts.
+ */
 export function bugs(path, text, first) {
-  const masked = code(text).replace(constant, (s) => s.replace(/[^\n]/g, ' '));
-  const inside = bodies(code(text));
+  const blanked = code(text);
+  const masked = blanked.replace(constant, (s) => s.replace(/[^\n]/g, ' '));
+  const inside = bodies(blanked);
   const found = [];
-  for (const { what, pattern, edits } of mutators) {
+  for (const { what, pattern, only, edits } of mutators) {
     for (const match of masked.matchAll(pattern)) {
-      if (!inside.some(([begin, end]) => match.index > begin && match.index < end)) continue;
-      const before = text.slice(0, match.index + match[0].search(/\S/));
-      const line = before.split('\n').length;
-      found.push({ path, line, what, code: text.split('\n')[line - 1].trim(), match, edits });
+      const body = inside.find(({ begin, end }) => match.index > begin && match.index < end);
+      if (!body || only?.(match, masked) === false) continue;
+      const line = text.slice(0, match.index + match[0].search(/\S/)).split('\n').length;
+      found.push({ bug: { path, line, in: body.name, what }, match, edits });
     }
   }
-  found.sort((a, b) => a.line - b.line || a.match.index - b.match.index);
-  return found.map(({ match, edits, ...bug }, i) => {
-    return { number: first + i, ...bug, edits: edits(match, first + i, masked) };
+  found.sort((a, b) => a.bug.line - b.bug.line || a.match.index - b.match.index);
+  const seen = new Map();
+  return found.map(({ bug, match, edits }, i) => {
+    const number = first + i;
+    const made = edits(match, number, masked);
+    const named = { ...bug, bug: shown(text, made, number) };
+    const nth = seen.get(key(named)) ?? 0;
+    seen.set(key(named), nth + 1);
+    return { ...named, ...(nth > 0 && { nth }), number, edits: made };
   });
 }
 
-/** The text with the bugs planted. */
-export function plant(text, planted) {
-  const edits = planted.flatMap((bug) => bug.edits);
-  // At one place the closing of a condition comes before what is inserted after it.
-  edits.sort((a, b) => b.at - a.at);
+/** What a bug is called from run to run, wherever its line has moved. */
+export const key = (bug) =>
+  [bug.path, bug.in, bug.what, bug.bug, bug.nth ?? 0].map(String).join('\n');
+
+function change(text, edits) {
   let out = text;
-  for (const { at, length, text: by } of edits)
+  for (const { at, length, text: by } of [...edits].sort((a, b) => b.at - a.at))
     out = out.slice(0, at) + by + out.slice(at + length);
   return out;
 }
+
+/** The text with the bugs planted. */
+export const plant = (text, planted) =>
+  change(
+    text,
+    planted.flatMap((bug) => bug.edits),
+  );

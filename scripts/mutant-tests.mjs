@@ -1,0 +1,132 @@
+// Runs an operation's tests on an addon with planted bugs (mutant-build.mjs), and says what became
+// of the one that is awake: a test failed, the process crashed, or it did not end.
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { bin, fail } from './run.mjs';
+
+// Which test files judge an operation, by the begin of their names; those that compare values first.
+const judges = {
+  divergence: ['divergence'],
+  elementwise: ['elementwise', 'activation'],
+  movement: ['shape-ops', 'slice', 'join', 'movement-plan'],
+  optimiser: ['optim'],
+};
+// Operations that take other kernels on devices without clusters.
+const differOn80 = ['cross_entropy', 'divergence', 'matmul', 'norm', 'softmax'];
+// Not about values: launch plans on the host, guard bytes of the CPU.
+const leftOut = /-(fences|accuracy|laws)\.test\.ts$/;
+
+function filesOf(operation) {
+  const begins = judges[operation] ?? [operation.replaceAll('_', '-')];
+  return ['test/ops', 'test/optim']
+    .flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
+    .filter((path) => begins.some((word) => basename(path).startsWith(word)))
+    .filter((path) => path.endsWith('.test.ts') && !leftOut.test(path))
+    .sort();
+}
+
+/** Test files and the architectures that they run on: [{ file, arch }]. */
+export function testsOf(operation) {
+  const on = (arch) => filesOf(operation).map((file) => ({ file, arch }));
+  return differOn80.includes(operation) ? [...on(90), ...on(80)] : on(90);
+}
+
+// Processor time of a process tree is told by the shell that waited for it, and limited for each
+// process: unlike time on the clock it does not depend on what else the machine does.
+const shell = 'ulimit -t "$1"; shift; "$@"; status=$?; echo; times; exit $status';
+const secondsOf = (text) => {
+  const [, minutes, seconds] = /(\d+)m([\d.]+)s/.exec(text);
+  return 60 * Number(minutes) + Number(seconds);
+};
+function cpuSeconds(output) {
+  const [user, system] = output.trim().split('\n').at(-1).split(' ');
+  return secondsOf(user) + secondsOf(system);
+}
+
+const quoted = (name) => name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+const firstLine = (text) =>
+  text
+    .split('\n')[0]
+
+    .slice(0, 160);
+
+/** The tests that ran, as vitest's report has them; [] without a report. */
+function assertions(report) {
+  if (!existsSync(report)) return [];
+  const { testResults } = JSON.parse(readFileSync(report, 'utf8'));
+  const all = testResults.flatMap(({ assertionResults }) => assertionResults);
+  return all.filter(({ status }) => status === 'passed' || status === 'failed');
+}
+
+/** How a run that did not pass ended; fails where that cannot be told, as then nothing is shown. */
+function death(result, tests, file, limit) {
+  const failed = tests.find(({ status }) => status === 'failed');
+  if (failed) {
+    const says = firstLine(failed.failureMessages[0] ?? '');
+    return { of: 'a failed test', by: file, test: failed.fullName, says };
+  }
+  if (result.error) fail(`mutants: ${result.error.message}`);
+  if (result.signal === 'SIGKILL' || result.status === 137) return { of: 'no end', by: file };
+  const output = `${result.stdout}${result.stderr}`;
+  if (/Worker exited unexpectedly/.test(output)) {
+    return { of: cpuSeconds(result.stdout) < limit ? 'a crash' : 'no end', by: file };
+  }
+  return fail(`mutants: what became of ${file}?\n${output}`);
+}
+
+/**
+ * Runs one test file, or one test of it, with bug number `bug` awake (0: none). `limit` is in
+ * seconds of processor time; `seen` a file for the numbers of the bugs that were reached.
+ * Gives { ran, died, seconds }: how many tests ran, how the bug died.
+ */
+export function runTests({ file, arch = 90, test, addon, bug, limit = 600, seen = '' }) {
+  mkdirSync('build/mutants', { recursive: true });
+  const report = 'build/mutants/vitest.json';
+  rmSync(report, { force: true });
+  const how = [
+    '--bail=1',
+    '--maxWorkers=1',
+    '--testTimeout=0',
+    '--reporter=dot',
+    '--reporter=json',
+  ];
+  const only = test ? ['-t', `^${quoted(test)}$`] : [];
+  const vitest = [bin('vitest'), 'run', ...how, `--outputFile.json=${report}`, ...only, file];
+  const cpu = Math.ceil(limit);
+  // What waits for ever takes no processor time: a limit on the clock as well, for the whole group.
+  const limited = ['-s', 'KILL', String(60 + 10 * cpu), 'bash', '-c', shell, 'bash', String(cpu)];
+  const result = spawnSync('timeout', [...limited, process.execPath, ...vitest], {
+    encoding: 'utf8',
+    maxBuffer: 1 << 28,
+    env: {
+      ...process.env,
+      SURPRISAL_NATIVE: addon,
+      SURPRISAL_TEST_DEVICE: 'cuda',
+      SURPRISAL_EMULATOR_ARCH: String(arch),
+      SURPRISAL_MUTANT: String(bug),
+      SURPRISAL_MUTANTS_SEEN: seen,
+      NO_COLOR: '1',
+    },
+  });
+  const tests = assertions(report);
+  const passed = result.status === 0;
+  const died = passed ? undefined : death(result, tests, file, limit);
+  return { ran: tests.length, died, seconds: passed ? cpuSeconds(result.stdout) : undefined };
+}
+
+/** The test files without a bug awake: [{ file, arch, limit, seen }], the quickest first. */
+export function baseline(operation, addon, folder) {
+  const tests = testsOf(operation).map(({ file, arch }) => {
+    const log = join(folder, `seen-${basename(file)}-${arch}`);
+    const { died, ran, seconds } = runTests({ file, arch, addon, bug: 0, seen: log });
+    if (died) fail(`mutants: ${file} fails without a bug: ${JSON.stringify(died)}`);
+    const lines = existsSync(log) ? readFileSync(log, 'utf8').split('\n') : [];
+    const numbers = lines.filter(Boolean).map(Number);
+    console.log(
+      `  ${file} sm_${arch}: ${ran} tests, ${seconds.toFixed(1)} s, ${numbers.length} bugs reached`,
+    );
+    return { file, arch, seconds, limit: 10 + 4 * seconds, seen: new Set(numbers) };
+  });
+  return tests.filter(({ seen }) => seen.size > 0).sort((a, b) => a.seconds - b.seconds);
+}
