@@ -41,7 +41,7 @@ function compile(kernel, folder, object) {
     ...args,
     '-O1',
     // A register array has no memory that the emulator could watch.
-    ...['-fsanitize=bounds', '-fsanitize-undefined-trap-on-error'],
+    ...['-fsanitize=bounds-strict', '-fsanitize-undefined-trap-on-error'],
     ...['-w', '-fmax-errors=0', '-x', 'c++'],
     ...['-c', join(folder, kernel.source), '-o', object],
   ];

@@ -8,12 +8,16 @@ import { bin, fail } from './run.mjs';
 // Which test files judge an operation, by the begin of their names; those that compare values first.
 const judges = {
   divergence: ['divergence'],
-  elementwise: ['elementwise', 'activation'],
+  elementwise: ['elementwise', 'activation', 'reduce.'],
   movement: ['shape-ops', 'slice', 'join', 'movement-plan'],
   optimiser: ['optim'],
 };
-// Operations that take other kernels on devices without clusters.
-const differOn80 = ['cross_entropy', 'divergence', 'matmul', 'norm', 'softmax'];
+// Of operations that take other kernels on devices without clusters, what runs there as well.
+export const differOn80 = ['cross-entropy', 'softmax', 'matmul', 'norm'].map(
+  (name) => `test/ops/${name}.test.ts`,
+);
+// Every operation's kernels meet memory at any address there.
+const ofAll = 'test/cuda/device-addresses.test.ts';
 // Not about values: launch plans on the host, guard bytes of the CPU.
 const leftOut = /-(fences|accuracy|laws)\.test\.ts$/;
 
@@ -23,13 +27,17 @@ function filesOf(operation) {
     .flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
     .filter((path) => begins.some((word) => basename(path).startsWith(word)))
     .filter((path) => path.endsWith('.test.ts') && !leftOut.test(path))
-    .sort();
+    .concat(ofAll);
 }
 
 /** Test files and the architectures that they run on: [{ file, arch }]. */
 export function testsOf(operation) {
-  const on = (arch) => filesOf(operation).map((file) => ({ file, arch }));
-  return differOn80.includes(operation) ? [...on(90), ...on(80)] : on(90);
+  const files = filesOf(operation);
+  const older = files.filter((file) => differOn80.includes(file));
+  return [
+    ...files.map((file) => ({ file, arch: 90 })),
+    ...older.map((file) => ({ file, arch: 80 })),
+  ];
 }
 
 // Processor time of a process tree is told by the shell that waited for it, and limited for each
@@ -77,10 +85,10 @@ function death(result, tests, file, limit) {
 
 /**
  * Runs one test file, or one test of it, with bug number `bug` awake (0: none). `limit` is in
- * seconds of processor time; `seen` a file for the numbers of the bugs that were reached.
+ * seconds of processor time; `log` a file for the numbers of the bugs that were reached.
  * Gives { ran, died, seconds }: how many tests ran, how the bug died.
  */
-export function runTests({ file, arch = 90, test, addon, bug, limit = 600, seen = '' }) {
+export function runTests({ file, arch = 90, test, addon, bug, limit = 600, log = '' }) {
   mkdirSync('build/mutants', { recursive: true });
   const report = 'build/mutants/vitest.json';
   rmSync(report, { force: true });
@@ -105,7 +113,7 @@ export function runTests({ file, arch = 90, test, addon, bug, limit = 600, seen 
       SURPRISAL_TEST_DEVICE: 'cuda',
       SURPRISAL_EMULATOR_ARCH: String(arch),
       SURPRISAL_MUTANT: String(bug),
-      SURPRISAL_MUTANTS_SEEN: seen,
+      SURPRISAL_MUTANTS_SEEN: log,
       NO_COLOR: '1',
     },
   });
@@ -119,7 +127,7 @@ export function runTests({ file, arch = 90, test, addon, bug, limit = 600, seen 
 export function baseline(operation, addon, folder) {
   const tests = testsOf(operation).map(({ file, arch }) => {
     const log = join(folder, `seen-${basename(file)}-${arch}`);
-    const { died, ran, seconds } = runTests({ file, arch, addon, bug: 0, seen: log });
+    const { died, ran, seconds } = runTests({ file, arch, addon, bug: 0, log });
     if (died) fail(`mutants: ${file} fails without a bug: ${JSON.stringify(died)}`);
     const lines = existsSync(log) ? readFileSync(log, 'utf8').split('\n') : [];
     const numbers = lines.filter(Boolean).map(Number);

@@ -1,12 +1,14 @@
 // node scripts/verification.mjs [--write | --check]: for each CUDA kernel file, whether a GPU has run
 // it as it is now. A file counts as verified by a saved run (bench/results/cuda-*.json) if the
 // SHA-256 of the file and of every project header it includes is that of the run, and every test
-// of its operation passed there. --write puts the list into docs/verification.md; --check fails
-// where that file says something else.
+// of its operation passed there. Below it what scripts/mutants.mjs planted in each file and what
+// became of it. --write puts both into docs/verification.md; --check fails where that file says
+// something else.
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { tableRows } from './mutant-report.mjs';
 import './run.mjs';
 
 const page = 'docs/verification.md';
@@ -109,6 +111,19 @@ What holds without a GPU: each kernel runs in \`npm test\` on the emulator, agai
 | kernel file | state |
 |---|---|
 ${rows.join('\n')}
+
+## Whether the tests would notice
+
+\`npm run mutants\` plants bugs in the kernels, one at a time (a barrier or a wait less, an index, a
+bound or a stride off by one, a tail not masked, ...), and runs the tests of the operation on the
+emulator: a bug has died when a test fails, crashes or does not end. Its report,
+\`test/cuda/mutants.json\`, names for each bug the test that noticed it;
+\`test/cuda/equivalent-mutants.json\` gives the reason where a change changes nothing. \`npm test\`
+builds some of the bugs again, of another operation with each commit, and fails if one lives.
+
+| kernel file | planted | died | change nothing | since then |
+|---|---:|---:|---:|---|
+${tableRows().join('\n')}
 `;
 }
 

@@ -5,6 +5,28 @@ import { expectSameBits, expectWithin } from '../harness/compare.js';
 import { refuser } from '../harness/refusal.js';
 import { bits, gradOf, read } from '../harness/tensors.js';
 
+test('far from zero gelu and its gradient are the limits', () => {
+  const far = [15.5, 16.5, 39.5, 40.5, 1e30, Infinity];
+  for (const dtype of ['float32', 'float64', 'bfloat16'] as const) {
+    for (const approximate of ['none', 'tanh'] as const) {
+      const x = sp.tensor([...far, ...far.map((v) => -v)], { dtype, requiresGrad: true });
+      const y = sp.gelu(x, { approximate });
+      expect(read(y as never).slice(0, 6)).toEqual(read(x as never).slice(0, 6));
+      expect(
+        Math.max(
+          ...read(y as never)
+            .slice(6)
+            .map(Math.abs),
+        ),
+      ).toBeLessThan(1e-50);
+      y.backward(sp.ones([12], { dtype }));
+      const slopes = read(gradOf(x as never));
+      expect([...slopes.slice(0, 6)]).toEqual(new Array(6).fill(1));
+      expect(Math.max(...slopes.slice(6).map(Math.abs))).toBeLessThan(1e-50);
+    }
+  }
+});
+
 describe('dropout', () => {
   test.each(['float32', 'float64', 'float16', 'bfloat16'] as const)(
     'kept elements, %s',

@@ -278,6 +278,8 @@ describe('clamp', () => {
     const x = sp.tensor([-2, -1, 0.5, 3, NaN], { dtype: 'float64', requiresGrad: true });
     expect(x.clamp({ min: -1, max: 2 }).toArray()).toEqual([-1, -1, 0.5, 2, NaN]);
     expect(x.clamp({ min: 1, max: 0 }).toArray()).toEqual([0, 0, 0, 0, NaN]);
+    const near = sp.tensor([-1.25, -0.75, 1.75, 2.25]);
+    expect(near.clamp({ min: -1, max: 2 }).toArray()).toEqual([-1, -0.75, 1.75, 2]);
     x.clamp({ min: -1, max: 2 }).sum().backward();
     expect(gradOf(x as never).toArray()).toEqual([0, 1, 1, 0, 0]);
   });

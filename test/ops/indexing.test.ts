@@ -67,6 +67,32 @@ describe('indexSelect', () => {
   });
 });
 
+describe('rows that several blocks share', () => {
+  // In units of 16 bytes and of one element: more than the 1024 units that a block moves.
+  for (const width of [4400, 1100 + 3]) {
+    test(`${width} elements`, () => {
+      const a = sample([4, width], 'float32');
+      const x = toTensor(a, 'float32');
+      const index = randomIndex([3], 4);
+      const rows = reference.indexSelect(a, 0, index.values);
+      expectSame(x.indexSelect(0, asIndex(index)), rows, 'float32');
+      const mask = sample([4, width], 'bool', 5);
+      const t = toTensor(mask, 'bool') as unknown as sp.Tensor<'bool'>;
+      expectSame(x.maskedFill(t, 1), reference.maskedFill(a, mask, 1), 'float32');
+      const at = randomIndex([2, width], 4);
+      expectSame(x.gather(0, asIndex(at)), reference.gather(a, 0, at), 'float32');
+      const src = sample([2, width], 'float32', 2);
+      const sums = reference.scatterAdd(a, 0, at, src);
+      expectSame(x.scatterAdd(0, asIndex(at), toTensor(src, 'float32')), sums, 'float32');
+      const w = toTensor(a, 'float32', true);
+      w.indexSelect(0, asIndex(index)).backward(toTensor(rows, 'float32'));
+      const own = [0, 1, 2, 3].map((row) => index.values.filter((i) => i === row).length);
+      const grads = a.values.map((v, i) => v * own[Math.floor(i / width)]);
+      expect(numbers(w.grad as AnyTensor)).toEqual(grads);
+    });
+  }
+});
+
 describe('embedding', () => {
   test('rows by id, of any shape of ids', () => {
     const weight = sample([7, 5], 'float32');
@@ -108,6 +134,19 @@ describe('embedding', () => {
         expect(Math.abs(g - sums[i])).toBeLessThan(unit);
     });
   }
+
+  test('the gradient of a long table', () => {
+    // Enough rows that a block of a device sorts the ids of 2048 of them.
+    const size = 2 * 132 * 2048 + 5;
+    const ids = Array.from({ length: 60 }, (_, i) => (i * 9973 * 9973) % size);
+    const w = sp.zeros([size], { requiresGrad: true });
+    w.indexSelect(0, asIndex({ shape: [60], values: ids }))
+      .sum()
+      .backward();
+    const grad = w.grad!.dataSync() as Float32Array;
+    expect(grad.reduce((a, b) => a + b, 0)).toBe(60);
+    for (const id of ids) expect(grad[id]).toBe(1);
+  });
 
   test('errors', () => {
     const refused = refuser('embedding');

@@ -98,6 +98,16 @@ describe('randint', () => {
   });
 });
 
+test('randint: a wide range takes all 64 bits', () => {
+  sp.manualSeed(5);
+  const [w, range] = [words(5, 0, 60), 2n ** 53n - 1n];
+  const expected = Array.from({ length: 30 }, (_, i) => {
+    const word = (BigInt(w[2 * i]) << 32n) | BigInt(w[2 * i + 1]);
+    return Number((word * range) >> 64n);
+  });
+  expect(numbers(sp.randint(0, Number(range), [30]))).toEqual(expected);
+});
+
 describe('the same numbers', () => {
   const bytes = (t: sp.Tensor) => new Uint8Array(bits(t as AnyTensor).buffer as ArrayBuffer);
   const draw = () => {

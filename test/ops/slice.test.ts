@@ -142,6 +142,20 @@ describe('tril and triu', () => {
     });
   }
 
+  test('of many blocks, in packs and by elements', () => {
+    for (const [rows, columns] of [
+      [130, 160],
+      [75, 37],
+    ]) {
+      for (const dtype of ['float32', 'bfloat16', 'uint8'] as const) {
+        const a = sample([rows, columns], dtype);
+        const x = toTensor(a, dtype);
+        expectSame(x.tril(3), reference.triangle(a, 3, true), dtype);
+        expectSame(x.triu(-2), reference.triangle(a, -2, false), dtype);
+      }
+    }
+  });
+
   test('NaN outside the triangle is gone; gradient; errors', () => {
     expect(numbers(sp.full([2, 2], Number.NaN).tril(-1))).toEqual([0, 0, Number.NaN, 0]);
     sp.gradcheck((t: sp.Tensor) => sp.tril(t, 1), [variable([2, 3, 4])]);
