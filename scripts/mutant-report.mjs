@@ -108,20 +108,31 @@ export const words = (bug) => `${bug.path}:${bug.line} (${bug.in}): ${bug.what}:
 export function tableRows(report = readReport()) {
   const known = equivalents();
   const rows = new Map();
-  for (const [operation, { mutants }] of Object.entries(report ?? {})) {
-    const changed = changedSince(operation, report) ?? [];
+  const rowOf = (path) => {
+    if (!rows.has(path)) rows.set(path, { planted: new Set(), died: new Set(), same: new Set() });
+    return rows.get(path);
+  };
+  for (const operation of operations()) {
+    const { mutants = [], sources = {} } = report?.[operation] ?? {};
+    const now = hashes(operation);
+    for (const path of Object.keys(now)) {
+      const row = rowOf(path);
+      if (sources[path]) row.stale ||= sources[path] !== now[path];
+      row.hash = sources[path] ?? row.hash;
+    }
     for (const bug of mutants) {
-      const row = rows.get(bug.path) ?? { planted: new Set(), died: new Set(), same: new Set() };
-      rows.set(bug.path, row);
-      row.stale ||= changed.includes(bug.path);
+      const row = rowOf(bug.path);
       (known.has(key(bug)) ? row.same : row.planted).add(key(bug));
       if (bug.died) row.died.add(key(bug));
     }
   }
   return [...rows]
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([path, { planted, died, same, stale }]) => {
-      const counts = `${planted.size} | ${died.size} | ${same.size}`;
-      return `| \`${path}\` | ${counts} | ${stale ? 'changed since' : 'as it is'} |`;
+    .flatMap(([path, row]) => {
+      const { planted, died, same, stale: isStale, hash } = row;
+      if (planted.size + same.size === 0 && !path.endsWith('.cu')) return [];
+      const state = !hash ? 'no report' : isStale ? 'changed since' : 'as it is';
+      const text = `\`${hash?.slice(0, 12) ?? ''}\``;
+      return `| \`${path}\` | ${hash ? text : ''} | ${planted.size} | ${died.size} | ${same.size} | ${state} |`;
     });
 }

@@ -52,6 +52,9 @@ function cpuSeconds(output) {
   return secondsOf(user) + secondsOf(system);
 }
 
+/** For a process with a bug, where one without takes `seconds`. */
+export const limitOf = (seconds) => 5 + 2 * seconds;
+
 const quoted = (name) => name.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 const firstLine = (text) =>
   text
@@ -90,7 +93,7 @@ function death(result, tests, file, limit) {
  */
 export function runTests({ file, arch = 90, test, addon, bug, limit = 600, log = '' }) {
   mkdirSync('build/mutants', { recursive: true });
-  const report = 'build/mutants/vitest.json';
+  const report = `build/mutants/vitest-${process.pid}.json`;
   rmSync(report, { force: true });
   const how = [
     '--bail=1',
@@ -118,6 +121,7 @@ export function runTests({ file, arch = 90, test, addon, bug, limit = 600, log =
     },
   });
   const tests = assertions(report);
+  rmSync(report, { force: true });
   const passed = result.status === 0;
   const died = passed ? undefined : death(result, tests, file, limit);
   return { ran: tests.length, died, seconds: passed ? cpuSeconds(result.stdout) : undefined };
@@ -134,7 +138,7 @@ export function baseline(operation, addon, folder) {
     console.log(
       `  ${file} sm_${arch}: ${ran} tests, ${seconds.toFixed(1)} s, ${numbers.length} bugs reached`,
     );
-    return { file, arch, seconds, limit: 10 + 4 * seconds, seen: new Set(numbers) };
+    return { file, arch, seconds, limit: limitOf(seconds), seen: new Set(numbers) };
   });
   return tests.filter(({ seen }) => seen.size > 0).sort((a, b) => a.seconds - b.seconds);
 }

@@ -26,7 +26,7 @@ import {
   words,
   writeEntry,
 } from './mutant-report.mjs';
-import { baseline, runTests, testsOf } from './mutant-tests.mjs';
+import { baseline, limitOf, runTests, testsOf } from './mutant-tests.mjs';
 import { key, kinds } from './mutators.mjs';
 import { fail, run } from './run.mjs';
 
@@ -75,9 +75,9 @@ function spread(list, operation) {
 
 /**
  * The bugs to try: `limit` of those that the operation has to answer for, not counting what changes
- * nothing, and those of shared headers that no other operation's tests have noticed.
+ * nothing, those of the report, and those of shared headers that no other operation's tests noticed.
  */
-function choose(operation, planted, tests) {
+function choose(operation, planted, tests, old) {
   const known = equivalents();
   const isReached = (bug) => tests.some(({ seen }) => seen.has(bug.number));
   const isOwn = (bug) => bug.path.startsWith(`native/ops/${operation}/`);
@@ -92,7 +92,7 @@ function choose(operation, planted, tests) {
       if (!known.has(key(bug))) left--;
       return true;
     }
-    return open.has(key(bug)) && !isOwn(bug);
+    return old.has(key(bug)) || (open.has(key(bug)) && !isOwn(bug));
   });
 }
 
@@ -122,7 +122,7 @@ function examine(operation) {
   const sources = hashes(operation);
   const { addon, planted, folder } = buildWith(operation, allBugs(operation));
   const tests = baseline(operation, addon, folder);
-  const chosen = choose(operation, planted, tests);
+  const chosen = choose(operation, planted, tests, old);
   const done = new Map(
     chosen.filter(isSettled).map((bug) => [key(bug), old.get(key(bug)) ?? recorded(bug)]),
   );
@@ -195,7 +195,7 @@ function witnesses(operation, addon, { by: file, test, arch }) {
   const one = { file, arch, test };
   const { died, ran, seconds } = existsSync(file) ? runTests({ ...one, addon, bug: 0 }) : {};
   if (died) fail(`mutants: ${file} fails without a bug: ${JSON.stringify(died)}`);
-  return ran > 0 ? [{ ...one, limit: 10 + 4 * seconds }] : testsOf(operation);
+  return ran > 0 ? [{ ...one, limit: limitOf(seconds) }] : testsOf(operation);
 }
 
 /** Rebuilds some bugs of the report: true if they die, and one that changes nothing does not. */

@@ -121,8 +121,8 @@ emulator: a bug has died when a test fails, crashes or does not end. Its report,
 \`test/cuda/equivalent-mutants.json\` gives the reason where a change changes nothing. \`npm test\`
 builds some of the bugs again, of another operation with each commit, and fails if one lives.
 
-| kernel file | planted | died | change nothing | since then |
-|---|---:|---:|---:|---|
+| kernel file | SHA-256 then | planted | died | change nothing | now |
+|---|---|---:|---:|---:|---|
 ${tableRows().join('\n')}
 `;
 }
