@@ -61,10 +61,10 @@ inline __device__ void stay_packed(Slot& slot) {
 #endif
 }
 
-// Two 16-bit floats by one instruction.
+// Two 16-bit floats, by one instruction from sm_80 on.
 template <class T>
 inline __device__ uint32_t narrow_pair(float a, float b) {
-#if defined(__CUDA_ARCH__)
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
   uint32_t both;
   if constexpr (std::is_same_v<T, BFloat16>) {
     asm("cvt.rn.bf16x2.f32 %0, %2, %1;" : "=r"(both) : "f"(a), "f"(b));
