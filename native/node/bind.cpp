@@ -9,7 +9,6 @@ namespace surprisal::node {
 namespace {
 
 constexpr size_t kMaxFields = 48;
-constexpr int kUnset = -2;  // no view has been read yet
 
 [[noreturn]] void expected(const char* name, const char* what) {
   throw Error(Code::invalid_type, std::string("native: expected ") + name + " to be " + what);
@@ -126,20 +125,13 @@ void read(napi_env env, napi_value value, bool& out, const char* name) {
   expected(name, "a boolean");
 }
 
-void note_device(const View& view, bool host, const char* name, int* device) {
-  if (!view) return;
-  if (host) {
-    if (view.device != kCpu) expected(name, "in host memory");
-  } else if (*device == kUnset) {
-    *device = view.device;
-  } else if (*device != view.device) {
-    expected(name, "on the same device as the other tensors");
-  }
+void misplaced(const char* name, bool host) {
+  expected(name, host ? "in host memory" : "on the same device as the other tensors");
 }
 
 int Function::read_all(napi_env env, napi_callback_info info, void* op) const {
   napi_value values[kMaxFields];
-  size_t count = kMaxFields;
+  size_t count = fields.size();  // Node would fill the rest
   napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
   int device = kUnset;
   for (size_t i = 0; i < fields.size() && i < count; ++i)

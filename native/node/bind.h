@@ -36,7 +36,13 @@ void read(napi_env env, napi_value value, float& out, const char* name);
 void read(napi_env env, napi_value value, bool& out, const char* name);
 
 // All views of a call lie on one device, except those of SP_HOST_FIELD, which stay on the host.
-void note_device(const View& view, bool host, const char* name, int* device);
+constexpr int kUnset = -2;  // no view has been read yet
+[[noreturn]] void misplaced(const char* name, bool host);
+inline void note_device(const View& view, bool host, const char* name, int* device) {
+  if (!view) return;
+  if (!host && *device == kUnset) *device = view.device;
+  if (view.device != (host ? kCpu : *device)) misplaced(name, host);
+}
 
 template <class Op, auto Member, bool Host = false>
 Field field(const char* member) {

@@ -75,19 +75,21 @@ BlockFunction<C> block_function(Function function) {
   return nullptr;
 }
 
+// Filled in place and only as far as its kind needs it: a small operation takes less time than
+// copies of this do.
 template <class C>
 struct Source {
-  enum Kind { dense, constant, strided } kind = dense;
-  View view;
-  C value = 0;
-  const Axes<3>* axes = nullptr;  // of the result
-  int operand = 0;
+  enum Kind { dense, constant, strided } kind;
+  const View* view;
+  C value;              // of a constant
+  const Axes<3>* axes;  // of the result, beside a strided operand
+  int operand;
 
   // Elements [begin, begin + n) of the broadcast operand. `buffer` already holds a constant.
   const C* block(int64_t begin, int64_t n, C* buffer) const {
     if (kind == constant) return buffer;
     if (kind == strided) return gather(begin, n, buffer);
-    return block_of(view, begin, n, buffer);
+    return block_of(*view, begin, n, buffer);
   }
 
   const C* gather(int64_t begin, int64_t n, C* buffer) const {
@@ -105,12 +107,12 @@ struct Source {
       const int64_t run = std::min(axis[inner].n - at[inner], n - done);
       if (axis[inner].stride[own] == 0) {
         C element;
-        load_block(view.dtype, view.data, offset, 1, &element);
+        load_block(view->dtype, view->data, offset, 1, &element);
         std::fill_n(buffer + done, run, element);
-      } else if (run == n && view.dtype == kNative<C>) {
-        return static_cast<const C*>(view.data) + offset;
+      } else if (run == n && view->dtype == kNative<C>) {
+        return static_cast<const C*>(view->data) + offset;
       } else {
-        load_block(view.dtype, view.data, offset, run, buffer + done);
+        load_block(view->dtype, view->data, offset, run, buffer + done);
       }
       done += run;
       if (done == n) return buffer;
@@ -126,25 +128,21 @@ struct Source {
 };
 
 template <class C>
-Source<C> source_of(const Call& call, int k, const Axes<3>& axes) {
-  Source<C> source;
-  source.view = call.operand[k];
-  if (!source.view) {
-    source.kind = Source<C>::constant;
+void set_source(const Call& call, int k, const Axes<3>& axes, Source<C>& source) {
+  const View& view = call.operand[k];
+  source.view = &view;
+  source.kind = view ? Source<C>::dense : Source<C>::constant;
+  if (!view) {
     source.value = static_cast<C>(k == 2 ? call.q : call.p);
-    return source;
-  }
-  const int64_t size = source.view.size;
-  if (size == 1) {
+  } else if (view.size == 1) {
     source.kind = Source<C>::constant;
-    load_block(source.view.dtype, source.view.data, 0, 1, &source.value);
-  } else if (size != call.out.size) {
+    load_block(view.dtype, view.data, 0, 1, &source.value);
+  } else if (view.size != call.out.size) {
     require(call.shape != nullptr, "elementwise: sizes differ");
     source.kind = Source<C>::strided;
     source.axes = &axes;
     source.operand = k;
   }
-  return source;
 }
 
 template <class C>
@@ -153,9 +151,10 @@ void run_as(const Call& call) {
   if (!apply_to) {
     throw Error(Code::invalid_type, "elementwise: expected a float dtype");
   }
-  const Axes<3> axes = axes_of(call);
+  Axes<3> axes;
+  if (call.shape) axes = axes_of(call);
   Source<C> source[3];
-  for (int k = 0; k < call.operands; ++k) source[k] = source_of<C>(call, k, axes);
+  for (int k = 0; k < call.operands; ++k) set_source(call, k, axes, source[k]);
   const int64_t n = call.out.size;
   const bool direct = call.out.dtype == kNative<C>;
   // Pieces are whole blocks, whatever the number of threads.
