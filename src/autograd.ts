@@ -4,7 +4,7 @@
 import { isFloat } from './dtype.js';
 import { expectDevice, expectOptions, fail, refusePromise, show } from './expect.js';
 import { record, submit } from './native.js';
-import type { Device } from './place.js';
+import { type Device, enter } from './place.js';
 import {
   eachTensor,
   type ForwardResult,
@@ -19,6 +19,7 @@ import {
   type RawOps,
   retaining,
   running,
+  setGradEnabled,
 } from './tape.js';
 import { expectTensor, Tensor, viewOf } from './tensor.js';
 
@@ -227,10 +228,16 @@ function isPrivate(saved: Tensor, t: Named, outputs: [string, Tensor][]): boolea
 
 /** `forward` without recording; outputs that are an input itself become views of it. */
 function runForward(op: AnyDefinition, { t, options, device }: Call, needs: Needs): ForwardResult {
-  return running(device, () => {
+  // As `running`, without a closure for each operation.
+  const before = setGradEnabled(false);
+  const outer = enter(device);
+  try {
     const result = op.forward(t, options, needs);
     return op.builtin ? result : checkedResult(op, t, result);
-  });
+  } finally {
+    setGradEnabled(before);
+    enter(outer);
+  }
 }
 
 function checkedResult(op: AnyDefinition, t: Named, result: ForwardResult): ForwardResult {

@@ -89,6 +89,13 @@ export function isGradEnabled(): boolean {
   return gradEnabled;
 }
 
+/** Turns recording on or off and gives what was before, which has to be set again. */
+export function setGradEnabled(value: boolean): boolean {
+  const before = gradEnabled;
+  gradEnabled = value;
+  return before;
+}
+
 /** Runs `fn` (synchronous) without recording operations. */
 export function noGrad<R>(fn: () => R): R {
   expectFunction('noGrad', 'fn', fn);
@@ -105,25 +112,28 @@ export function noGrad<R>(fn: () => R): R {
 
 /** Runs kernels of an operation: without recording, with their results on `device`. */
 export function running<R>(device: Device, work: () => R): R {
-  const before = gradEnabled;
+  const before = setGradEnabled(false);
   const outer = enter(device);
-  gradEnabled = false;
   try {
     return work();
   } finally {
-    gradEnabled = before;
+    setGradEnabled(before);
     enter(outer);
   }
 }
 
-/** Runs a backward with `tape.retained` set. */
+/** The same for a backward, with `tape.retained` set. */
 export function retaining<R>(retained: boolean, device: Device, work: () => R): R {
-  const before = tape.retained;
+  const outer = tape.retained;
+  const before = setGradEnabled(false);
+  const place = enter(device);
   tape.retained = retained;
   try {
-    return running(device, work);
+    return work();
   } finally {
-    tape.retained = before;
+    tape.retained = outer;
+    setGradEnabled(before);
+    enter(place);
   }
 }
 
@@ -217,13 +227,13 @@ export class Node implements GradNode {
   }
 
   /** Forgets what was saved; `keepAlive` are saved tensors that have become somebody's gradient. */
-  release(keepAlive: ReadonlySet<Tensor> | null): void {
+  release(keepAlive: readonly (Tensor | null)[] | null): void {
     if (this.released) return;
     this.released = true;
     if (this.graph && this.savedTensors.length) this.graph.pending--;
     if (this.op.builtin) {
       for (const t of this.savedTensors) {
-        if (t.claims === privateMark && !keepAlive?.has(t)) t.dispose();
+        if (t.claims === privateMark && !keepAlive?.includes(t)) t.dispose();
       }
     }
     this.saved = undefined;

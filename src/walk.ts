@@ -19,6 +19,7 @@ import {
   noGrad,
   privateMark,
   retaining,
+  setGradEnabled,
 } from './tape.js';
 import { empty, expectTensor, type Hook, Tensor } from './tensor.js';
 
@@ -143,13 +144,18 @@ export class Walk {
   }
 
   run(): void {
-    this.guarded(() => {
+    const recorded = setGradEnabled(false);
+    this.begin();
+    try {
       this.seed();
       for (const node of this.order) {
         const gradients = this.gradientsFor(node);
         if (gradients) this.deliver(node, this.compute(node, gradients), gradients);
       }
-    });
+    } finally {
+      this.end();
+      setGradEnabled(recorded);
+    }
   }
 
   async runAsync(): Promise<void> {
@@ -219,15 +225,6 @@ export class Walk {
     if (!targets) return true;
     if (edge.leaf) return targets.leaves.has(edge.leaf);
     return edge.node!.useful || (targets.outputs.get(edge.node!)?.has(edge.outputIndex) ?? false);
-  }
-
-  private guarded(work: () => void): void {
-    this.begin();
-    try {
-      noGrad(work);
-    } finally {
-      this.end();
-    }
   }
 
   private begin(): void {
@@ -337,7 +334,6 @@ export class Walk {
   }
 
   private deliver(node: Node, result: Gradients, gradients: (Tensor | undefined)[]): void {
-    const handed = new Set<Tensor>();
     // Claims come first: one tensor may be the gradient of several inputs.
     const received = node.edges.map((edge) => {
       const gradient = this.received(node, edge, result);
@@ -345,11 +341,10 @@ export class Walk {
       if (gradient.claims === privateMark) gradient.claims = 0;
       if (!node.op.builtin) gradient.seen = true;
       gradient.claims++;
-      handed.add(gradient);
       return gradient;
     });
     for (const gradient of gradients) if (gradient) unclaim(gradient);
-    if (!this.retainGraph) node.release(handed);
+    if (!this.retainGraph) node.release(received);
     for (let i = 0; i < received.length; i++) {
       const edge = node.edges[i];
       this.pass(edge, received[i], result[edge.key] === addedElsewhere);

@@ -111,21 +111,26 @@ interface BinaryParts {
   gradientB(g: Tensor, saved: Pair): Tensor;
 }
 
-/** Keeps of the operands what the wanted gradients read, of the others only the shape. */
-function savedPair({ a, b }: Pair, needs: Needs, reads: BinaryParts['readsFor']) {
-  const all = !needs.a && !needs.b;
-  const read = (x: 'a' | 'b') =>
-    ((all || needs.a) && reads?.a?.includes(x)) || ((all || needs.b) && reads?.b?.includes(x));
-  return {
-    a: read('a') || !(a instanceof Tensor) ? a : null,
-    b: read('b') || !(b instanceof Tensor) ? b : null,
-    shapeA: shapeOf(a),
-    shapeB: shapeOf(b),
+/** What keeps of the operands what the wanted gradients read, of the others only the shape. */
+function saverOf({ a: forA = [], b: forB = [] }: NonNullable<BinaryParts['readsFor']>) {
+  const [aForA, bForA] = [forA.includes('a'), forA.includes('b')];
+  const [aForB, bForB] = [forB.includes('a'), forB.includes('b')];
+  return ({ a, b }: Pair, needs: Needs) => {
+    const all = !needs.a && !needs.b;
+    const toA = all || needs.a;
+    const toB = all || needs.b;
+    return {
+      a: (toA && aForA) || (toB && aForB) || !(a instanceof Tensor) ? a : null,
+      b: (toA && bForA) || (toB && bForB) || !(b instanceof Tensor) ? b : null,
+      shapeA: shapeOf(a),
+      shapeB: shapeOf(b),
+    };
   };
 }
 
 function binaryOp(name: string, f: number, parts: BinaryParts): Binary {
-  const { allowed = numeric, readsFor, gradientA, gradientB } = parts;
+  const { allowed = numeric, readsFor = {}, gradientA, gradientB } = parts;
+  const saved = saverOf(readsFor);
   return defineOp({
     name,
     builtin: true,
@@ -135,7 +140,7 @@ function binaryOp(name: string, f: number, parts: BinaryParts): Binary {
     forward({ a, b }: Pair, _, needs) {
       const dtype = sharedDType(name, a, b, allowed);
       const output = binary(f, a, b, resultShape(name, a, b), dtype);
-      return { output, saved: savedPair({ a, b }, needs, readsFor) };
+      return { output, saved: saved({ a, b }, needs) };
     },
     backward(saved, g: Tensor, needs) {
       const result: Record<string, Tensor> = {};
