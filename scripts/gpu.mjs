@@ -97,7 +97,10 @@ function tell(name, { passed = 0, failed = {}, missing = [], ...rest }) {
 function device() {
   const text = `import('./dist/index.js').then((sp) => console.log(JSON.stringify(sp.cuda.status())))`;
   const status = lastLine(node('device', ['-e', text]));
-  if (!status.available) fail(`gpu: ${status.reason ?? status.failed.program}`);
+  if (!status.available) {
+    const why = status.reason ?? status.failed.program;
+    fail(`gpu: ${why}; --emulated rehearses on the emulator`);
+  }
   const args = [
     '--query-gpu=driver_version,clocks.sm,clocks.mem,power.limit',
     '--format=csv,noheader',

@@ -4,8 +4,11 @@ Data are random of the same distribution as ours, made on the device. A run give
 of one call, from replays of a CUDA graph with several calls on rotating inputs, as ours does; what
 cannot be captured is timed as plain calls. Ways: 'torch' as it comes, 'torch compile'; for
 crossEntropy also 'liger' and 'quack' where they are installed.
+
+With --rehearse it takes no commands: every operation runs once on the CPU, in small.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -21,10 +24,11 @@ DTYPES = {
     "float16": torch.float16,
 }
 LEAST_SECONDS = 0.02
+device = "cuda"
 
 
 def randn(shape, dtype, grad=False):
-    return torch.randn(shape, device="cuda", dtype=DTYPES[dtype]).requires_grad_(grad)
+    return torch.randn(shape, device=device, dtype=DTYPES[dtype]).requires_grad_(grad)
 
 
 def with_grad(f):
@@ -40,7 +44,7 @@ def rows(n, v, dtype, grad=False):
 
 
 def labelled(n, v, dtype, grad=False):
-    return rows(n, v, dtype, grad) + [torch.randint(v, (n,), device="cuda")]
+    return rows(n, v, dtype, grad) + [torch.randint(v, (n,), device=device)]
 
 
 def normed(n, v, dtype, grad=False):
@@ -199,7 +203,21 @@ def answer(cases, command):
     raise ValueError(f"unknown command {what}")
 
 
+def rehearse():
+    global device
+    device = "cpu"
+    for op in OPS:
+        for dtype in DTYPES:
+            case = Case(op, 8, 16, dtype, 2)
+            case.batch(case.works["torch"])
+    print(f"{len(OPS)} operations ran on the CPU in {len(DTYPES)} dtypes, torch {torch.__version__}")
+
+
 def main():
+    parser = argparse.ArgumentParser(description="PyTorch as a bench peer, see the file's head.")
+    parser.add_argument("--rehearse", action="store_true", help="run all once on the CPU")
+    if parser.parse_args().rehearse:
+        return rehearse()
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # a library that prints must not break the protocol
     cases = {}
