@@ -13,6 +13,9 @@ export type {
 export { defineOp, noGrad, raw } from './autograd.js';
 export type { BackwardOptions, GradOptions } from './backward.js';
 export { grad } from './backward.js';
+export type { BettiOptions, Filtration } from './betti-options.js';
+export type { Bars, BettiMatch, MatchedPairs, PersistenceBarcode } from './betti-result.js';
+export type { SvgOptions } from './betti-svg.js';
 export type { CreateOptions, NestedValues, TensorOptions } from './create.js';
 export { tensor } from './create.js';
 export type { CudaMemory, PointerOptions } from './cuda.js';
@@ -41,6 +44,9 @@ export type { Epilogue, LogitOptions, LossOptions, LossReduction } from './loss-
 export { OutOfMemoryError } from './native.js';
 export type { Activation, DropoutOptions, GeluOptions } from './ops/activation.js';
 export { dropout, gelu, relu, sigmoid, silu, softplus, tanh } from './ops/activation.js';
+export { bettiMatching, bettiMatchingBatch, persistenceBarcode } from './ops/betti-matching.js';
+export type { BettiMatchingLossOptions } from './ops/betti-matching-loss.js';
+export { bettiMatchingLoss } from './ops/betti-matching-loss.js';
 export { clone, to } from './ops/cast.js';
 export type { Comparison, UnaryTest } from './ops/comparison.js';
 export {

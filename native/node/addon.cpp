@@ -5,6 +5,7 @@
 #include "node/system.h"
 
 #define SURPRISAL_OPERATIONS(X) \
+  X(betti_matching)             \
   X(cast)                       \
   X(cross_entropy)              \
   X(divergence)                 \

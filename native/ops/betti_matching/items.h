@@ -1,0 +1,168 @@
+// The images of a problem one after the other, checked, as keys, and run as tasks of the pool.
+#pragma once
+#include <cmath>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ops/betti_matching/matching.h"
+#include "ops/betti_matching/op.h"
+
+namespace surprisal::betti_matching {
+
+inline int64_t images_of(const Problem& op) {
+  int64_t n = 1;
+  for (int i = 0; i < op.shape.rank - op.axes; ++i) n *= op.shape[i];
+  return n;
+}
+
+inline Task task_of(const Problem& op, bool superlevel) {
+  Task task;
+  task.axes = static_cast<int>(op.axes);
+  for (int i = 0; i < task.axes; ++i) task.shape[i] = op.shape[op.shape.rank - task.axes + i];
+  task.degrees = op.degrees;
+  task.superlevel = superlevel;
+  task.intersection = op.intersection;
+  task.positive_bars = op.positive_bars;
+  task.essential = op.essential;
+  task.padding = static_cast<Padding>(op.padding);
+  return task;
+}
+
+[[noreturn]] inline void refuse_nan(const Problem& op, const char* name, int64_t at) {
+  std::string index;
+  int64_t rest = at;
+  for (int i = op.shape.rank - 1; i >= 0; --i) {
+    index = std::to_string(rest % op.shape[i]) + (index.empty() ? "" : ", ") + index;
+    rest /= op.shape[i];
+  }
+  throw Error(Code::invalid_value, std::string(kCallers[op.caller]) + ": expected " + name +
+                                       " to hold no NaN, got NaN at [" + index + "] (element " +
+                                       std::to_string(at) + ")");
+}
+
+template <class T>
+void check_values(const Problem& op, const View& view, const char* name) {
+  const T* x = view.as<T>();
+  for (int64_t i = 0; i < view.size; ++i)
+    if (x[i] != x[i]) refuse_nan(op, name, i);
+}
+
+template <class T>
+void check(const Problem& op) {
+  require(op.caller >= 0 && op.caller < 4, "bettiMatching: caller");
+  require(op.axes >= 1 && op.axes <= 3 && op.axes <= op.shape.rank, "bettiMatching: axes");
+  require(op.prediction.size == op.shape.count(), "bettiMatching: size of prediction");
+  require(!op.target || op.target.size == op.prediction.size, "bettiMatching: size of target");
+  check_values<T>(op, op.prediction, op.target ? "prediction" : "image");
+  if (op.target) check_values<T>(op, op.target, "target");
+}
+
+// The values of a problem's images.
+template <class T>
+struct Values {
+  explicit Values(const Problem& op)
+      : image{op.prediction.as<T>(), op.target ? op.target.as<T>() : nullptr},
+        pad(static_cast<T>(op.pad)),
+        images(op.target ? 2 : 1) {}
+
+  const T* image[2];
+  T pad;
+  int images;
+
+  Keys keys(const Task& task, int64_t item) const {
+    const T* at[2] = {image[0] + item * task.voxels(),
+                      images == 2 ? image[1] + item * task.voxels() : nullptr};
+    const double padding[2] = {pad, pad};
+    Keys out;
+    make_keys(at, images, task.voxels(), padding, task.superlevel, out);
+    return out;
+  }
+  // Of input i at a voxel, or in its padding.
+  double at(const Matching& m, const Task& task, int64_t item, int i, int32_t voxel) const {
+    const T* values = image[i] + item * task.voxels();
+    if (voxel >= 0) return values[voxel];
+    return task.padding == Padding::minmax ? values[m.padding_voxel[i]] : pad;
+  }
+};
+
+// The keys of masks: 0 in the foreground, which comes first, and 1 in the background.
+template <class T>
+Keys mask_keys(const Values<T>& values, const Task& task, int64_t item, double threshold) {
+  Keys out;
+  const auto key = [&](double x) {
+    return (task.superlevel ? x >= threshold : x <= threshold) ? 0 : 1;
+  };
+  for (int i = 0; i < 2; ++i) {
+    const T* x = values.image[i] + item * task.voxels();
+    out.memory[i].resize(task.voxels());
+    for (int64_t p = 0; p < task.voxels(); ++p) out.memory[i][p] = key(x[p]);
+    out.image[i] = out.memory[i].data();
+    out.padding[i] = key(values.pad);
+  }
+  return out;
+}
+
+inline void check_cancelled(const View& cancel) {
+  if (cancel && __atomic_load_n(cancel.as<int32_t>(), __ATOMIC_RELAXED) != 0)
+    throw Error(Code::internal, "bettiMatching: cancelled");
+}
+
+// Waking a thread costs as much as matching this many voxels.
+constexpr int64_t kVoxelsPerPiece = 4096;
+
+// Runs the items: whole ones on each thread where there are enough, else their tasks side by side.
+template <class Make, class End>
+void run_items(int64_t items, int64_t voxels, const View& cancel, Make make, End end) {
+  if (items >= num_threads() || items * voxels <= kVoxelsPerPiece) {
+    return parallel_for(items, kVoxelsPerPiece / voxels + 1, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) {
+        check_cancelled(cancel);
+        const std::unique_ptr<Matching> m = make(i);
+        m->run();
+        end(i, *m);
+      }
+    });
+  }
+  std::vector<std::unique_ptr<Matching>> all(items);
+  const auto each = [&](int64_t count, auto work) {
+    parallel_for(items * count, 1, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) {
+        check_cancelled(cancel);
+        work(i / count, static_cast<int>(i % count));
+      }
+    });
+  };
+  each(1, [&](int64_t i, int) { all[i] = make(i); });
+  each(all[0]->images(), [&](int64_t i, int k) { all[i]->image(k); });
+  if (all[0]->reductions() > 0)
+    each(all[0]->reductions(), [&](int64_t i, int k) { all[i]->reduction(k); });
+  each(1, [&](int64_t i, int) {
+    all[i]->finish();
+    end(i, *all[i]);
+    all[i].reset();
+  });
+}
+
+// Drops what the prediction has alone and is at most `length` long.
+template <class T>
+void drop_short(Matching& m, const Values<T>& values, const Task& task, int64_t item,
+                double length) {
+  if (!(length > 0)) return;
+  for (Degree& degree : m.degree) {
+    List<int32_t>& list = degree.unmatched[0];
+    int64_t kept = 0;
+    for (int64_t p = 0; p < list.size(); p += 2) {
+      const bool is_essential =
+          values.images == 1 && task.essential && &degree == m.degree && p + 2 == list.size();
+      const double birth = values.at(m, task, item, 0, list[p]);
+      const double death = values.at(m, task, item, 0, list[p + 1]);
+      if (!is_essential && std::abs(birth - death) <= length) continue;
+      list[kept++] = list[p];
+      list[kept++] = list[p + 1];
+    }
+    list.resize(kept);
+  }
+}
+
+}  // namespace surprisal::betti_matching

@@ -1,0 +1,321 @@
+#include "ops/betti_matching/matching.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace surprisal::betti_matching {
+namespace {
+
+// What a sweep writes, for one image.
+struct Sweep {
+  explicit Sweep(const Grid& g)
+      : vertex_parent(g.size + kSlack), top_parent(g.size + kSlack), bytes(4 * (g.size + kSlack)) {}
+
+  Scan scan(const Grid& g) const {
+    Scan s;
+    s.grid = &g;
+    s.vertex_parent = vertex_parent.data();
+    s.top_parent = top_parent.data();
+    uint8_t* plane = bytes.data();
+    for (uint8_t** out : {&s.vertex_code, &s.top_code, &s.edge_flags, &s.face_flags}) {
+      *out = plane;
+      plane += g.size + kSlack;
+    }
+    return s;
+  }
+
+  Scratch<int32_t> vertex_parent, top_parent;
+  Scratch<uint8_t> bytes;
+};
+
+}  // namespace
+
+Matching::Matching(const Task& task, const Keys& keys, int images)
+    : task_(task), inputs_(images), infinite_(keys.infinite) {
+  border_ = task.padding == Padding::none ? 0 : 1;
+  int64_t n[3];
+  int rank = 0;
+  for (int axis = 0; axis < task.axes; ++axis) {
+    if (task.shape[axis] + 2 * border_ == 1) continue;
+    axes_[rank] = axis;
+    n[rank++] = task.shape[axis] + 2 * border_;
+  }
+  grid_ = grid_of(n, rank);
+  if (rank == 1) axes_[1] = axes_[0];
+  top_ = rank - 1;
+  for (int i = 0; i < images; ++i) {
+    padding_voxel[i] =
+        std::min_element(keys.image[i], keys.image[i] + task.voxels()) - keys.image[i];
+    const bool own = task.padding == Padding::minmax;
+    const int32_t least = keys.image[i][padding_voxel[i]];
+    fill(i, keys.image[i], own ? least : keys.padding[i]);
+    oldest_key_[i] = border_ && !own ? std::min(least, keys.padding[i]) : least;
+  }
+  if (images == 1) return;
+  images_[2].key.resize(grid_.size + kSlack);
+  const int32_t *a = images_[0].key.data(), *b = images_[1].key.data();
+  int32_t* out = images_[2].key.data();
+  for (int64_t p = 0; p < grid_.size; ++p)
+    out[p] = task.intersection ? std::max(a[p], b[p]) : std::min(a[p], b[p]);
+}
+
+void Matching::fill(int i, const int32_t* values, int32_t padding) {
+  List<int32_t>& key = images_[i].key;
+  key.resize(grid_.size + kSlack);
+  std::fill(key.begin(), key.end(), kOutside);
+  const int last = grid_.rank - 1, border = border_;
+  const int32_t width = grid_.n[last];
+  for (int32_t x = 0; x < grid_.n[0]; ++x) {
+    for (int32_t y = 0; y < (last == 2 ? grid_.n[1] : 1); ++y) {
+      int32_t* row = key.data() + (last == 2 ? grid_.at(x, y, 0) : grid_.at(x, 0));
+      const bool outside = border && ((grid_.n[0] > 1 && (x == 0 || x + 1 == grid_.n[0])) ||
+                                      (last == 2 && (y == 0 || y + 1 == grid_.n[1])));
+      if (border) std::fill(row, row + width, padding);
+      if (outside) continue;
+      std::memcpy(row + border, values, (width - 2 * border) * sizeof(int32_t));
+      values += width - 2 * border;
+    }
+  }
+}
+
+int32_t Matching::voxel(int32_t position) const {
+  int32_t at[3];
+  for (int axis = 0; axis < grid_.rank; ++axis) {
+    at[axis] = position / grid_.step[axis] - 1;
+    position %= grid_.step[axis];
+  }
+  int64_t index[3] = {0, 0, 0};
+  for (int axis = 0; axis < grid_.rank; ++axis) {
+    if (grid_.n[axis] == 1) continue;  // the first of two axes where there is one
+    const int64_t i = at[axis] - border_;
+    if (i < 0 || i >= task_.shape[axes_[axis]]) return -1;
+    index[axes_[axis]] = i;
+  }
+  return static_cast<int32_t>((index[0] * task_.shape[1] + index[1]) * task_.shape[2] + index[2]);
+}
+
+template <int kDual, int kPrimal>
+void Matching::pair_up(int i, const Scan& s, const int32_t* const* dual,
+                       const int32_t* const* primal) {
+  Image& image = images_[i];
+  const Cells cells{grid_, image.key.data()};
+  const Graph<true> tops{cells, s.top_parent, s.face_flags, infinite_};
+  const Graph<false> vertices{cells, s.vertex_parent, s.edge_flags, infinite_};
+  List<uint64_t> critical, tree;
+  const bool wants_dual = top_ > 0 && (task_.wants(top_) || (top_ == 2 && task_.wants(1)));
+  if (wants_dual || grid_.rank == 2) {
+    collect_critical(tops, critical);
+    sort_by_value(critical);
+  }
+  if (wants_dual) {
+    Forest<true, kDual> forest(tops, dual);
+    forest.join(critical, image.pairs[top_], &tree);
+  }
+  if (grid_.rank == 3)
+    for (const uint64_t entry : tree)
+      image.critical.push(entry >> 32 << 32 | number_in(entry) >> 1);
+  if (!task_.wants(0)) return;
+  if (grid_.rank == 3) {
+    critical.clear();
+    collect_critical(vertices, critical);
+    sort_by_value(critical);
+  }
+  Forest<false, kPrimal> forest(vertices, primal);
+  forest.join(wants_dual && grid_.rank == 2 ? tree : critical, image.pairs[0], nullptr);
+  image.oldest = forest.oldest(vertices.begin());
+}
+
+void Matching::image(int i) {
+  Image& image = images_[i];
+  const Sweep sweep(grid_);
+  Scan s = sweep.scan(grid_);
+  s.key = image.key.data();
+  if (grid_.rank == 3) {
+    image.planes.resize(7 * (grid_.size + kSlack));
+    uint8_t* plane = image.planes.data();
+    for (int k = 0; k < 7; ++k, plane += grid_.size + kSlack)
+      (k < 3 ? s.coface[k] : k < 6 ? s.last_edge[k - 3] : s.paired) = plane;
+  }
+  const int32_t* inputs[2] = {images_[0].key.data(), images_[1].key.data()};
+  const int32_t* comparison[1] = {images_[2].key.data()};
+  const bool is_comparison = i == 2;
+  // The image barcodes: components of one image carry the extrema of another one.
+  if (inputs_ == 2) {
+    const int32_t** carried = is_comparison == task_.intersection ? s.dual : s.primal;
+    carried[0] = is_comparison ? inputs[0] : comparison[0];
+    carried[1] = is_comparison ? inputs[1] : nullptr;
+  }
+  scan(s);
+  if (inputs_ == 1) return pair_up<0, 0>(i, s, nullptr, nullptr);
+  if (is_comparison) {
+    if (task_.intersection) return pair_up<2, 0>(i, s, inputs, nullptr);
+    return pair_up<0, 2>(i, s, nullptr, inputs);
+  }
+  if (task_.intersection) return pair_up<0, 1>(i, s, nullptr, comparison);
+  return pair_up<1, 0>(i, s, comparison, nullptr);
+}
+
+int Matching::reductions() const {
+  if (grid_.rank < 3 || !task_.wants(1)) return 0;
+  return inputs_ == 2 ? 5 : 1;
+}
+
+// The image barcodes take longest, so they come first.
+void Matching::reduction(int i) {
+  if (inputs_ == 2 && i < 2) return reduce_image(i);
+  reduce_bars(inputs_ == 2 ? i - 2 : 0);
+}
+
+Side Matching::side(int i) const {
+  Side side{{grid_, images_[i].key.data()}, {}, {}, nullptr};
+  const uint8_t* plane = images_[i].planes.data();
+  for (int k = 0; k < 7; ++k, plane += grid_.size + kSlack)
+    (k < 3 ? side.coface[k] : k < 6 ? side.last_edge[k - 3] : side.paired) = plane;
+  return side;
+}
+
+void Matching::reduce_bars(int i) {
+  Image& image = images_[i];
+  const Side own = side(i);
+  Reduction reduction(own, own);
+  reduction.run(image.critical, [&](uint32_t edge, uint32_t square) {
+    const int32_t birth = own.cells.edge(static_cast<int32_t>(edge >> 2), edge & 3);
+    const int32_t death = own.cells.face(square);
+    if (birth != death && death < infinite_) image.pairs[1].push({edge, square, birth, death, {}});
+  });
+}
+
+// Rows in one image's order, columns in the other's.
+void Matching::reduce_image(int i) {
+  const int row = task_.intersection ? 2 : i, column = task_.intersection ? i : 2;
+  const Side rows = side(row), columns = side(column);
+  List<uint64_t> squares(images_[column].critical.size() + 256);
+  for (const uint64_t entry : images_[column].critical)
+    if (!apparent_edge(rows, columns, number_in(entry))) squares.push(entry);
+  const int64_t first = grid_.at(0, 0, 0);
+  // What is apparent within the column's image is no birth of a cavity either.
+  List<uint64_t> others;
+  each_flag(columns.paired, first, grid_.size - first, (1 << kEventBit) - 1,
+            [&](int32_t v, int type) {
+              const uint32_t square = cell_of(v, type);
+              if (!apparent_edge(rows, columns, square))
+                others.push(ordered(columns.cells.face(square), square));
+            });
+  sort_by_value(others);
+  List<uint64_t> all(squares.size() + others.size());
+  all.resize(squares.size() + others.size());
+  std::merge(squares.begin(), squares.end(), others.begin(), others.end(), all.begin());
+  List<uint64_t>& partners = images_[i].partners;
+  Reduction reduction(rows, columns);
+  reduction.run(all, [&](uint32_t edge, uint32_t square) {
+    const uint64_t named = task_.intersection ? edge : square;
+    partners.push(named << 32 | (task_.intersection ? square : edge));
+  });
+  std::sort(partners.begin(), partners.end());
+}
+
+// Tells each bar of the comparison image which cells its image barcodes pair it with.
+void Matching::link_bars() {
+  for (int i = 0; i < 2; ++i) {
+    const int row = task_.intersection ? 2 : i, column = task_.intersection ? i : 2;
+    const Side rows = side(row), columns = side(column);
+    const List<uint64_t>& partners = images_[i].partners;
+    for (Pair& bar : images_[2].pairs[1]) {
+      const uint32_t cell = task_.intersection ? bar.birth : bar.death;
+      bar.link[i] = task_.intersection ? apparent_square(rows, columns, cell)
+                                       : apparent_edge(rows, columns, cell);
+      if (bar.link[i]) continue;
+      const uint64_t* found =
+          std::lower_bound(partners.begin(), partners.end(), uint64_t{cell} << 32);
+      if (found != partners.end() && *found >> 32 == cell) bar.link[i] = number_in(*found);
+    }
+  }
+}
+
+void Matching::put(List<int32_t>& out, int k, int i, const Pair& pair) const {
+  const Cells cells{grid_, images_[i].key.data()};
+  if (k == 0) {
+    out.push(voxel(static_cast<int32_t>(pair.birth)));
+    out.push(voxel(cells.voxel_of_edge(pair.death)));
+  } else if (k == top_) {
+    out.push(voxel(cells.voxel_of_face(pair.birth)));
+    out.push(voxel(cells.voxel_of_top(static_cast<int32_t>(pair.death))));
+  } else {
+    out.push(voxel(cells.voxel_of_edge(pair.birth)));
+    out.push(voxel(cells.voxel_of_square(pair.death)));
+  }
+}
+
+// Pairs P_0 and P_1 of the inputs match if both meet one pair of the comparison image: where that
+// image carries links, at the cells it names, else at the cell they name.
+void Matching::join(int k) {
+  const bool from_comparison = k == 0 ? !task_.intersection : k < top_ || task_.intersection;
+  const List<Pair>& bars = images_[2].pairs[k];
+  const bool wide = k > 0 && k < top_;  // cells are edges or squares, four to a position
+  List<int32_t> slot((wide ? 4 : 1) * grid_.size);
+  slot.resize((wide ? 4 : 1) * grid_.size);
+  std::fill(slot.begin(), slot.end(), -1);
+  List<int32_t> partner[2];  // of each bar of the comparison image
+  List<uint8_t> taken[2];
+  const auto key_of_bar = [&](const Pair& bar, int i) {
+    if (from_comparison) return bar.link[i];
+    return task_.intersection ? bar.birth : bar.death;
+  };
+  const auto key_of_input = [&](const Pair& pair) {
+    if (!from_comparison) return pair.link[0];
+    return task_.intersection ? pair.death : pair.birth;
+  };
+  for (int i = 0; i < 2; ++i) {
+    const List<Pair>& pairs = images_[i].pairs[k];
+    taken[i].resize(pairs.size());
+    std::fill(taken[i].begin(), taken[i].end(), uint8_t{0});
+    for (int64_t j = 0; j < pairs.size(); ++j)
+      slot[key_of_input(pairs[j])] = static_cast<int32_t>(j);
+    for (const Pair& bar : bars) partner[i].push(slot[key_of_bar(bar, i)]);
+    for (const Pair& pair : pairs) slot[key_of_input(pair)] = -1;
+  }
+  for (int64_t b = 0; b < bars.size(); ++b) {
+    if (partner[0][b] < 0 || partner[1][b] < 0) continue;
+    const Pair& p0 = images_[0].pairs[k][partner[0][b]];
+    const Pair& p1 = images_[1].pairs[k][partner[1][b]];
+    const auto is_positive = [&](const Pair& p) {
+      return task_.intersection ? bars[b].birth_value < p.death_value
+                                : p.birth_value < bars[b].death_value;
+    };
+    if (task_.positive_bars && !(is_positive(p0) && is_positive(p1))) continue;
+    put(degree[k].matched, k, 0, p0);
+    put(degree[k].matched, k, 1, p1);
+    taken[0][partner[0][b]] = taken[1][partner[1][b]] = 1;
+  }
+  for (int i = 0; i < 2; ++i) {
+    const List<Pair>& pairs = images_[i].pairs[k];
+    for (int64_t j = 0; j < pairs.size(); ++j)
+      if (!taken[i][j]) put(degree[k].unmatched[i], k, i, pairs[j]);
+  }
+}
+
+void Matching::finish() {
+  if (reductions() == 5) link_bars();
+  for (int k = 0; k <= std::max(top_, 0); ++k) {
+    if (!task_.wants(k)) continue;
+    if (inputs_ == 2) {
+      join(k);
+    } else {
+      for (const Pair& pair : images_[0].pairs[k]) put(degree[k].unmatched[0], k, 0, pair);
+    }
+  }
+  if (!task_.essential || !task_.wants(0)) return;
+  List<int32_t>& out = inputs_ == 2 ? degree[0].matched : degree[0].unmatched[0];
+  for (int i = 0; i < inputs_; ++i) {
+    out.push(voxel(images_[i].oldest));
+    out.push(-1);
+  }
+}
+
+void Matching::run() {
+  for (int i = 0; i < images(); ++i) image(i);
+  for (int i = 0; i < reductions(); ++i) reduction(i);
+  finish();
+}
+
+}  // namespace surprisal::betti_matching

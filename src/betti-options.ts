@@ -1,0 +1,201 @@
+// The options that barcodes, Betti matchings and their loss share, their checks, and their form in
+// native code (ops/betti_matching/op.h).
+import { freemem, totalmem } from 'node:os';
+import { getThreads } from './device.js';
+import { expectBoolean, expectNumber, expectOneOf, expectOptions, fail, show } from './expect.js';
+import { OutOfMemoryError } from './native.js';
+import type { Shape } from './shape.js';
+import { sizeOf } from './shape.js';
+
+export type Filtration = 'superlevel' | 'sublevel';
+
+/** Options of section "Topology": every function takes all of them and uses those it can. */
+export interface BettiOptions {
+  /**
+   * Default 'superlevel': features appear as the threshold falls, brightest first. 'sublevel' is the
+   * other way round; 'both', of the loss alone, is the mean of the two losses.
+   */
+  filtration?: Filtration | 'both';
+  /** Degrees of homology to compute; default all. The others are null. */
+  dims?: readonly number[];
+  /** Default 'union': the comparison image is min(f0, f1) in the filtration's order; or max. */
+  comparison?: 'union' | 'intersection';
+  /** Default 'all', as in Betti-Matching-3D; 'positive' drops matches through an empty image bar. */
+  imageBars?: 'all' | 'positive';
+  /**
+   * Default 'none'. One voxel all round with this value, or 'minmax': each image's own minimum
+   * (sublevel) or maximum (superlevel). Padding has index -1 and no gradient.
+   */
+  padding?: 'none' | 'minmax' | number;
+  /** Drops unmatched pairs of the prediction with |birth - death| <= minLength; default 0. */
+  minLength?: number;
+  /** Of the terms of the loss; default 1 each. */
+  weights?: { matched?: number; unmatchedPrediction?: number; unmatchedTarget?: number };
+  /**
+   * Default 'diagonal': an unmatched pair costs (birth - death)². 'one-zero' costs
+   * 2[(birth - 1)² + death²] of x (sublevel) or 1 - x (superlevel), which removes the feature.
+   */
+  pushUnmatchedTo?: 'diagonal' | 'one-zero';
+  /** Lists the component that never dies, with death index -1; default false. */
+  essential?: boolean;
+  /** Default 0.5: masks are x >= threshold (superlevel) or x <= threshold (sublevel). */
+  threshold?: number;
+  /** Applies a sigmoid to the prediction first; default false: values are taken as they are. */
+  fromLogits?: boolean;
+  /** Stops asynchronous forms between tasks. */
+  signal?: AbortSignal;
+}
+
+export const bettiOptionNames = [
+  'filtration',
+  'dims',
+  'comparison',
+  'imageBars',
+  'padding',
+  'minLength',
+  'weights',
+  'pushUnmatchedTo',
+  'essential',
+  'threshold',
+  'fromLogits',
+  'signal',
+] as const;
+
+const weightNames = ['matched', 'unmatchedPrediction', 'unmatchedTarget'] as const;
+
+function checkDims(op: string, dims: unknown, axes: number): void {
+  if (dims === undefined) return;
+  if (!Array.isArray(dims) || dims.length === 0) {
+    const got = Array.isArray(dims) ? 'none' : show(dims);
+    fail(op, 'ERR_INVALID_TYPE', `expected dims to be an array of degrees of homology, got ${got}`);
+  }
+  for (const k of dims) expectNumber(op, 'dims', k, { integer: true, min: 0, max: axes - 1 });
+}
+
+function checkPadding(op: string, padding: unknown): void {
+  if (padding === undefined || padding === 'none' || padding === 'minmax') return;
+  if (typeof padding === 'number') {
+    expectNumber(op, 'padding', padding);
+    return;
+  }
+  const code = typeof padding === 'string' ? 'ERR_INVALID_VALUE' : 'ERR_INVALID_TYPE';
+  fail(op, code, `expected padding to be 'none' or 'minmax' or a number, got ${show(padding)}`);
+}
+
+function checkWeights(op: string, weights: unknown): void {
+  if (weights === undefined) return;
+  if (weights === null || typeof weights !== 'object' || Array.isArray(weights)) {
+    fail(op, 'ERR_INVALID_TYPE', `expected weights to be an object, got ${show(weights)}`);
+  }
+  expectOptions(op, weights, weightNames);
+  for (const name of weightNames) {
+    const weight = (weights as Record<string, unknown>)[name];
+    if (weight !== undefined) expectNumber(op, `weights.${name}`, weight);
+  }
+}
+
+function checkSignal(op: string, signal: unknown): void {
+  if (signal === undefined) return;
+  if (!(signal instanceof AbortSignal)) {
+    fail(op, 'ERR_INVALID_TYPE', `expected signal to be an AbortSignal, got ${show(signal)}`);
+  }
+  signal.throwIfAborted();
+}
+
+/** Refuses bad values of the shared options, for an image of `axes` axes. */
+export function checkBettiOptions(op: string, o: BettiOptions, axes: number, both = false): void {
+  const { filtration, comparison, imageBars, pushUnmatchedTo } = o;
+  const filtrations = ['superlevel', 'sublevel', ...(both ? ['both'] : [])];
+  if (filtration !== undefined) expectOneOf(op, 'filtration', filtration, filtrations);
+  if (comparison !== undefined)
+    expectOneOf(op, 'comparison', comparison, ['union', 'intersection']);
+  if (imageBars !== undefined) expectOneOf(op, 'imageBars', imageBars, ['all', 'positive']);
+  if (pushUnmatchedTo !== undefined)
+    expectOneOf(op, 'pushUnmatchedTo', pushUnmatchedTo, ['diagonal', 'one-zero']);
+  checkDims(op, o.dims, axes);
+  checkPadding(op, o.padding);
+  checkWeights(op, o.weights);
+  if (o.minLength !== undefined) expectNumber(op, 'minLength', o.minLength, { min: 0 });
+  if (o.threshold !== undefined) expectNumber(op, 'threshold', o.threshold);
+  if (o.essential !== undefined) expectBoolean(op, 'essential', o.essential);
+  if (o.fromLogits !== undefined) expectBoolean(op, 'fromLogits', o.fromLogits);
+  checkSignal(op, o.signal);
+}
+
+const callers = ['persistenceBarcode', 'bettiMatching', 'bettiMatchingBatch', 'bettiMatchingLoss'];
+
+/** What native code calls the options. */
+export function bettiFields(op: string, o: BettiOptions, shape: Shape, axes: number) {
+  const { padding = 'none', filtration = 'superlevel' } = o;
+  return {
+    shape,
+    axes,
+    caller: callers.indexOf(op),
+    degrees: o.dims ? o.dims.reduce((mask, k) => mask | (1 << k), 0) : 7,
+    filtration: ['sublevel', 'superlevel', 'both'].indexOf(filtration),
+    intersection: o.comparison === 'intersection',
+    positiveBars: o.imageBars === 'positive',
+    essential: o.essential === true,
+    padding: typeof padding === 'number' ? 1 : padding === 'minmax' ? 2 : 0,
+    pad: typeof padding === 'number' ? padding : 0,
+    minLength: o.minLength ?? 0,
+    cancel: cancelFlag(o.signal),
+  };
+}
+
+const flags = new WeakMap<AbortSignal, Int32Array>();
+
+/** An array that native code reads between tasks, set once the signal is aborted. */
+function cancelFlag(signal: AbortSignal | undefined): Int32Array | undefined {
+  if (!signal) return undefined;
+  const known = flags.get(signal);
+  if (known) return known;
+  const flag = new Int32Array([signal.aborted ? 1 : 0]);
+  signal.addEventListener('abort', () => flag.fill(1), { once: true });
+  flags.set(signal, flag);
+  return flag;
+}
+
+/** Waits for `work`, whose failure after an abort is the signal's reason. */
+export async function unlessAborted<R>(
+  signal: AbortSignal | undefined,
+  work: Promise<R>,
+): Promise<R> {
+  try {
+    return await work;
+  } catch (error) {
+    if (signal?.aborted) throw signal.reason;
+    throw error;
+  }
+}
+
+/** Positions of a padded image are 32-bit numbers with room for four cells each, in two states. */
+const mostPositions = 2 ** 28;
+
+/** Bytes of scratch memory a position takes while an image is matched; measured, rounded up. */
+const bytesPerPosition = { 2: 120, 3: 150 };
+
+/** Refuses images that would not fit the memory of the machine before anything is allocated. */
+export function checkBettiMemory(op: string, shape: Shape, axes: number, outputBytes = 0): void {
+  const spatial = shape.slice(shape.length - axes);
+  const positions = spatial.reduce((n, size) => n * (size + 4), 1);
+  const images = sizeOf(shape.slice(0, shape.length - axes));
+  if (positions > mostPositions) {
+    fail(
+      op,
+      'ERR_SHAPE',
+      `expected at most ${mostPositions} voxels an image, got ${sizeOf(spatial)}`,
+    );
+  }
+  const each = positions * bytesPerPosition[axes === 3 ? 3 : 2];
+  const requested = each * Math.min(images, getThreads()) + outputBytes;
+  if (requested < 2 ** 26) return;
+  const free = process.availableMemory?.() ?? freemem();
+  if (requested <= free) return;
+  throw new OutOfMemoryError(
+    `${op}: out of memory: this takes about ${requested} bytes, ${free} are free`,
+    requested,
+    free,
+    totalmem(),
+  );
+}

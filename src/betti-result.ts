@@ -1,0 +1,85 @@
+// What barcodes and Betti matchings give: lists of voxel indices that can draw themselves.
+import { diagramSVG, matchingSVG, type SvgOptions } from './betti-svg.js';
+import type { Shape } from './shape.js';
+
+/** The pairs of one degree: row-major voxel indices, -1 in the padding and for no death. */
+export interface MatchedPairs {
+  /** [n, 4]: birth and death in the prediction, birth and death in the target. */
+  matched: Int32Array;
+  /** [n, 2]: birth and death. */
+  unmatchedPrediction: Int32Array;
+  unmatchedTarget: Int32Array;
+}
+
+/** The bars of one degree. */
+export interface Bars {
+  birth: Float32Array | Float64Array;
+  death: Float32Array | Float64Array;
+  birthIndex: Int32Array;
+  deathIndex: Int32Array;
+}
+
+/** The two images that were matched, as they were compared. */
+export interface MatchedImages {
+  shape: Shape;
+  prediction: Float32Array | Float64Array;
+  target: Float32Array | Float64Array;
+  padding: 'none' | 'minmax' | number | undefined;
+  filtration: 'superlevel' | 'sublevel';
+}
+
+/** A Betti matching; see `bettiMatching`. */
+export class BettiMatch {
+  readonly #images: MatchedImages;
+
+  /** @internal */
+  constructor(
+    /** One entry per spatial axis, degree k at dims[k]; null where it was not asked for. */
+    readonly dims: readonly (MatchedPairs | null)[],
+    /** Unmatched pairs of the two masks. */
+    readonly matchingError: number,
+    /** Sum over degrees of |beta_k - beta'_k| of the two masks. */
+    readonly bettiNumberError: number,
+    images: MatchedImages,
+  ) {
+    this.#images = images;
+  }
+
+  /**
+   * Both images with their pairs drawn in, and the persistence diagram in which lines join what is
+   * matched. Arrays of three axes are drawn as projections along the first.
+   */
+  toSVG(options?: SvgOptions): string {
+    return matchingSVG(this.dims, this.#images, options);
+  }
+}
+
+/** A persistence barcode; see `persistenceBarcode`. */
+export class PersistenceBarcode {
+  /** One entry per spatial axis, degree k at dims[k]; null where it was not asked for. */
+  readonly dims: readonly (Bars | null)[];
+  readonly #filtration: 'superlevel' | 'sublevel';
+
+  /** @internal */
+  constructor(
+    dims: readonly ({ pairs: Int32Array; values: Float32Array | Float64Array } | null)[],
+    filtration: 'superlevel' | 'sublevel',
+  ) {
+    this.#filtration = filtration;
+    this.dims = dims.map((lists) => {
+      if (!lists) return null;
+      const { pairs, values } = lists;
+      return {
+        birth: values.filter((_, i) => i % 2 === 0),
+        death: values.filter((_, i) => i % 2 === 1),
+        birthIndex: pairs.filter((_, i) => i % 2 === 0),
+        deathIndex: pairs.filter((_, i) => i % 2 === 1),
+      };
+    });
+  }
+
+  /** The persistence diagram. */
+  toSVG(options?: SvgOptions): string {
+    return diagramSVG(this.dims, this.#filtration, options);
+  }
+}

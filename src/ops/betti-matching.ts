@@ -1,0 +1,299 @@
+// Persistence barcodes and Betti matchings of images, as arrays of voxel indices: see the doc
+// comments below. Native code does not know how many pairs it will find: it counts them all and
+// writes what fits; the rare image with more runs again with room for them.
+import { whilePinned } from '../autograd.js';
+import {
+  checkMatching,
+  checkSpatial,
+  onHost,
+  onHostAsync,
+  prepared,
+  preparedImage,
+} from '../betti-images.js';
+import {
+  type BettiOptions,
+  bettiFields,
+  bettiOptionNames,
+  checkBettiMemory,
+  checkBettiOptions,
+  unlessAborted,
+} from '../betti-options.js';
+import { BettiMatch, type MatchedPairs, PersistenceBarcode } from '../betti-result.js';
+import { expectOptions } from '../expect.js';
+import { flushRecorded, type Launch, launchNow, native, record, submit } from '../native.js';
+import { sizeOf } from '../shape.js';
+import { expectTensor, type Tensor } from '../tensor.js';
+import { hostArray } from '../transfer.js';
+
+/** The lists of all images, still in one array. */
+interface Found {
+  counts: Int32Array;
+  pairs: Int32Array;
+  values?: Float32Array | Float64Array;
+  metrics?: Float64Array;
+  capacity: number;
+}
+
+interface Problem {
+  op: string;
+  prediction: Tensor;
+  target?: Tensor;
+  axes: number;
+  options: BettiOptions;
+}
+
+/** Runs native code until every list fits; `call` runs one call. */
+function* searches({ op, prediction, target, axes, options }: Problem): Generator<Launch, Found> {
+  const images = sizeOf(prediction.shape.slice(0, prediction.rank - axes));
+  const voxels = images === 0 ? 0 : prediction.size / images;
+  let capacity = voxels + 64;
+  for (;;) {
+    const found: Found = {
+      counts: new Int32Array(images * axes * 3),
+      pairs: new Int32Array(images * capacity),
+      values: target ? undefined : arrayLike(prediction, images * capacity),
+      metrics: target && new Float64Array(images * 2),
+      capacity,
+    };
+    const fields: Record<string, unknown> = {
+      ...bettiFields(op, options, prediction.shape, axes),
+      threshold: options.threshold ?? 0.5,
+      prediction: prediction.raw,
+      target: target?.raw,
+      ...found,
+    };
+    const kernel = native.bettiMatchingPairs;
+    yield { kernel, fields: kernel.fields.map((name) => fields[name] as Launch['fields'][number]) };
+    const most = largest(found.counts, axes);
+    if (most <= capacity) return found;
+    capacity = most;
+  }
+}
+
+function arrayLike(t: Tensor, length: number): Float32Array | Float64Array {
+  return hostArray(t) instanceof Float64Array ? new Float64Array(length) : new Float32Array(length);
+}
+
+/** The most integers that the lists of one image hold. */
+function largest(counts: Int32Array, axes: number): number {
+  let most = 0;
+  for (let i = 0; i < counts.length; i += 3 * axes) {
+    let total = 0;
+    for (let k = i; k < i + 3 * axes; k += 3)
+      total += 4 * counts[k] + 2 * (counts[k + 1] + counts[k + 2]);
+    most = Math.max(most, total);
+  }
+  return most;
+}
+
+function search(problem: Problem): Found {
+  flushRecorded();
+  const runs = searches(problem);
+  for (;;) {
+    const step = runs.next();
+    if (step.done) return step.value;
+    const { kernel, fields } = step.value;
+    launchNow(kernel, Object.fromEntries(kernel.fields.map((name, i) => [name, fields[i]])));
+  }
+}
+
+async function searchAsync(problem: Problem): Promise<Found> {
+  const runs = searches(problem);
+  for (;;) {
+    const step = runs.next();
+    if (step.done) return step.value;
+    await submit([step.value]);
+  }
+}
+
+/** Cuts the lists of one image out of what was found. */
+function listsOf({ counts, pairs, capacity }: Found, image: number, axes: number, o: BettiOptions) {
+  let at = image * capacity;
+  const cut = (width: number, count: number) => {
+    const list = pairs.slice(at, at + width * count);
+    at += width * count;
+    return list;
+  };
+  return Array.from({ length: axes }, (_, k): MatchedPairs | null => {
+    const c = (image * axes + k) * 3;
+    const lists = {
+      matched: cut(4, counts[c]),
+      unmatchedPrediction: cut(2, counts[c + 1]),
+      unmatchedTarget: cut(2, counts[c + 2]),
+    };
+    return o.dims && !o.dims.includes(k) ? null : lists;
+  });
+}
+
+function results(problem: Problem, found: Found): BettiMatch[] {
+  const { prediction, target, axes, options } = problem;
+  const images = found.metrics!.length / 2;
+  const spatial = prediction.shape.slice(prediction.rank - axes);
+  const voxels = sizeOf(spatial);
+  const values = (t: Tensor, i: number) =>
+    (hostArray(t) as Float32Array).slice(i * voxels, (i + 1) * voxels);
+  return Array.from({ length: images }, (_, i) => {
+    const [matchingError, bettiNumberError] = found.metrics!.slice(2 * i, 2 * i + 2);
+    return new BettiMatch(listsOf(found, i, axes, options), matchingError, bettiNumberError, {
+      shape: spatial,
+      prediction: values(prediction, i),
+      target: values(target!, i),
+      padding: options.padding,
+      filtration: options.filtration === 'sublevel' ? 'sublevel' : 'superlevel',
+    });
+  });
+}
+
+type BatchOf = (prediction: Tensor, target: Tensor, options?: BettiOptions) => BettiMatch[];
+type BatchOfAsync = (...args: Parameters<BatchOf>) => Promise<BettiMatch[]>;
+
+function checkCall(op: string, prediction: Tensor, target: Tensor, o: BettiOptions, batch: number) {
+  expectTensor(op, 'prediction', prediction);
+  expectTensor(op, 'target', target);
+  expectOptions(op, o, bettiOptionNames);
+  checkMatching(op, prediction, target, o, batch);
+}
+
+/** The matchings of all images behind `batch` leading axes. */
+function matchings(op: string, batch: number): BatchOf {
+  return (prediction, target, options = {}) => {
+    checkCall(op, prediction, target, options, batch);
+    const axes = prediction.rank - batch;
+    const images = prepared(op, onHost(prediction), onHost(target), options);
+    const problem = { op, ...images, axes, options };
+    return results(problem, search(problem));
+  };
+}
+
+function matchingsAsync(op: string, batch: number): BatchOfAsync {
+  const compute: BatchOfAsync = async (prediction, target, options = {}) => {
+    const axes = prediction.rank - batch;
+    const own = { ...options };
+    const host = [await onHostAsync(prediction), await onHostAsync(target)] as const;
+    const { result, launches } = record(() => prepared(op, ...host, own));
+    const problem = { op, ...result, axes, options: own };
+    let found: Found | undefined;
+    await whilePinned([host, result], async () => {
+      await submit(launches);
+      found = await searchAsync(problem);
+    });
+    return results(problem, found!);
+  };
+  return async (prediction, target, options = {}) => {
+    checkCall(op, prediction, target, options, batch);
+    return unlessAborted(options.signal, compute(prediction, target, options));
+  };
+}
+
+const one = matchings('bettiMatching', 0);
+const oneAsync = matchingsAsync('bettiMatching', 0);
+
+/**
+ * The Betti matching of a prediction and a target, two images [...spatial] of 1 to 3 axes: which of
+ * their topological features (components, loops, cavities) correspond to each other in space.
+ * Index for index the result of Betti-Matching-3D, ties included.
+ *
+ * For each degree k of homology, `dims[k]` lists row-major voxel indices: `matched` [n, 4] (birth and
+ * death in the prediction, birth and death in the target), `unmatchedPrediction` and
+ * `unmatchedTarget` [n, 2]. Foreground is connected by edges (4 and 6 neighbours). With the images
+ * as masks (`threshold`), `matchingError` counts the unmatched pairs and `bettiNumberError` sums
+ * |beta_k - beta'_k|. `toSVG()` draws images, pairs and persistence diagram.
+ *
+ * Dtypes: floats of one dtype, or masks of any integer dtype. Values are compared exactly as they
+ * are: logits need `fromLogits`, or births and deaths are compared with those of a 0/1 mask.
+ * Tensors on a device are copied to the host. `bettiMatching.async` leaves the event loop free.
+ *
+ * Stucki et al., "Topologically faithful image segmentation via induced matching of persistence
+ * barcodes", ICML 2023, section 3; Stucki et al., arXiv 2407.04683.
+ *
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments;
+ *   ERR_INVALID_VALUE naming the first NaN; OutOfMemoryError for images beyond the free memory.
+ * @example
+ * const { dims, matchingError } = sp.bettiMatching(prediction, mask)
+ */
+export const bettiMatching = Object.assign(
+  (prediction: Tensor, target: Tensor, options?: BettiOptions): BettiMatch =>
+    one(prediction, target, options)[0],
+  {
+    async: async (
+      prediction: Tensor,
+      target: Tensor,
+      options?: BettiOptions,
+    ): Promise<BettiMatch> => (await oneAsync(prediction, target, options))[0],
+  },
+);
+
+/**
+ * `bettiMatching` of every image of prediction [B, C, ...spatial] and target (the same shape, or
+ * class indices [B, ...spatial], each class against the rest): B·C results, row-major. Images run in
+ * parallel.
+ *
+ * @throws as `bettiMatching`.
+ * @example for (const { matchingError } of sp.bettiMatchingBatch(probabilities, masks)) ...
+ */
+export const bettiMatchingBatch = Object.assign(matchings('bettiMatchingBatch', 2), {
+  async: matchingsAsync('bettiMatchingBatch', 2),
+});
+
+const barcodeName = 'persistenceBarcode';
+
+function checkBarcode(image: Tensor, options: BettiOptions): void {
+  expectTensor(barcodeName, 'image', image);
+  expectOptions(barcodeName, options, bettiOptionNames);
+  checkSpatial(barcodeName, 'image', image, 0);
+  checkBettiOptions(barcodeName, options, image.rank);
+  checkBettiMemory(barcodeName, image.shape, image.rank, 8 * image.size);
+}
+
+function barcodeOf(image: Tensor, options: BettiOptions, found: Found): PersistenceBarcode {
+  const lists = listsOf(found, 0, image.rank, options);
+  let at = 0;
+  const dims = lists.map((list) => {
+    const pairs = list?.unmatchedPrediction ?? new Int32Array();
+    const values = found.values!.subarray(at, at + pairs.length);
+    at += pairs.length;
+    return list && { pairs, values };
+  });
+  return new PersistenceBarcode(
+    dims,
+    options.filtration === 'sublevel' ? 'sublevel' : 'superlevel',
+  );
+}
+
+/**
+ * The persistence barcode of an image [...spatial] of 1 to 3 axes (V-construction: voxels are
+ * vertices, 4 and 6 neighbours): `dims[k]` holds `birth` and `death`, the image's own values, and
+ * `birthIndex`, `deathIndex`, the row-major voxels they belong to, of every feature of degree k.
+ * Features of length 0 are left out; so is the component that never dies, unless `essential` (its
+ * death is -Infinity, for sublevel Infinity, at index -1). Any dtype; values come as float32, or as
+ * float64 for float64, int32 and int64.
+ *
+ * @throws as `bettiMatching`.
+ * @example const { birth, death } = sp.persistenceBarcode(image).dims[1]
+ */
+export const persistenceBarcode = Object.assign(
+  (image: Tensor, options: BettiOptions = {}): PersistenceBarcode => {
+    checkBarcode(image, options);
+    const prediction = preparedImage(barcodeName, onHost(image), options);
+    const found = search({ op: barcodeName, prediction, axes: image.rank, options });
+    return barcodeOf(prediction, options, found);
+  },
+  {
+    async: async (image: Tensor, options: BettiOptions = {}): Promise<PersistenceBarcode> => {
+      checkBarcode(image, options);
+      const own = { ...options };
+      const compute = async () => {
+        const host = await onHostAsync(image);
+        const { result, launches } = record(() => preparedImage(barcodeName, host, own));
+        const problem = { op: barcodeName, prediction: result, axes: image.rank, options: own };
+        let found: Found | undefined;
+        await whilePinned([host, result], async () => {
+          await submit(launches);
+          found = await searchAsync(problem);
+        });
+        return barcodeOf(result, own, found!);
+      };
+      return unlessAborted(own.signal, compute());
+    },
+  },
+);

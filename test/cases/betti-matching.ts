@@ -1,0 +1,39 @@
+// Small images for Betti matching, most of them full of ties, from a seed.
+import type { Random } from '../harness/random.js';
+
+export interface ImagePair {
+  shape: number[];
+  prediction: Float64Array;
+  target: Float64Array;
+}
+
+const mostVoxels = [0, 40, 90, 100];
+
+/** Sizes of `axes` axes, 1 often among them. */
+export function drawShape(random: Random, axes: number): number[] {
+  for (;;) {
+    const most = [0, 40, 10, 6][axes];
+    const shape = Array.from({ length: axes }, () => 1 + random.integer(most));
+    if (shape.reduce((a, b) => a * b, 1) <= mostVoxels[axes]) return shape;
+  }
+}
+
+/** Two images: few or many levels, masks, equal or nearly equal ones, infinities now and then. */
+export function drawPair(random: Random, axes: number): ImagePair {
+  const shape = drawShape(random, axes);
+  const size = shape.reduce((a, b) => a * b, 1);
+  const levels = random.pick([2, 3, 4, 8, 1e6]);
+  const value = (n: number) => (random.integer(n) - Math.floor(n / 2)) / 4;
+  const prediction = random.fill(size, () => value(levels));
+  const targets = [
+    () => random.fill(size, () => value(levels)),
+    () => random.fill(size, () => random.integer(2)),
+    () => prediction.slice(),
+    () => prediction.map((x) => (random.integer(4) === 0 ? x + 0.25 : x)),
+  ];
+  const target = random.pick(targets)();
+  if (random.integer(12) === 0)
+    for (let i = 0; i < size; i++)
+      if (random.integer(5) === 0) prediction[i] = random.pick([Infinity, -Infinity, -0]);
+  return { shape, prediction, target };
+}

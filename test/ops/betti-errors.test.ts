@@ -1,0 +1,119 @@
+// What bad arguments of barcodes, Betti matchings and their loss get: an error of one form with a
+// stable code, before anything is computed.
+import { afterEach, describe, expect, test } from 'vitest';
+import * as sp from '../../src/index.js';
+import { failureOf, refuser } from '../harness/refusal.js';
+
+const image = sp.zeros([4, 5]);
+const batch = sp.zeros([2, 1, 4, 5]);
+
+// biome-ignore lint/suspicious/noExplicitAny: arguments that the types refuse
+type Any = any;
+const match =
+  (...args: unknown[]) =>
+  () =>
+    (sp.bettiMatching as Any)(...args);
+const many =
+  (...args: unknown[]) =>
+  () =>
+    (sp.bettiMatchingBatch as Any)(...args);
+const loss =
+  (...args: unknown[]) =>
+  () =>
+    (sp.bettiMatchingLoss as Any)(...args);
+const barcode =
+  (...args: unknown[]) =>
+  () =>
+    (sp.persistenceBarcode as Any)(...args);
+
+const refuses = refuser('bettiMatching');
+const refusesBatch = refuser('bettiMatchingBatch');
+const refusesLoss = refuser('bettiMatchingLoss');
+const refusesBarcode = refuser('persistenceBarcode');
+
+afterEach(() => {
+  expect(sp.bettiMatchingLoss(batch, batch).item()).toBe(0);
+});
+
+describe('tensors', () => {
+  test('shapes', () => {
+    const failure = failureOf(match(image, sp.zeros([5, 4])));
+    expect(failure.message).toBe(
+      'bettiMatching: expected target to have shape [4, 5] (like prediction [4, 5]), got [5, 4]',
+    );
+    expect(failure.code).toBe('ERR_SHAPE');
+    refuses(match(sp.zeros([]), sp.zeros([])), 'ERR_SHAPE', 'prediction', '1 to 3 axes');
+    refuses(match(sp.zeros([1, 2, 3, 4]), image), 'ERR_SHAPE', 'prediction');
+    refuses(match(sp.zeros([0, 4]), sp.zeros([0, 4])), 'ERR_SHAPE', 'at least one voxel');
+    refusesBatch(many(image, image), 'ERR_SHAPE', /\[B, C, \.\.\.spatial\]/);
+    refusesLoss(loss(image, image), 'ERR_SHAPE', /\[B, C, \.\.\.spatial\]/);
+    refusesLoss(loss(batch, sp.zeros([2, 4, 6], { dtype: 'int32' })), 'ERR_SHAPE', 'class indices');
+    refusesLoss(loss(batch, sp.zeros([2, 4, 5])), 'ERR_SHAPE', 'target');
+    refusesBarcode(barcode(sp.zeros([3, 0])), 'ERR_SHAPE', 'at least one voxel');
+  });
+
+  test('dtypes', () => {
+    const wide = sp.zeros([4, 5], { dtype: 'float64' });
+    refuses(match(image, wide), 'ERR_DTYPE', 'prediction and target', 'float32', 'float64');
+    const integers = sp.zeros([2, 1, 4, 5], { dtype: 'int32' });
+    refusesLoss(loss(integers, batch), 'ERR_DTYPE', 'prediction');
+    refuses(match([[1]], image), 'ERR_INVALID_TYPE', 'prediction');
+    refusesBarcode(barcode(undefined), 'ERR_INVALID_TYPE', 'image');
+  });
+
+  test('the first NaN is named', () => {
+    const values = new Float32Array(40);
+    values[27] = values[33] = Number.NaN;
+    const bad = sp.tensor(values, { shape: [2, 1, 4, 5] });
+    const where = /NaN at \[1, 0, 1, 2\]/;
+    refusesLoss(loss(bad, batch), 'ERR_INVALID_VALUE', 'prediction', where);
+    refusesLoss(loss(batch, bad), 'ERR_INVALID_VALUE', 'target', where);
+    refusesBatch(many(bad, batch), 'ERR_INVALID_VALUE', where);
+    const one = sp.tensor(values.slice(20), { shape: [4, 5] });
+    refuses(match(one, image), 'ERR_INVALID_VALUE', /NaN at \[1, 2\]/);
+    refusesBarcode(barcode(one), 'ERR_INVALID_VALUE', 'image', /NaN at \[1, 2\]/);
+    refusesLoss(loss(bad, batch, { fromLogits: true }), 'ERR_INVALID_VALUE', where);
+  });
+
+  test('asynchronous forms reject', async () => {
+    const bad = sp.full([4, 5], Number.NaN);
+    await expect(sp.bettiMatching.async(bad, image)).rejects.toThrow(/NaN at \[0, 0\]/);
+    await expect(sp.persistenceBarcode.async(bad)).rejects.toThrow(/NaN at \[0, 0\]/);
+    await expect(sp.bettiMatching.async(image, batch)).rejects.toThrow(/target/);
+  });
+});
+
+describe('options', () => {
+  test.each([
+    [{ filtration: 'super' }, 'ERR_INVALID_VALUE', /'superlevel'/],
+    [{ filtration: 'both' }, 'ERR_INVALID_VALUE', /filtration/],
+    [{ filtraton: 'sublevel' }, 'ERR_UNKNOWN_OPTION', /did you mean 'filtration'/],
+    [{ dims: [] }, 'ERR_INVALID_TYPE', /dims/],
+    [{ dims: 1 }, 'ERR_INVALID_TYPE', /dims/],
+    [{ dims: [2] }, 'ERR_INVALID_VALUE', /dims/],
+    [{ dims: [0.5] }, 'ERR_INVALID_VALUE', /dims/],
+    [{ comparison: 'both' }, 'ERR_INVALID_VALUE', /comparison/],
+    [{ imageBars: true }, 'ERR_INVALID_TYPE', /imageBars/],
+    [{ padding: 'zero' }, 'ERR_INVALID_VALUE', /padding/],
+    [{ padding: Number.NaN }, 'ERR_INVALID_VALUE', /padding/],
+    [{ padding: null }, 'ERR_INVALID_TYPE', /padding/],
+    [{ minLength: -1 }, 'ERR_INVALID_VALUE', /minLength/],
+    [{ weights: 2 }, 'ERR_INVALID_TYPE', /weights/],
+    [{ weights: { match: 2 } }, 'ERR_UNKNOWN_OPTION', /'matched'/],
+    [{ weights: { matched: '2' } }, 'ERR_INVALID_TYPE', /weights\.matched/],
+    [{ pushUnmatchedTo: 'zero-one' }, 'ERR_INVALID_VALUE', /pushUnmatchedTo/],
+    [{ essential: 1 }, 'ERR_INVALID_TYPE', /essential/],
+    [{ threshold: 'half' }, 'ERR_INVALID_TYPE', /threshold/],
+    [{ fromLogits: 'yes' }, 'ERR_INVALID_TYPE', /fromLogits/],
+    [{ signal: {} }, 'ERR_INVALID_TYPE', /signal/],
+  ] as [Record<string, unknown>, string, RegExp][])('%j', (options, code, word) => {
+    refuses(match(image, image, options), code, word);
+    if (options.filtration !== 'both') refusesLoss(loss(batch, batch, options), code, word);
+    refusesBarcode(barcode(image, options), code, word);
+  });
+
+  test('reductions', () => {
+    refusesLoss(loss(batch, batch, { reduction: 'avg' }), 'ERR_INVALID_VALUE', 'reduction');
+    refuses(match(image, image, { reduction: 'sum' }), 'ERR_UNKNOWN_OPTION', 'reduction');
+  });
+});
