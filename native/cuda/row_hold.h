@@ -1,7 +1,9 @@
 // Rows of one or two matrices, held in registers while something of the whole row is found, then
 // turned into rows of another: softmax and norms, forward and backward. Each matrix is read once
 // and written once, all loads of a row are in flight together, and 16 bytes an access at any
-// alignment (cuda/rows.h). An operation is a struct:
+// alignment (cuda/rows.h): held as they lie, gathered by columns, written as they lie. In a matrix
+// whose rows shift a slot of columns takes 4 shuffles and about 20 other instructions more. An
+// operation is a struct:
 //   using Element, State, Row;  static constexpr int kInputs, kPhases,
 //   kLaneBlocks (of 256 threads an SM, where a few lanes have a row);
 //   const Element* input[kInputs]; Element* output; int64_t rows, columns;
@@ -23,6 +25,39 @@
 
 namespace surprisal::cuda {
 
+// The slots of a part that a thread has: first, first + step, ... They lie side by side in its
+// team of `step` lanes, so that the first slot behind them is the first lane's next one.
+struct HeldSlots {
+  int first, step;
+  int gathered;  // those below are columns that the thread gathers,
+  int read;      // slots of memory that it holds: one more than it gathers, where rows shift,
+  int emitted;   // and that it writes
+  bool shifts;
+};
+
+template <class T>
+inline __device__ HeldSlots slots_of_lane(const RowPart<T>& part, bool shifts, int lanes) {
+  const int slots = part.columns().slots();
+  return {lane_index() & (lanes - 1), lanes, slots, part.slots(), part.slots(), shifts};
+}
+
+// A warp of a block has 32 slots and a multiple of it, about as many as the others. `gathers`: else
+// the part is only written.
+template <class T>
+inline __device__ HeldSlots slots_of_warp(const RowPart<T>& part, bool shifts, bool gathers) {
+  const int slots = part.columns().slots(), lines = (slots + kWarp - 1) / kWarp;
+  const int warps = block_size() / kWarp, warp = warp_index();
+  const int begin = warp * lines / warps * kWarp, end = (warp + 1) * lines / warps * kWarp;
+  HeldSlots out{begin + lane_index(), kWarp, end, end, end, shifts};
+  if (warp + 1 == warps) {
+    out.gathered = slots;
+    out.read = out.emitted = part.slots();
+  } else if (shifts && gathers) {
+    ++out.read;
+  }
+  return out;
+}
+
 template <class Op, int Slots>
 struct HeldRow {
   using T = typename Op::Element;
@@ -31,62 +66,74 @@ struct HeldRow {
   using Row = typename Op::Row;
   Slot raw[Op::kInputs][Slots];
 
-  // A slot of the same columns as `part` of a matrix that may lie otherwise against 16 bytes.
-  __device__ static Slot beside(const T* row, const RowPart<T>& part, int slot) {
-    const T* from = row + part.column + slot * kPack<T>;
+  // Slot `slot` of matrix i as the first one lies, which may be otherwise against 16 bytes.
+  __device__ static Slot load_held(const Op& op, int i, int64_t row, const RowPart<T>& part,
+                                   int slot) {
+    if (i == 0) return load_slot(part, slot);
+    const T* from = op.input[i] + row * op.columns + part.column + slot * kPack<T>;
     if (part.readable(slot) && reinterpret_cast<uintptr_t>(from) % 16 == 0)
       return load_once(reinterpret_cast<const Slot*>(from));
-    T elements[kPack<T>] = {};
-#pragma unroll
-    for (int j = 0; j < kPack<T>; ++j) {
-      const int at = slot * kPack<T> + j;
-      if (at >= part.begin && at < part.end) elements[j] = load(from + j);
-    }
-    Slot out;
-    std::memcpy(&out, &elements, sizeof out);
-    return out;
+    RowPart<T> other = part;
+    other.data = from - slot * kPack<T>;
+    return load_elements(other, slot);
   }
-  __device__ void read(const Op& op, int64_t row, const RowPart<T>& part, int first, int step) {
+  __device__ void read(const Op& op, int64_t row, const RowPart<T>& part, const HeldSlots& mine) {
+    load_slots(part, mine.first, mine.step, mine.read, raw[0]);
 #pragma unroll
-    for (int k = 0; k < Slots; ++k) {
-      const int slot = first + k * step;
+    for (int i = 1; i < Op::kInputs; ++i) {
 #pragma unroll
-      for (int i = 0; i < Op::kInputs; ++i)
-        if (slot < part.slots())
-          raw[i][k] =
-              i == 0 ? load_slot(part, slot) : beside(op.input[i] + row * op.columns, part, slot);
-    }
-  }
-  __device__ void widen_slot(int k, Real (&x)[Op::kInputs][kPack<T>]) {
-#pragma unroll
-    for (int i = 0; i < Op::kInputs; ++i) {
-      stay_packed(raw[i][k]);
-      widen<T>(raw[i][k], x[i]);
+      for (int k = 0; k < Slots; ++k) {
+        const int slot = mine.first + k * mine.step;
+        raw[i][k] = slot < mine.read ? load_held(op, i, row, part, slot) : Slot{};
+      }
     }
   }
   template <int Phase>
-  __device__ State gather(const Op& op, const Row& row, const RowPart<T>& part, int first,
-                          int step) {
+  __device__ State gather(const Op& op, const Row& row, int64_t number, const RowPart<T>& part,
+                          const HeldSlots& mine) {
     State state = op.start();
+    const RowPart<T> columns = part.columns();
 #pragma unroll
     for (int k = 0; k < Slots; ++k) {
-      const int slot = first + k * step;
+      const int slot = mine.first + k * mine.step;
       Real x[Op::kInputs][kPack<T>];
-      if (slot >= part.slots()) continue;
-      widen_slot(k, x);
-      op.template add<Phase>(state, row, part, slot, x);
+#pragma unroll
+      for (int i = 0; i < Op::kInputs; ++i) {
+        stay_packed(raw[i][k]);
+        Slot here = raw[i][k];
+        if (mine.shifts) {
+          Slot after{};
+          if (k + 1 < Slots) {
+            after = raw[i][k + 1];
+          } else if (slot + mine.step < mine.read) {
+            // What no lane has room for; few lengths come to it.
+            after = load_held(op, i, number, part, slot + mine.step);
+          }
+          here = joined<T>(here, slot_of_next(here, after, mine.step), part.begin);
+        }
+        widen<T>(here, x[i]);
+      }
+      if (slot < mine.gathered) op.template add<Phase>(state, row, columns, slot, x);
     }
     return state;
   }
   __device__ void emit(const Op& op, const Row& row, int64_t number, const RowPart<T>& part,
-                       int first, int step) {
+                       const HeldSlots& mine) {
     T* const to = op.output + number * op.columns;
 #pragma unroll
-    for (int k = 0; k < Slots; ++k) {
-      const int slot = first + k * step;
+    for (int k = 0; k <= Slots; ++k) {
+      const int slot = mine.first + k * mine.step;
       Real x[Op::kInputs][kPack<T>], y[kPack<T>];
-      if (slot >= part.slots()) continue;
-      widen_slot(k, x);
+      if (slot >= mine.emitted) continue;
+#pragma unroll
+      for (int i = 0; i < Op::kInputs; ++i) {
+        if (k < Slots) {
+          stay_packed(raw[i][k]);
+          widen<T>(raw[i][k], x[i]);
+        } else {
+          widen<T>(load_held(op, i, number, part, slot), x[i]);
+        }
+      }
       op.emit(row, part, slot, x, y);
       store_slot(to, part, slot, y);
     }
@@ -107,7 +154,7 @@ constexpr int kHoldBlock = 256;  // threads, most
 // Blocks an SM that registers must leave room for. Two matrices of 16-bit numbers, and the weights
 // beside them, want a few registers more than two blocks would leave.
 template <class Op>
-constexpr int kHoldBlocks = Op::kInputs == 1                                            ? 3
+constexpr int kHoldBlocks = Op::kInputs == 1 && sizeof(typename Op::Element) < 8        ? 3
                             : Op::kLaneBlocks == 2 && sizeof(typename Op::Element) == 2 ? 1
                                                                                         : 2;
 
@@ -118,7 +165,6 @@ __global__ void __launch_bounds__(kHoldBlock, Op::kLaneBlocks)
   using T = typename Op::Element;
   const int64_t thread = block_index() * kHoldBlock + thread_index();
   const int64_t number = thread / lanes.count;
-  const int first = thread_index() & (lanes.count - 1);
   const bool exists = number < op.rows;
   RowPart<T> part;
   typename Op::Row row{};
@@ -127,19 +173,20 @@ __global__ void __launch_bounds__(kHoldBlock, Op::kLaneBlocks)
     row = op.begin(number);
   }
   HeldRow<Op, kLaneSlots> held;
-  held.read(op, number, part, first, lanes.count);
+  const HeldSlots mine = slots_of_lane(part, rows_shift(op.input[0], op.columns), lanes.count);
+  held.read(op, number, part, mine);
   const auto merge = [&](auto& into, const auto& from) { op.merge(into, from); };
   if (op.wants(0))
-    row = lanes.finish(held.template gather<0>(op, row, part, first, lanes.count), merge,
+    row = lanes.finish(held.template gather<0>(op, row, number, part, mine), merge,
                        [&](const auto& state, bool leader) {
                          return op.template finish<0>(number, row, state, leader && exists);
                        });
   if constexpr (Op::kPhases > 1)
-    row = lanes.finish(held.template gather<1>(op, row, part, first, lanes.count), merge,
+    row = lanes.finish(held.template gather<1>(op, row, number, part, mine), merge,
                        [&](const auto& state, bool leader) {
                          return op.template finish<1>(number, row, state, leader && exists);
                        });
-  held.emit(op, row, number, part, first, lanes.count);
+  held.emit(op, row, number, part, mine);
 }
 
 // What a launch of row_block_kernel does with rows in parts.
@@ -156,8 +203,8 @@ template <int Phase, class Op, class Held, class Team>
 inline __device__ typename Op::Row found_by_team(const Op& op, Held& held, Team& team,
                                                  int64_t number, typename Op::Row row,
                                                  const RowPart<typename Op::Element>& part,
-                                                 typename Op::State* keep) {
-  const auto state = held.template gather<Phase>(op, row, part, thread_index(), block_size());
+                                                 const HeldSlots& mine, typename Op::State* keep) {
+  const auto state = held.template gather<Phase>(op, row, number, part, mine);
   return team.finish(
       state, [&](auto& into, const auto& from) { op.merge(into, from); },
       [&](const auto& merged, bool leader) {
@@ -181,25 +228,27 @@ __global__ void __launch_bounds__(kHoldBlock, kHoldBlocks<Op>)
   const RowPart<T> part = row_part(op.input[0], op.rows, op.columns, number, piece, pieces);
   Row row = work.known ? load(work.found + number) : op.begin(number);
   HeldRow<Op, kBlockSlots> held;
-  held.read(op, number, part, thread_index(), block_size());
+  const HeldSlots mine =
+      slots_of_warp(part, rows_shift(op.input[0], op.columns), work.phase < Op::kPhases);
+  held.read(op, number, part, mine);
   if (work.phase < 0) {
-    if (op.wants(0)) row = found_by_team<0>(op, held, team, number, row, part, nullptr);
+    if (op.wants(0)) row = found_by_team<0>(op, held, team, number, row, part, mine, nullptr);
     if constexpr (Op::kPhases > 1)
-      row = found_by_team<1>(op, held, team, number, row, part, nullptr);
+      row = found_by_team<1>(op, held, team, number, row, part, mine, nullptr);
   } else {
     typename Op::State* const keep = work.states + block_index();
     if (work.phase == 0) {
-      found_by_team<0>(op, held, team, number, row, part, keep);
+      found_by_team<0>(op, held, team, number, row, part, mine, keep);
       return;
     }
     if constexpr (Op::kPhases > 1) {
       if (work.phase == 1) {
-        found_by_team<1>(op, held, team, number, row, part, keep);
+        found_by_team<1>(op, held, team, number, row, part, mine, keep);
         return;
       }
     }
   }
-  held.emit(op, row, number, part, thread_index(), block_size());
+  held.emit(op, row, number, part, mine);
   team.close();
 }
 

@@ -1,6 +1,6 @@
 // How rows are held in registers (cuda/row_hold.h): by a few lanes, by a block, by a cluster, or,
-// if none has the room, in parts that are read once more. A function of a row's length, its
-// alignment and the device, never of the number of rows.
+// if none has the room, in parts that are read once more. A function of a row's length and the
+// device, never of where a row lies or of how many there are: who adds what must not depend on it.
 #pragma once
 #include <cstdint>
 
@@ -20,7 +20,6 @@ struct HoldPlan {
 struct HoldShape {
   int64_t rows = 0, columns = 0;
   DType dtype = DType::f32;
-  bool aligned = true;  // the matrix begins on 16 bytes
   bool clusters = true;
 };
 
@@ -30,15 +29,9 @@ constexpr int kHoldLanes[] = {8, 32};
 constexpr int kHoldThreads[] = {64, 128, 256};
 constexpr int kHoldClusters[] = {2, 4, 8};  // 8: the most that every sm_90 can place
 
-constexpr int64_t slots_of_hold(const HoldShape& s) {
-  const int64_t pack = 16 / size_of(s.dtype);
-  if (s.aligned && s.columns % pack == 0) return s.columns / pack;
-  return (s.columns + 2 * pack - 2) / pack;  // at the worst alignment
-}
-
 constexpr HoldPlan plan_hold(const HoldShape& s) {
   HoldPlan p;
-  const int64_t slots = slots_of_hold(s);
+  const int64_t pack = 16 / size_of(s.dtype), slots = (s.columns + pack - 1) / pack;
   for (const int lanes : kHoldLanes) {
     p.lanes = lanes;
     if (slots <= lanes * kLaneSlots) {
@@ -55,18 +48,16 @@ constexpr HoldPlan plan_hold(const HoldShape& s) {
       return p;
     }
   }
-  // Parts are cut for the worst alignment, whatever this row's.
-  const int64_t pack = 16 / size_of(s.dtype), room = int64_t{p.threads} * kBlockSlots;
-  const int64_t worst = (s.columns + 2 * pack - 2) / pack;
+  const int64_t room = int64_t{p.threads} * kBlockSlots;
   if (s.clusters) {
     for (const int cluster : kHoldClusters) {
-      if (worst > room * cluster) continue;
+      if (slots > room * cluster) continue;
       p.cluster = cluster;
       p.blocks = s.rows * cluster;
       return p;
     }
   }
-  p.parts = static_cast<int>((worst + room - 1) / room);
+  p.parts = static_cast<int>((slots + room - 1) / room);
   p.blocks = s.rows * p.parts;
   return p;
 }

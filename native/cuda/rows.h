@@ -1,9 +1,12 @@
-// Rows of a contiguous matrix as runs of 16-byte slots, whatever the alignment of a row. With an
-// odd number of columns rows begin anywhere: the first and the last slot of a row are shared with
-// its neighbours. These edges are written element by element, and read so (load_elements) or whole
-// with `fill` for what is not of the row (load_slot, mask_slot), which goes by elements only where
-// a slot reaches beyond the whole matrix. All else moves by 16 bytes, at any alignment and in any
-// dtype.
+// Rows of a contiguous matrix as runs of 16-byte slots, whatever the alignment of a row; with an
+// odd number of columns rows begin anywhere. Two views of a row:
+//   as it lies   slots of memory, each on 16 bytes: all moves, and what is done element by element.
+//                The first and the last slot hold elements of other rows too: such edges are
+//                written element by element.
+//   columns()    slot s is columns [s E, (s+1) E), shifted out of two neighbouring slots of memory.
+//                All that is added up goes by these, so that who adds what, and in which order,
+//                depends on a row's length alone: the same bits anywhere in any matrix.
+// Elements are read one by one only where a slot reaches beyond the whole matrix.
 #pragma once
 #include <cstring>
 
@@ -89,64 +92,112 @@ inline __device__ Slot narrow(const accumulator_t<T> (&from)[kPack<T>]) {
   return to;
 }
 
-// The slots of a row, or of one part of a row that several blocks share. Positions count elements
-// from slot 0, so that they fit 32 bits.
+// The slots of a row, or of one part of a row that several blocks share, in either view. Positions
+// count elements from slot 0, so that they fit 32 bits.
 template <class T>
 struct RowPart {
-  const T* data = nullptr;  // slot 0, 16-byte aligned
+  const T* data = nullptr;  // position 0; as the row lies: on 16 bytes
   int64_t column = 0;       // of position 0; negative where slot 0 begins in the row before
-  int begin = 0, end = 0;   // positions [begin, end) are of the row
-  int first = 0, last = 0;  // slots [first, last) lie within the matrix
+  int begin = 0, end = 0;   // positions [begin, end) are of the part; 0 is the first of columns()
+  int first = 0, last = 0;  // slots [first, last) lie on 16 bytes and within the matrix
 
+  __device__ RowPart columns() const {
+    return {data + begin, column + begin, 0, end - begin, 0, 0};
+  }
   __device__ int slots() const { return (end + kPack<T> - 1) / kPack<T>; }
   __device__ bool whole(int slot) const {
     return slot * kPack<T> >= begin && (slot + 1) * kPack<T> <= end;
   }
-  // Slots [whole_begin(), whole_end()) are of this row alone. The others are its edges: two at
-  // most.
+  // Slots [whole_begin(), whole_end()) are of this part alone.
   __device__ int whole_begin() const { return begin > 0 ? 1 : 0; }
   __device__ int whole_end() const { return end / kPack<T>; }
-  // Edge 0 or 1, or -1 if the row begins or ends with a slot of its own.
-  __device__ int edge(int i) const {
-    if (i == 0) return begin > 0 ? 0 : -1;
-    return i == 1 && end % kPack<T> != 0 && whole_end() >= whole_begin() ? whole_end() : -1;
-  }
   __device__ bool readable(int slot) const { return slot >= first && slot < last; }
-  // The position of a column, or one that no slot holds.
+  // The slots of memory that hold the first `count` slots of columns.
+  __device__ int beneath(int count) const { return count + (begin > 0 && count > 0 ? 1 : 0); }
+  // The place of a column in columns(), or one that no slot holds.
   __device__ int position(int64_t of_column) const {
     const int64_t at = of_column - column;
-    return at >= begin && at < end ? static_cast<int>(at) : -kPack<T>;
+    return at >= begin && at < end ? static_cast<int>(at) - begin : -kPack<T>;
   }
 };
 
-// Slots of every part but the last, so that the parts of a row do not depend on its alignment.
+// Whether rows may begin anywhere: the same for all rows of a matrix.
 template <class T>
-SP_HOST_DEVICE inline int64_t slots_of_part(int64_t columns, int64_t parts) {
-  const int64_t slots = (columns + 2 * kPack<T> - 2) / kPack<T>;  // at the worst alignment
-  return (slots + parts - 1) / parts;
+inline __device__ bool rows_shift(const T* x, int64_t columns) {
+  return columns % kPack<T> != 0 || reinterpret_cast<uintptr_t>(x) % 16 != 0;
 }
 
-// Part `part` of `parts` of row `row` of x (rows, columns).
+// Slots of columns in every part but the last.
+template <class T>
+SP_HOST_DEVICE inline int64_t slots_of_part(int64_t columns, int64_t parts) {
+  return ((columns + kPack<T> - 1) / kPack<T> + parts - 1) / parts;
+}
+
+// Part `part` of `parts` of row `row` of x (rows, columns), as it lies.
 template <class T>
 inline __device__ RowPart<T> row_part(const T* x, int64_t rows, int64_t columns, int64_t row,
                                       int part = 0, int parts = 1) {
   constexpr int E = kPack<T>;
-  const T* start = x + row * columns;
-  const int before = static_cast<int>(reinterpret_cast<uintptr_t>(start) % 16 / sizeof(T));
-  const int64_t per_part = parts == 1 ? 0 : slots_of_part<T>(columns, parts);
-  const int64_t from = part * per_part * E;  // from the first slot of the row
-  const int64_t length = before + columns;
-  const int64_t to = part + 1 == parts ? length : (part + 1) * per_part * E;
+  const int64_t most = parts == 1 ? columns : slots_of_part<T>(columns, parts) * E;
+  const int64_t from = part * most, left = columns - from;
   RowPart<T> out;
-  if (from >= length) return out;  // a short row: nothing is left for this part
-  out.data = start - before + from;
+  if (left <= 0) return out;  // a short row: nothing is left for this part
+  const T* start = x + row * columns + from;
+  const int before = static_cast<int>(reinterpret_cast<uintptr_t>(start) % 16 / sizeof(T));
+  out.data = start - before;
   out.column = from - before;
-  out.begin = part == 0 ? before : 0;
-  out.end = static_cast<int>((to < length ? to : length) - from);
+  out.begin = before;
+  out.end = before + static_cast<int>(left < most ? left : most);
   // Short rows have several others in a slot: what counts is where the matrix begins and ends.
-  out.first = part == 0 && row * columns < before ? 1 : 0;
-  const int64_t ends = row * columns - before + (length + E - 1) / E * E;
-  out.last = to >= length && ends > rows * columns ? out.end / E : out.slots();
+  const int64_t at = row * columns + out.column;
+  out.first = at < 0 ? 1 : 0;
+  out.last = at + int64_t(out.slots()) * E > rows * columns ? out.slots() - 1 : out.slots();
+  return out;
+}
+
+// The low word of two, `bits` < 32 further on.
+inline __device__ uint32_t shift_words(uint32_t low, uint32_t high, int bits) {
+#if defined(__CUDA_ARCH__)
+  return __funnelshift_r(low, high, bits);
+#else
+  return static_cast<uint32_t>((uint64_t{high} << 32 | low) >> bits);
+#endif
+}
+
+// The slot that begins `before` elements after the beginning of `low`, with `high` behind it.
+template <class T>
+inline __device__ Slot joined(const Slot& low, const Slot& high, int before) {
+  uint32_t words[8];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    words[i] = low.at[i];
+    words[i + 4] = high.at[i];
+  }
+  const int bytes = before * static_cast<int>(sizeof(T));
+#pragma unroll
+  for (int i = 0; i < 6; ++i) words[i] = bytes & 8 ? words[i + 2] : words[i];
+  if constexpr (sizeof(T) < 8) {
+#pragma unroll
+    for (int i = 0; i < 5; ++i) words[i] = bytes & 4 ? words[i + 1] : words[i];
+  }
+  if constexpr (sizeof(T) < 4) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) words[i] = shift_words(words[i], words[i + 1], bytes % 4 * 8);
+  }
+  Slot out;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) out.at[i] = words[i];
+  return out;
+}
+
+// The slot of the next of `lanes` neighbouring lanes; the last of them gets `after` of the first.
+// All 32 lanes of the warp come here together.
+inline __device__ Slot slot_of_next(const Slot& own, const Slot& after, int lanes) {
+  const int lane = lane_index(), place = lane & (lanes - 1);
+  const int from = lane - place + ((place + 1) & (lanes - 1));
+  Slot out;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) out.at[i] = shuffle(place == 0 ? after.at[i] : own.at[i], from);
   return out;
 }
 
@@ -170,6 +221,46 @@ template <class T>
 inline __device__ Slot load_slot(const RowPart<T>& row, int slot) {
   if (!row.readable(slot)) return load_elements(row, slot);
   return load_once(reinterpret_cast<const Slot*>(row.data + slot * kPack<T>));
+}
+
+// The same of slots first, first + step, ... below `end`; zeros for those that are not.
+template <class T, int N>
+inline __device__ void load_slots(const RowPart<T>& row, int first, int step, int end,
+                                  Slot (&to)[N]) {
+#pragma unroll
+  for (int k = 0; k < N; ++k) {
+    const int slot = first + k * step;
+    to[k] = Slot{};
+    if (slot < end && row.readable(slot))
+      to[k] = load_once(reinterpret_cast<const Slot*>(row.data + slot * kPack<T>));
+  }
+  // Beyond the matrix may reach its first row's first slot and its last row's last.
+#pragma unroll 1
+  for (int slot = 0; slot < end; slot = slot < row.last ? row.last : end) {
+    if (row.readable(slot)) continue;
+    const Slot elements = load_elements(row, slot);
+#pragma unroll
+    for (int k = 0; k < N; ++k)
+      if (slot == first + k * step) to[k] = elements;
+  }
+}
+
+// 16 bytes of an array of `size` elements, from element `at`, wherever they lie: of the two reads
+// that a slot of memory then gets L1 serves the second.
+template <class T>
+inline __device__ Slot load_anywhere(const T* array, int64_t size, int64_t at) {
+  constexpr int E = kPack<T>;
+  const int before = static_cast<int>(reinterpret_cast<uintptr_t>(array + at) % 16 / sizeof(T));
+  if (before == 0) return load_once(reinterpret_cast<const Slot*>(array + at));
+  const auto* low = reinterpret_cast<const Slot*>(array + at - before);
+  if (at >= before && at - before + 2 * E <= size)
+    return joined<T>(load(low), load(low + 1), before);
+  T elements[E];
+#pragma unroll
+  for (int j = 0; j < E; ++j) elements[j] = load(array + at + j);
+  Slot out;
+  std::memcpy(&out, &elements, sizeof out);
+  return out;
 }
 
 // What is not of the row becomes `fill`.

@@ -160,7 +160,8 @@ type TargetCheck<L extends Shape, TD, T extends Shape> = TD extends 'uint8' | 'b
  * Cross-entropy between logits and class indices or probabilities, computed stably: no
  * probabilities in memory, and full relative accuracy as p_y nears 1 and for logits up to 2^24.
  * With a gradient to come, each row is read once and its gradient written in the same pass. The
- * bits do not depend on the number of threads, and per-row results not on the other rows.
+ * bits do not depend on the number of threads, and per-row results and gradients neither on the
+ * other rows nor on where in memory a row lies.
  *
  * logits [..., V]; target [...] int32 or int64, or [..., V] probabilities of any float dtype
  * -> [] for 'mean' and 'sum', [...] for 'none'; float32, or float64 for float64 logits.

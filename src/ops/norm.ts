@@ -1,5 +1,6 @@
 // Layer and RMS normalisation over the last axis. Statistics and weight gradients are float32
-// (float64 for float64), the same bits for any number of threads.
+// (float64 for float64), the same bits for any number of threads; a row's
+// y and dx do not depend on the other rows or on where in memory it lies.
 import { defineOp, type Needs, type RawOp } from '../autograd.js';
 import { accumulatorOf, type DType, type FloatDType } from '../dtype.js';
 import { expectDType, expectNumber, expectSameDType, expectShape, fail } from '../expect.js';

@@ -1,4 +1,5 @@
-// softmax and log-softmax along one axis; sums in float32 (float64 for float64).
+// softmax and log-softmax along one axis; sums in float32 (float64 for float64); the same
+// bits for any number of threads, whatever the other rows are and wherever in memory a row lies.
 import { defineOp, type RawOp } from '../autograd.js';
 import type { DType, FloatDType } from '../dtype.js';
 import { expectDType } from '../expect.js';
@@ -56,7 +57,8 @@ function softmaxOp(name: string, isLog: boolean): Softmax {
 
 /**
  * e^x / Σ e^x along `dim` (default -1). -Infinity gets probability 0; a row of nothing but
- * -Infinity, or with NaN or +Infinity, is NaN.
+ * -Infinity, or with NaN or +Infinity, is NaN. A row's bits, and those of its gradient, do not depend
+ * on the rest of the tensor.
  */
 export const softmax = softmaxOp('softmax', false);
 /** x - log Σ e^x along `dim` (default -1), without overflow. */

@@ -21,7 +21,7 @@ type Plan = Record<(typeof names)[number], number>;
 
 function plan(rows: number, width: number, dtype: string, more = {}): Plan {
   const out = new Float64Array(names.length);
-  const query = { rows, width, dtype: dtypes.indexOf(dtype), aligned: true, clusters: true };
+  const query = { rows, width, dtype: dtypes.indexOf(dtype), clusters: true };
   launch(native.normPlan, { ...query, dx: false, ...more, out });
   return Object.fromEntries(names.map((name, i) => [name, out[i]])) as Plan;
 }
@@ -76,7 +76,6 @@ test.each([
 );
 
 test.each([
-  [8192, 4096, 'bfloat16', { aligned: false }],
   [8192, 4096, 'float64', {}],
   [8192, 4100, 'bfloat16', {}],
   [8192, 255, 'bfloat16', {}],

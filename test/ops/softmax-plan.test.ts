@@ -12,13 +12,12 @@ interface Query {
   n: number;
   inner?: number;
   dtype?: string;
-  aligned?: boolean;
   clusters?: boolean;
 }
 
 function plan({ dtype = 'bfloat16', ...query }: Query): Plan {
   const out = new Float64Array(names.length);
-  const defaults = { outer: 1000, inner: 1, aligned: true, clusters: true };
+  const defaults = { outer: 1000, inner: 1, clusters: true };
   launch(native.softmaxPlan, { ...defaults, ...query, dtype: dtypes.indexOf(dtype), out });
   return Object.fromEntries(names.map((name, i) => [name, out[i]])) as Plan;
 }
@@ -45,10 +44,14 @@ describe('rows', () => {
     expect(p).toMatchObject({ rowLanes, threads, cluster, parts: 1, lanes: 0 });
     expect(p.blocks).toBe(rowLanes ? Math.ceil((1000 * rowLanes) / 256) : 1000 * cluster);
   });
-  test('that begin anywhere have a slot more', () => {
-    expect(plan({ n: 255 })).toMatchObject({ rowLanes: 32 });
-    expect(plan({ n: 249 })).toMatchObject({ rowLanes: 8 });
-    expect(plan({ n: 256, aligned: false })).toMatchObject({ rowLanes: 32 });
+  test("that begin anywhere have no slot more: it is a neighbour's", () => {
+    for (const [n, rowLanes] of [
+      [249, 8],
+      [255, 8],
+      [1023, 32],
+      [1025, 0],
+    ])
+      expect(plan({ n })).toMatchObject({ rowLanes });
   });
   test('that no cluster holds, or no cluster can be had for, are cut into parts', () => {
     expect(plan({ n: 256_000 })).toMatchObject({ cluster: 1, parts: 16, blocks: 16_000 });

@@ -212,8 +212,12 @@ __global__ void __launch_bounds__(kThreads)
   for (int base = thread_index(); base < all.slots(); base += kThreads * kAtOnce) {
     Slot raw[kAtOnce];
 #pragma unroll
-    for (int k = 0; k < kAtOnce; ++k)
-      if (base + k * kThreads < all.slots()) raw[k] = load_slot(all, base + k * kThreads);
+    for (int k = 0; k < kAtOnce; ++k) {
+      const int slot = base + k * kThreads;
+      // Another block may be writing the rest of an edge.
+      if (slot < all.slots())
+        raw[k] = all.whole(slot) ? load_slot(all, slot) : load_elements(all, slot);
+    }
 #pragma unroll
     for (int k = 0; k < kAtOnce; ++k) {
       const int slot = base + k * kThreads;

@@ -64,7 +64,7 @@ struct RowsBase {
 
   struct Context {
     int64_t row, y;
-    int at;  // position of the target, or none of the part
+    int at;  // place of the target in the part's columns, or none
   };
   __device__ Context begin(int64_t row, const cuda::RowPart<T>& part) const {
     const int64_t y = about.targets[row];
@@ -166,7 +166,7 @@ struct PlainRows : RowsBase<T> {
     return row;
   }
   template <bool Edge>
-  __device__ void emit(const Row& row, const Context& c, const cuda::RowPart<T>&, int slot,
+  __device__ void emit(const Row& row, const Context& c, const cuda::RowPart<T>& part, int slot,
                        Real (&x)[E]) const {
     if (row.zero) {
 #pragma unroll
@@ -176,10 +176,11 @@ struct PlainRows : RowsBase<T> {
     const Exponential<T> e(this->about.k);
 #pragma unroll
     for (int j = 0; j < E; ++j) x[j] = e(x[j] - row.max) * row.p;
-    if (static_cast<unsigned>(c.at - slot * E) < static_cast<unsigned>(E)) {
+    const int target = c.at + part.begin - slot * E;
+    if (static_cast<unsigned>(target) < static_cast<unsigned>(E)) {
 #pragma unroll
       for (int j = 0; j < E; ++j)
-        if (slot * E + j == c.at) x[j] = row.target;
+        if (j == target) x[j] = row.target;
     }
   }
 };
@@ -222,7 +223,11 @@ struct GeneralRows : RowsBase<T> {
     if (!about.targets.soft()) return;
     Real t[E];
     const auto* const row = static_cast<const T*>(about.targets.data) + c.row * about.classes;
-    if (about.targets.dtype == DTypeOf<T>::value) {
+    if (about.targets.dtype == DTypeOf<T>::value && !Edge) {
+      const int64_t at = c.row * about.classes + part.column + int64_t(slot) * E;
+      const auto* const all = static_cast<const T*>(about.targets.data);
+      cuda::widen<T>(cuda::load_anywhere(all, about.rows * about.classes, at), t);
+    } else if (about.targets.dtype == DTypeOf<T>::value) {
       beside<Edge>(row, part, slot, t);
     } else {
       const int64_t at = c.row * about.classes + part.column + int64_t(slot) * E;
@@ -326,7 +331,7 @@ struct GeneralRows : RowsBase<T> {
       if (row.sure && v == row.max) g = row.w * (row.q_sum - q[j]) + row.largest;
       // A logit of -inf moves nothing; in a row of NaN `share` is NaN.
       if (v == Base::kNone) g = share;
-      x[j] = slot * E + j == c.at ? row.target : g * slope;
+      x[j] = slot * E + j == c.at + part.begin ? row.target : g * slope;
     }
   }
 };

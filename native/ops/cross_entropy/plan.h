@@ -1,6 +1,6 @@
 // Which CUDA kernel takes rows of V logits, and how it is launched: pure arithmetic, so that a
-// machine without a GPU tests every decision. Nothing of it but `rows_each` depends on the number
-// of rows, and `rows_each` changes no bit of a result.
+// machine without a GPU tests every decision. Nothing of it depends on where a row lies, and only
+// `rows_each`, which changes no bit of a result, on the number of rows.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -23,7 +23,7 @@ struct Plan {
   int cluster = 1;
   int parts = 1;
   int rows_each = 1;
-  int64_t shared = 0;  // bytes of slots
+  int64_t shared = 0;  // bytes of slots, and of what lies between them
 };
 
 struct PlanShape {
@@ -45,8 +45,8 @@ struct RegisterLimit {
 };
 constexpr RegisterLimit kRegisterLimits[] = {{8, 4}, {32, 4}, {32, 8}, {32, 12}};
 constexpr int most_slots_each(int64_t element_bytes) { return element_bytes == 2 ? 12 : 8; }
-// Three blocks of 72 KiB share a multiprocessor: while one reduces, two load or store.
-constexpr int64_t kSlotsOfThree = 4608;
+// Three blocks of 72 KiB of slots share a multiprocessor: while one reduces, two load or store.
+constexpr int64_t kSlotsOfThree = 4592;
 // Threads of a block, by the slots of its part: four or more slots a thread.
 struct BlockSize {
   int64_t slots;
@@ -60,13 +60,16 @@ constexpr int64_t kTeamBytes = 1024;       // a block's shared memory beside its
 constexpr int kLongestStay = 8;            // rows a block takes in turn, at most
 constexpr int kWavesLeft = 8;              // blocks per place, at least, to share work evenly
 
-// Whole slots of a row, at most: what lies beside them, at the row's two edges, is not kept.
+// Whole slots of a row's columns: what is left beyond them is not kept.
 inline int64_t slots_of_row(const PlanShape& s) { return s.columns * size_of(s.dtype) / 16; }
-// The same of one of several parts, with the row's edges.
+// The same of one of several parts, the rest of the row's columns with them.
 inline int64_t slots_of_part(const PlanShape& s, int64_t parts) {
   const int64_t pack = 16 / size_of(s.dtype);
-  return ((s.columns + 2 * pack - 2) / pack + parts - 1) / parts;
+  return ((s.columns + pack - 1) / pack + parts - 1) / parts;
 }
+// Places of `slots` slots of columns in shared memory: a row that shifts has one more, and behind
+// each 32 there is another place (cuda/row_pass.h).
+inline int64_t places_of(int64_t slots) { return slots + slots / 32 + 1; }
 
 inline Plan plan_rows(const PlanShape& s) {
   Plan p;
@@ -79,7 +82,7 @@ inline Plan plan_rows(const PlanShape& s) {
     p.slots_each = limit.slots_each > 4 ? most : 4;
     return p;
   }
-  const int64_t most = (s.shared - kTeamBytes) / 16;  // slots of a block that has a multiprocessor
+  const int64_t most = (s.shared - kTeamBytes) / 16;  // places of a block that has a multiprocessor
   p.storage = Storage::shared;
   if (s.clusters) {
     for (const int cluster : kClusters) {
@@ -95,8 +98,8 @@ inline Plan plan_rows(const PlanShape& s) {
     }
     const int64_t chunk = (of_part + p.threads * kChunksOfSlots - 1) / (p.threads * kChunksOfSlots);
     p.slots_each = static_cast<int>(chunk * kChunksOfSlots);
-    p.shared = 16 * of_part;
-    return of_part <= most;
+    p.shared = 16 * places_of(of_part);
+    return places_of(of_part) <= most;
   };
   if (!room(part)) {
     p.storage = Storage::split;

@@ -102,8 +102,31 @@ struct Totals {
 
 // --- a row ---------------------------------------------------------------------------------------
 
-// Calls body(position of its first element, teacher's, student's slot) for this thread's slots.
-// Positions outside of the row hold -inf.
+// Calls body(slot, teacher's, student's logits) for this thread's slots of columns: what is added
+// up goes by these. What is not of the row is -inf.
+template <class T, class F>
+__device__ void each_of_columns(const Rows<T>& m, const RowPart<T>& part, int64_t row, int rank,
+                                int size, F body) {
+  using C = accumulator_t<T>;
+  constexpr C kNone = -std::numeric_limits<C>::infinity();
+  const RowPart<T> columns = part.columns();
+  const int64_t all = m.rows * m.classes;
+  for (int slot = rank; slot < columns.slots(); slot += size) {
+    const auto read = [&](const T* from, C(&to)[kPack<T>]) {
+      const int64_t at = row * m.classes + slot * kPack<T>;
+      RowPart<T> own = columns;
+      own.data = from + row * m.classes;
+      widen<T>(columns.whole(slot) ? load_anywhere(from, all, at) : load_elements(own, slot), to);
+      mask_slot(columns, slot, kNone, to);
+    };
+    C t[kPack<T>], s[kPack<T>];
+    read(m.teacher, t);
+    read(m.student, s);
+    body(t, s);
+  }
+}
+
+// The same of the slots as the teacher's row lies: what is made of each class alone goes by these.
 template <class T, class F>
 __device__ void each_slot(const Rows<T>& m, const RowPart<T>& part, int64_t row, int rank, int size,
                           F body) {
@@ -148,7 +171,7 @@ __device__ void forward_row(const Rows<T>& m, int64_t row, bool exists, SumTeam&
   if (exists) part = row_part(m.teacher, m.rows, m.classes, row);
   const int rank = sum_team.index(), size = sum_team.size();
   Softmaxes<C> own{Online<C>::none(), Online<C>::none()};
-  each_slot(m, part, row, rank, size, [&](int, const C(&t)[kPack<T>], const C(&s)[kPack<T>]) {
+  each_of_columns(m, part, row, rank, size, [&](const C(&t)[kPack<T>], const C(&s)[kPack<T>]) {
     own.teacher.add(t, inverse);
     own.student.add(s, inverse);
   });
@@ -168,7 +191,7 @@ __device__ void forward_row(const Rows<T>& m, int64_t row, bool exists, SumTeam&
       });
   const Ratio<C> ratio(sums, m.inverse);
   Totals<C> total{};
-  each_slot(m, part, row, rank, size, [&](int, const C(&t)[kPack<T>], const C(&s)[kPack<T>]) {
+  each_of_columns(m, part, row, rank, size, [&](const C(&t)[kPack<T>], const C(&s)[kPack<T>]) {
 #pragma unroll
     for (int j = 0; j < kPack<T>; ++j) {
       C first = 0, second = 0;

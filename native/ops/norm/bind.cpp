@@ -9,14 +9,14 @@ namespace {
 struct PlanQuery {
   int64_t rows = 0, width = 0;
   int32_t dtype = 0;
-  bool aligned = true, clusters = true, dx = false;
+  bool clusters = true, dx = false;
   View out;  // float64 (11)
 };
 
 void query(const PlanQuery& op) {
   const DType dtype = DType(op.dtype);
-  const cuda::HoldPlan p = cuda::plan_hold({op.rows, op.width, dtype, op.aligned, op.clusters});
-  const WeightPlan w = plan_weights(op.rows, op.width, dtype, op.dx && op.aligned);
+  const cuda::HoldPlan p = cuda::plan_hold({op.rows, op.width, dtype, op.clusters});
+  const WeightPlan w = plan_weights(op.rows, op.width, dtype, op.dx);
   const double numbers[] = {double(p.lanes),          double(p.threads), double(p.cluster),
                             double(p.parts),          double(p.blocks),  double(w.chunk),
                             double(w.chunks),         double(w.tiles),   double(w.blocks),
@@ -38,9 +38,8 @@ void bind(node::Module& m) {
                        SP_FIELD(Backward, weight), SP_FIELD(Backward, mean), SP_FIELD(Backward, dx),
                        SP_FIELD(Backward, dweight), SP_FIELD(Backward, dbias)});
   m.def<PlanQuery, query>("normPlan", {SP_FIELD(PlanQuery, rows), SP_FIELD(PlanQuery, width),
-                                       SP_FIELD(PlanQuery, dtype), SP_FIELD(PlanQuery, aligned),
-                                       SP_FIELD(PlanQuery, clusters), SP_FIELD(PlanQuery, dx),
-                                       SP_FIELD(PlanQuery, out)});
+                                       SP_FIELD(PlanQuery, dtype), SP_FIELD(PlanQuery, clusters),
+                                       SP_FIELD(PlanQuery, dx), SP_FIELD(PlanQuery, out)});
 }
 
 }  // namespace surprisal::norm

@@ -4,12 +4,13 @@
 //   y, dx            rows held in registers (cuda/row_hold.h) while their sums are found: one read
 //                    of each matrix; rows beyond a cluster (a block on sm_80) in parts, read again
 //   dweight, dbias   with dx in one pass over 32 rows or more a block (fused.cuh) where 256 <= D <=
-//                    4096, aligned, not float64; else by a second read of x and g (5 N D elements
-//                    move, not 3): a block sums 64 rows or more of 512 bytes of columns. Partial
-//                    sums of chunks, 8 bytes a column, are added up by another launch.
+//                    4096, a multiple of 16 bytes, not float64; else by a second read of x and g (5
+//                    N D elements move, not 3): a block sums 64 rows or more of 512 bytes of
+//                    columns. Partial sums of chunks, 8 bytes a column, are added up by another
+//                    launch.
 // Loads in flight an SM: 80 KB or more (softmax/cuda.cu); about 10 instructions an element.
 // A thread adds up to 64 elements in the compute type, then all is float64. Deterministic: who adds
-// what depends on N, D and the alignment of a row alone.
+// what depends on D alone (weight gradients: on N and D), not on where a row lies.
 #include "cuda/row_hold.h"
 #include "ops/norm/fused.cuh"
 #include "ops/norm/op.h"
@@ -191,8 +192,14 @@ __global__ void __launch_bounds__(kThreads, 3) norm_weight_kernel(const WeightGr
   for (int64_t row = first + warp_index(); row < last; row += kWarps) {
     const Real mean = op.mean ? load(op.mean + row) : Real(0), r = load(op.r + row);
     Real x[E], g[E];
-    load_beside(op.x + row * op.columns + column, count == E, 0, count, 0, mean, x);
-    load_beside(op.g + row * op.columns + column, count == E, 0, count, 0, Real(0), g);
+    const int64_t at = row * op.columns + column, all = op.rows * op.columns;
+    if (count == E) {
+      widen<T>(load_anywhere(op.x, all, at), x);
+      widen<T>(load_anywhere(op.g, all, at), g);
+    } else {
+      load_beside(op.x + at, false, 0, count, 0, mean, x);
+      load_beside(op.g + at, false, 0, count, 0, Real(0), g);
+    }
 #pragma unroll
     for (int e = 0; e < E; ++e) {
       dw[e] += g[e] * ((x[e] - mean) * r);
@@ -245,8 +252,7 @@ bool on_16(const void* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
 template <class Op>
 void run_rows(const Op& op, DType dtype, Stream& stream) {
-  const HoldPlan plan =
-      plan_hold({op.rows, op.columns, dtype, on_16(op.input[0]), has_clusters(stream)});
+  const HoldPlan plan = plan_hold({op.rows, op.columns, dtype, has_clusters(stream)});
   launch_rows(op, plan, stream);
 }
 
@@ -274,9 +280,11 @@ bool run_fused(const Backward& op, const WeightGradient<T>& work, Stream& stream
     const int64_t teams = kThreads / work.plan.team;
     const int64_t shared = sizeof(FusedSums) + teams * op.width * int64_t{sizeof(float)};
     launch(stream, norm_fused_kernel<T>, {work.plan.blocks, kThreads, shared},
-           FusedBackward<T>{work.x, work.g, op.weight.as<T>(), work.mean, work.r, op.dx.as<T>(),
-                            op.rows, op.width, work.plan.chunk, work.plan.team, work.dweight,
-                            work.dbias});
+           FusedBackward<T>{
+               work.x, work.g, op.weight.as<T>(), work.mean, work.r, op.dx.as<T>(), op.rows,
+               op.width, work.plan.chunk, work.plan.team,
+               on_16(op.x.data) && on_16(op.g.data) && on_16(op.dx.data) && on_16(op.weight.data),
+               work.dweight, work.dbias});
     return true;
   }
 }
@@ -284,9 +292,7 @@ bool run_fused(const Backward& op, const WeightGradient<T>& work, Stream& stream
 template <class T>
 void weight_gradients(const Backward& op, Stream& stream) {
   using Real = accumulator_t<T>;
-  const bool aligned =
-      op.dx && on_16(op.x.data) && on_16(op.g.data) && on_16(op.dx.data) && on_16(op.weight.data);
-  const WeightPlan plan = plan_weights(op.rows, op.width, op.x.dtype, aligned);
+  const WeightPlan plan = plan_weights(op.rows, op.width, op.x.dtype, bool(op.dx));
   const int64_t size = plan.chunks * op.width;
   WeightGradient<T> work{
       op.x.as<T>(), op.g.as<T>(), op.mean.as<Real>(), op.r.as<Real>(), op.rows, op.width, plan,

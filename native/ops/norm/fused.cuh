@@ -1,7 +1,8 @@
 // Backward of a normalisation in one pass: dx, and the sums over a chunk of rows of g h and g that
 // the weight gradients are made of. Each thread keeps kFused columns for all rows of the chunk, so
-// that x and g are read once: 3 N D elements move instead of 5 N D. Asks for rows that begin on 16
-// bytes and have at most kThreads kFused elements (plan.h). The next row is under way while the
+// that x and g are read once: 3 N D elements move instead of 5 N D. Asks for rows of whole slots of
+// 16 bytes and at most kThreads kFused elements (plan.h); a matrix that does not begin on 16 bytes
+// has every row so, and goes by elements. The next row is under way while the
 // sums of this one are found: 32 KB an SM in flight at all times (2 blocks for 16-bit dtypes, 1 of
 // twice the bytes for float32, by its registers).
 #pragma once
@@ -21,6 +22,7 @@ struct FusedBackward {
   int64_t rows, columns;
   int64_t chunk;           // rows of a block
   int team;                // threads a row, a power of two, a warp at least
+  bool aligned;            // all matrices begin on 16 bytes
   float *dweight, *dbias;  // (chunks, columns), null: not wanted
 };
 
@@ -29,6 +31,19 @@ struct FusedBackward {
 struct FusedSums {
   double along[2][kThreads / kWarp], level[2][kThreads / kWarp];
 };
+
+// Slot `slot` of an array, in elements where that does not lie on 16 bytes.
+template <bool Once, class T>
+inline __device__ Slot fused_slot(const T* from, int64_t slot, bool aligned) {
+  const auto* slots = reinterpret_cast<const Slot*>(from);
+  if (aligned) return Once ? load_once(slots + slot) : load(slots + slot);
+  T elements[kPack<T>];
+#pragma unroll
+  for (int e = 0; e < kPack<T>; ++e) elements[e] = load(from + slot * kPack<T> + e);
+  Slot out;
+  std::memcpy(&out, &elements, sizeof out);
+  return out;
+}
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 2 : 1)
@@ -40,31 +55,30 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 2 : 1)
   const int64_t first = block_index() * op.chunk;
   const int count = static_cast<int>(first + op.chunk < op.rows ? op.chunk : op.rows - first);
   FusedSums& sums = shared<FusedSums>();
-  const auto* const all_x = reinterpret_cast<const Slot*>(op.x);
-  const auto* const all_g = reinterpret_cast<const Slot*>(op.g);
   // `at`: this thread's first slot of the row `row` of the chunk.
-  const auto read = [&](const Slot* from, int64_t at, int row, Slot(&to)[S]) {
+  const auto read = [&](const T* from, int64_t at, int row, Slot(&to)[S]) {
 #pragma unroll
     for (int k = 0; k < S; ++k)
-      if (row < count && rank + k * op.team < slots) to[k] = load_once(from + at + k * op.team);
+      if (row < count && rank + k * op.team < slots)
+        to[k] = fused_slot<true>(from, at + k * op.team, op.aligned);
   };
   const auto weighed = [&](int slot, const float(&g)[E], float(&q)[E]) {
     float w[E];
-    if (op.weight) widen<T>(load(reinterpret_cast<const Slot*>(op.weight) + slot), w);
+    if (op.weight) widen<T>(fused_slot<false>(op.weight, slot, op.aligned), w);
 #pragma unroll
     for (int e = 0; e < E; ++e) q[e] = op.weight ? g[e] * w[e] : g[e];
   };
   float dw[S][E] = {}, db[S][E] = {};
   Slot x[S] = {}, g[S] = {};
   int64_t at = (first + team) * slots + rank;
-  read(all_x, at, team, x);
-  read(all_g, at, team, g);
+  read(op.x, at, team, x);
+  read(op.g, at, team, g);
   int turn = 0;
   for (int row = team; row - team < count; row += teams, turn ^= 1) {
     const bool is = row < count;
     Slot next_x[S] = {}, next_g[S] = {};
-    read(all_x, at + teams * slots, row + teams, next_x);
-    read(all_g, at + teams * slots, row + teams, next_g);
+    read(op.x, at + teams * slots, row + teams, next_x);
+    read(op.g, at + teams * slots, row + teams, next_g);
     const float mean = is && op.mean ? load(op.mean + first + row) : 0;
     const float r = is ? load(op.r + first + row) : 0;
     double along = 0, level = 0;
@@ -115,7 +129,13 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 2 : 1)
           db[k][e] += raw[e];
           q[e] = (q[e] - mean_level - h[e] * mean_along) * r;
         }
-        store_once(reinterpret_cast<Slot*>(op.dx) + at + k * op.team, narrow<T>(q));
+        const int64_t to = at + k * op.team;
+        if (op.aligned) {
+          store_once(reinterpret_cast<Slot*>(op.dx) + to, narrow<T>(q));
+        } else {
+#pragma unroll
+          for (int e = 0; e < E; ++e) store(op.dx + to * E + e, narrowed<T>(q[e]));
+        }
       }
       x[k] = next_x[k];
       g[k] = next_g[k];

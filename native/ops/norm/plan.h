@@ -26,7 +26,7 @@ struct WeightPlan {
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// `fused`: dx is wanted too, and all matrices begin on 16 bytes.
+// `fused`: dx is wanted too. Never by where the matrices lie: the bits of dx must not tell.
 constexpr WeightPlan plan_weights(int64_t rows, int64_t width, DType dtype, bool fused) {
   WeightPlan p;
   const int64_t pack = 16 / size_of(dtype);

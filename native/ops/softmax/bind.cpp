@@ -9,12 +9,12 @@ namespace {
 struct PlanQuery {
   int64_t outer = 1, n = 1, inner = 1;
   int32_t dtype = 0;
-  bool aligned = true, clusters = true;
+  bool clusters = true;
   View out;  // float64 (7)
 };
 
 void query(const PlanQuery& op) {
-  const Plan p = plan({op.outer, op.n, op.inner, DType(op.dtype), op.aligned, op.clusters});
+  const Plan p = plan({op.outer, op.n, op.inner, DType(op.dtype), op.clusters});
   const double numbers[] = {double(p.rows.lanes), double(p.rows.threads), double(p.rows.cluster),
                             double(p.rows.parts), double(p.lanes),        double(p.held),
                             double(p.blocks)};
@@ -34,7 +34,6 @@ void bind(node::Module& m) {
                           SP_FIELD(Backward, inner), SP_FIELD(Backward, log)});
   m.def<PlanQuery, query>("softmaxPlan", {SP_FIELD(PlanQuery, outer), SP_FIELD(PlanQuery, n),
                                           SP_FIELD(PlanQuery, inner), SP_FIELD(PlanQuery, dtype),
-                                          SP_FIELD(PlanQuery, aligned),
                                           SP_FIELD(PlanQuery, clusters), SP_FIELD(PlanQuery, out)});
 }
 

@@ -228,9 +228,8 @@ void run(Op op, const Call& call, Stream& stream) {
   op.rows = call.outer * call.inner;
   op.columns = call.n;
   op.log = call.log;
-  const bool aligned = reinterpret_cast<uintptr_t>(op.input[0]) % 16 == 0;
   const Plan p = plan({call.outer, call.n, call.inner, DTypeOf<typename Op::Element>::value,
-                       aligned, stream.properties().has_clusters()});
+                       stream.properties().has_clusters()});
   if (!p.lanes) return launch_rows(op, p.rows, stream);
   launch(stream, softmax_column_kernel<Op>,
          {p.blocks, kThreads, int64_t{kThreads} * sizeof(typename Op::State)}, op,

@@ -1,6 +1,6 @@
 // Which CUDA kernel takes a softmax, and how it is launched: a function of n, inner, the dtype and
-// the device; the outer size only says how many blocks there are. Checked by
-// test/ops/softmax-plan.test.ts.
+// the device; the outer size only says how many blocks there are, and where rows lie says nothing.
+// Checked by test/ops/softmax-plan.test.ts.
 #pragma once
 #include "cuda/row_hold_plan.h"
 
@@ -20,13 +20,13 @@ struct Plan {
 struct Shape {
   int64_t outer = 1, n = 1, inner = 1;
   DType dtype = DType::f32;
-  bool aligned = true, clusters = true;
+  bool clusters = true;
 };
 
 constexpr Plan plan(const Shape& s) {
   Plan p;
   if (s.inner == 1) {
-    p.rows = cuda::plan_hold({s.outer, s.n, s.dtype, s.aligned, s.clusters});
+    p.rows = cuda::plan_hold({s.outer, s.n, s.dtype, s.clusters});
     p.blocks = p.rows.blocks;
     return p;
   }
