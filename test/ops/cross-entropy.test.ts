@@ -7,7 +7,7 @@ import { draw, floatDTypes, optionCases, plain, shapeCases } from '../cases/cros
 import { expectSameBits, expectWithin } from '../harness/compare.js';
 import { check, run } from '../harness/cross-entropy.js';
 import type { FloatDType } from '../harness/rounding.js';
-import { bits, floats, gradOf, read } from '../harness/tensors.js';
+import { type AnyTensor, bits, floats, gradOf, read } from '../harness/tensors.js';
 
 describe.each(floatDTypes)('%s', (dtype) => {
   describe('every pair of options', () => {
@@ -86,10 +86,8 @@ describe('the same bits', () => {
         const one: Data = { ...data, rows: 1, logits: row, target: { indices: [labels[n]] } };
         const alone = run({ ...c, shape: [1] }, { ...one, upstream: Float64Array.of(1) }, dtype);
         alone.backward();
-        const own = <A extends { subarray(begin: number, end: number): A }>(
-          of: AnyTensor,
-          width: number,
-        ) => (bits(of) as unknown as A).subarray(n * width, (n + 1) * width);
+        const own = (t: AnyTensor, width: number) =>
+          (bits(t) as Uint16Array).subarray(n * width, (n + 1) * width);
         expectSameBits(bits(alone.loss), own(all.loss, 1), `row ${n}`);
         expectSameBits(bits(gradOf(alone.logits)), own(gradOf(all.logits), classes), `row ${n}`);
       }
