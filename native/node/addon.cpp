@@ -19,6 +19,7 @@
   X(random)                     \
   X(reduce)                     \
   X(roofline)                   \
+  X(sinkhorn)                   \
   X(softmax)
 
 #define DECLARE(op)                    \

@@ -1,0 +1,147 @@
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <vector>
+
+#include "ops/sinkhorn/instance.h"
+
+#define SURPRISAL_BODY "ops/sinkhorn/kernels.h"
+#include "cpu/foreach_target.h"
+
+namespace surprisal::sinkhorn {
+namespace {
+
+bool is_wide(const Problem& op) {
+  return (static_cast<Cost>(op.kind) == Cost::matrix ? op.cost : op.x).dtype == DType::f64;
+}
+
+Kept kept_of(const Problem& op, const Batch& batch, const Instance& one, double* all) {
+  const int64_t rows = batch.rows(), columns = batch.columns();
+  Kept kept{};
+  kept.x = all + kKept * one.x.start;
+  kept.y = all + kKept * (rows + one.y.start);
+  if (!op.debias) return kept;
+  kept.xx = all + kKept * (rows + columns + one.x.start);
+  kept.yy = all + kKept * (2 * rows + columns + one.y.start);
+  return kept;
+}
+
+double* potentials_of(const Problem& op, const Batch& batch, const View& potentials) {
+  require(potentials.size == kKept * (batch.rows() + batch.columns()) * (op.debias ? 2 : 1),
+          "sinkhorn: size of the potentials");
+  return potentials.as<double>();
+}
+
+bool same_points(const Problem& op, const Measure& x, const Measure& y) {
+  if (x.n != y.n || x.rho != y.rho || !std::equal(x.weight, x.weight + x.n, y.weight)) return false;
+  if (x.label && !std::equal(x.label, x.label + x.n, y.label)) return false;
+  for (int64_t i = 0; i < x.n * op.width; ++i)
+    if (value_of(x.points, x.start * op.width + i) != value_of(y.points, y.start * op.width + i))
+      return false;
+  return true;
+}
+
+// A measure and itself: nothing to compute, where the terms cancel.
+bool is_zero(const Problem& op, const Instance& one) {
+  return op.debias && !op.labels && same_points(op, one.x, one.y);
+}
+
+// Many problems: one a thread, each with its share of the workspace. Few: one after the other.
+// f(instance, workspace)
+template <class F>
+void each_problem(const Problem& op, const Batch& batch, F&& f) {
+  const int64_t threads = num_threads();
+  if (op.batch < threads || threads == 1) {
+    for (int64_t i = 0; i < op.batch; ++i) f(batch.instance(i), op.workspace_bytes);
+    return;
+  }
+  parallel_for(op.batch, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) f(batch.instance(i), op.workspace_bytes / threads);
+  });
+}
+
+void report(const Solve& op, const Instance& one, const Outcome& out, const Kept& kept) {
+  set_value(op.value, one.index, out.value);
+  double* info = op.info.as<double>() + 3 * one.index;
+  info[0] = static_cast<double>(out.iterations);
+  info[1] = out.error;
+  info[2] = out.converged;
+  for (int64_t i = 0; op.f && i < one.x.n; ++i) set_value(op.f, one.x.start + i, kept.x[i]);
+  for (int64_t j = 0; op.g && j < one.y.n; ++j) set_value(op.g, one.y.start + j, kept.y[j]);
+}
+
+}  // namespace
+
+void solve(const Solve& op) {
+  const Batch batch(op);
+  require(op.value.size == op.batch && op.info.size == 3 * op.batch, "sinkhorn: size of value");
+  double* all = potentials_of(op, batch, op.potentials);
+  each_problem(op, batch, [&](const Instance& one, int64_t workspace) {
+    const Kept kept = kept_of(op, batch, one, all);
+    Outcome out;
+    if (is_zero(op, one)) {
+      std::fill_n(kept.x, kKept * one.x.n, 0.0);
+      std::fill_n(kept.y, kKept * one.y.n, 0.0);
+      std::fill_n(kept.xx, kKept * one.x.n, 0.0);
+      std::fill_n(kept.yy, kKept * one.y.n, 0.0);
+    } else {
+      out = SURPRISAL_DISPATCH(sinkhorn::solve, op, one, workspace, kept, is_wide(op));
+    }
+    report(op, one, out, kept);
+  });
+}
+
+void gradients(const Gradients& op) {
+  const Batch batch(op);
+  require(op.upstream.size == op.batch, "sinkhorn: size of upstream");
+  double* all = potentials_of(op, batch, op.potentials);
+  const int64_t area = op.labels * op.labels;
+  Gradients inner = op;
+  Scratch<double> label_sums(op.dlabel_cost ? op.batch * area : 0);
+  if (op.dlabel_cost) {
+    std::fill_n(label_sums.data(), op.batch * area, 0.0);
+    inner.dlabel_cost = {label_sums.data(), DType::f64, op.batch * area};
+  }
+  each_problem(op, batch, [&](const Instance& one, int64_t workspace) {
+    const Kept kept = kept_of(op, batch, one, all);
+    if (is_zero(op, one)) {
+      const auto clear = [](const View& to, int64_t start, int64_t n) {
+        for (int64_t i = 0; to && i < n; ++i) set_value(to, start + i, 0);
+      };
+      clear(op.dx, one.x.start * op.width, one.x.n * op.width);
+      clear(op.dy, one.y.start * op.width, one.y.n * op.width);
+      clear(op.da, one.x.start, one.x.n);
+      clear(op.db, one.y.start, one.y.n);
+    } else {
+      SURPRISAL_DISPATCH(sinkhorn::gradients, inner, one, workspace, kept, is_wide(op));
+    }
+  });
+  for (int64_t l = 0; op.dlabel_cost && l < area; ++l) {
+    double sum = 0;
+    for (int64_t p = 0; p < op.batch; ++p) sum += label_sums[p * area + l];
+    set_value(op.dlabel_cost, l, sum);
+  }
+}
+
+void plan(const Plan& op) {
+  const Batch batch(op);
+  double* all = potentials_of(op, batch, op.potentials);
+  for (int64_t i = 0; i < op.batch; ++i) {
+    const Instance one = batch.instance(i);
+    require(op.out.size == op.batch * one.x.n * one.y.n, "sinkhorn: size of the plan");
+    SURPRISAL_DISPATCH(sinkhorn::plan, op, one, kept_of(op, batch, one, all), is_wide(op));
+  }
+}
+
+void apply(const Apply& op) {
+  const Batch batch(op);
+  double* all = potentials_of(op, batch, op.potentials);
+  const int64_t from = op.transposed ? batch.rows() : batch.columns();
+  const int64_t to = op.transposed ? batch.columns() : batch.rows();
+  require(op.v.size == from * op.columns && op.out.size == to * op.columns, "sinkhorn: apply");
+  each_problem(op, batch, [&](const Instance& one, int64_t) {
+    SURPRISAL_DISPATCH(sinkhorn::apply, op, one, kept_of(op, batch, one, all), is_wide(op));
+  });
+}
+
+}  // namespace surprisal::sinkhorn

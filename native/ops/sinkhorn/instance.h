@@ -1,0 +1,68 @@
+// One problem of a batch, as the kernels see it: masses checked, weights as doubles.
+#pragma once
+#include <string>
+#include <vector>
+
+#include "core/scratch.h"
+#include "ops/sinkhorn/op.h"
+
+namespace surprisal::sinkhorn {
+
+// One side: n points from row `start` of its array on.
+struct Measure {
+  View points;  // the whole array, absent for a given cost
+  int64_t start = 0, n = 0;
+  const double* weight = nullptr;  // (n)
+  double mass = 1;
+  double rho = -1;                 // negative: infinite
+  const int32_t* label = nullptr;  // (n), may be absent
+};
+
+struct Instance {
+  Measure x, y;
+  int64_t index = 0;    // in the batch
+  double scale = 0;     // C differs by about this much over the pairs: where annealing begins
+  double diameter = 0;  // of a box around all points of the batch
+};
+
+// Checks everything once and gives the problems one by one.
+class Batch {
+ public:
+  explicit Batch(const Problem& op);
+  Instance instance(int64_t index) const;
+  int64_t rows() const { return rows_; }        // sum of N
+  int64_t columns() const { return columns_; }  // sum of M
+  // Balanced: gradients in the weights have zero weighted mean.
+  bool balanced() const { return op_.rho_a < 0 && op_.rho_b < 0; }
+
+ private:
+  void read_weights(const View& from, const View& starts, const char* name, double* to) const;
+  void match_masses();
+  void check_points(const View& points, const char* name) const;
+  void check_labels(const View& labels, const char* name) const;
+  void find_scales();
+
+  const Problem& op_;
+  int64_t rows_ = 0, columns_ = 0;
+  Scratch<double> a_, b_;
+  std::vector<double> scale_;
+  double diameter_ = 0, label_range_ = 0;
+};
+
+const char* name_of(const Problem& op);
+double value_of(const View& view, int64_t i);
+void set_value(const View& view, int64_t i, double x);
+
+// What a solve gives besides potentials.
+struct Outcome {
+  double value = 0, error = 0;
+  int64_t iterations = 0;
+  bool converged = true;
+};
+
+// Where an instance's part of `potentials` lies: arrays of kKept each.
+struct Kept {
+  double *x, *y, *xx, *yy;  // (kKept, n), (kKept, m); the last two only if debiased
+};
+
+}  // namespace surprisal::sinkhorn

@@ -1,0 +1,188 @@
+// Ways to the optimal potentials. Included inside a target's namespace.
+//   balance     annealed Gauss-Seidel, then over-relaxation (Young 1954; for Sinkhorn Thibault et
+//               al. 2017) with the factor that the observed rate of convergence calls for
+//   symmetrise  f <- (f + softmin f)/2 for a measure and itself (Feydy et al. 2019, sec. 3.1)
+//   follow      GeomLoss's: averaged steps of both sides at once, one for each of its epsilons
+
+// Values of epsilon before the last one: the blur is halved each time.
+inline std::vector<double> annealing(const Problem& op, const Instance& one, int64_t most) {
+  std::vector<double> steps;
+  const double ratio = static_cast<Cost>(op.kind) == Cost::half_square ? 4 : 2;
+  const double first = one.scale;
+  for (double e = first; e > op.epsilon && static_cast<int64_t>(steps.size()) < most; e /= ratio)
+    steps.push_back(e);
+  return steps;
+}
+
+// The factor of over-relaxation. Gauss-Seidel with rate t has its best factor at
+// 2/(1 + sqrt(1 - t)). A run with factor w below that converges at a rate r > w - 1 from which
+// t = (r + w - 1)^2/(r w^2) follows; above it at r = w - 1 whatever t is: then w is lowered.
+class Relaxation {
+ public:
+  double omega() const { return 1 + over_; }
+  void see(double error) {
+    if (++age_ == kSettle) start_ = error;
+    if (age_ < kSettle + window() || !(start_ > 0) || !(error > 0)) return;
+    const double rate = std::pow(error / start_, 1.0 / window());
+    age_ = 0;
+    if (rate >= 1) {
+      over_ /= 2;
+    } else if (rate > over_) {
+      const double t = (rate + over_) * (rate + over_) / (rate * omega() * omega());
+      const double best = 2 / (1 + std::sqrt(1 - std::min(t, 1.0))) - 1;
+      over_ = std::min(best, (1 + over_) / 2);
+    } else {
+      over_ = std::max(0.0, 1 - 1.5 * (1 - over_));
+    }
+  }
+
+ private:
+  static constexpr int kSettle = 3;
+  // Long enough to tell the rate from its neighbours.
+  int window() const {
+    return over_ == 0 ? 2 : static_cast<int>(std::min(40.0, std::max(4.0, 0.7 / (1 - over_))));
+  }
+  double over_ = 0, start_ = 0;
+  int age_ = 0;
+};
+
+// Notices that errors within the rounding no longer fall.
+class Stagnation {
+ public:
+  bool see(double error, double noise) {
+    if (error < 0.9 * best_) {
+      best_ = error;
+      idle_ = 0;
+    } else {
+      ++idle_;
+    }
+    return idle_ >= 40 && best_ < noise;
+  }
+
+ private:
+  double best_ = 1e300;
+  int idle_ = 0;
+};
+
+// Ends at potentials (f, g) of which f is the exact (damped) softmin of g, so that the rows'
+// marginals hold and the error is that of the columns; both softmins are those at (f, g).
+template <class A>
+Outcome balance(const Problem& op, const Instance& one, Dual<A>& dual) {
+  Outcome out;
+  for (const double epsilon : annealing(op, one, op.max_iterations - 1)) {
+    dual.set_epsilon(epsilon);
+    dual.step_x();
+    dual.relax(dual.x(), 1);
+    dual.step_y();
+    dual.relax(dual.y(), 1);
+    ++out.iterations;
+  }
+  dual.set_epsilon(op.epsilon);
+  Relaxation factor;
+  Stagnation stagnation;
+  for (;;) {
+    ++out.iterations;
+    const double noise = dual.noise();
+    dual.translate();
+    const Marginal rows = dual.step_x();
+    const bool stuck = stagnation.see(rows.relative(), noise);
+    const bool last = out.iterations >= op.max_iterations || stuck;
+    const bool landing = last || rows.relative() <= op.tolerance;
+    dual.relax(dual.x(), landing ? 1 : factor.omega());
+    const Marginal columns = dual.step_y();
+    if (landing && (last || columns.relative() <= op.tolerance)) {
+      out.error = columns.relative();
+      out.converged = out.error <= op.tolerance;
+      out.value = dual.value(columns.mass);
+      dual.land(false);
+      return out;
+    }
+    dual.relax(dual.y(), factor.omega());
+    factor.see(rows.relative());
+  }
+}
+
+template <class A>
+Outcome symmetrise(const Problem& op, const Instance& one, Dual<A>& dual) {
+  Outcome out;
+  for (const double epsilon : annealing(op, one, op.max_iterations - 1)) {
+    dual.set_epsilon(epsilon);
+    dual.step_x();
+    dual.relax(dual.x(), 0.5);
+    ++out.iterations;
+  }
+  dual.set_epsilon(op.epsilon);
+  Stagnation stagnation;
+  for (;;) {
+    ++out.iterations;
+    const double noise = dual.noise();
+    const Marginal rows = dual.step_x();
+    out.error = rows.relative();
+    out.converged = out.error <= op.tolerance;
+    const bool stuck = stagnation.see(out.error, noise);
+    if (out.converged || stuck || out.iterations >= op.max_iterations) {
+      out.value = dual.value_after_step();
+      dual.land(false);
+      return out;
+    }
+    dual.relax(dual.x(), 0.5);
+  }
+}
+
+inline std::vector<double> geomloss_epsilons(const Problem& op, const Instance& one) {
+  const double first = op.power * std::log(one.diameter), last = std::log(op.epsilon);
+  const double step = op.power * std::log(op.scaling);
+  // A first epsilon far below the last is out of range, and changes nothing.
+  if (!(std::pow(one.diameter, op.power) > 1e-12 * op.epsilon)) return {op.epsilon};
+  std::vector<double> steps = {std::pow(one.diameter, op.power)};
+  // The length of numpy's arange.
+  const double count = std::ceil((last - first) / step);
+  for (double i = 0; i < count; ++i) steps.push_back(std::exp(first + i * step));
+  steps.push_back(op.epsilon);
+  return steps;
+}
+
+// Its value: where both marginals are relaxed rho + eps/2 times the rewards, which holds at the
+// optimum for masses of 1, or debiased for any.
+template <class A>
+double geomloss_value(const Problem& op, const Dual<A>& dual, double mass) {
+  if ((op.rho_a >= 0) != (op.rho_b >= 0)) return dual.value(mass);
+  const bool relaxed = op.rho_a >= 0;
+  double sum = 0;
+  for (const Side<A>* side : {&dual.x(), &dual.y()}) {
+    double reward = 0;
+    for (int64_t i = 0; i < side->n; ++i)
+      reward += side->measure.weight[i] * side->reward(side->potential[i]);
+    sum += relaxed ? reward * (1 + op.epsilon / (2 * side->rho())) : reward;
+  }
+  return sum;
+}
+
+// Leaves in the potentials what the last softmins saw; `final` gets the damped softmins.
+template <class A>
+Outcome follow(const Problem& op, const Instance& one, Dual<A>& dual) {
+  Outcome out;
+  const bool symmetric = &dual.x() == &dual.y();
+  const std::vector<double> steps = geomloss_epsilons(op, one);
+  Marginal rows, columns;
+  const auto step = [&](double omega) {
+    rows = dual.step_x();
+    if (!symmetric) columns = dual.step_y();
+    if (omega == 0) return;
+    dual.relax(dual.x(), omega);
+    if (!symmetric) dual.relax(dual.y(), omega);
+  };
+  dual.set_epsilon(steps[0]);
+  step(1);
+  for (const double epsilon : steps) {
+    dual.set_epsilon(epsilon);
+    step(0.5);
+  }
+  step(0);
+  out.iterations = static_cast<int64_t>(steps.size());
+  out.error = std::max(rows.relative(), columns.relative());
+  out.converged = out.error <= op.tolerance;
+  dual.land(true);
+  out.value = geomloss_value(op, dual, rows.mass);
+  return out;
+}

@@ -1,0 +1,140 @@
+// Optimal transport between clouds of weighted points: see the doc comments below.
+import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
+import {
+  type CloudOptions,
+  type CloudTensors,
+  checkClouds,
+  cloudFields,
+  cloudNames,
+  cloudTensors,
+  layoutOfClouds,
+  savedOptions,
+} from '../clouds.js';
+import { accumulatorOf, type DType } from '../dtype.js';
+import { expectBoolean } from '../expect.js';
+import { launch, native } from '../native.js';
+import { empty, type Tensor } from '../tensor.js';
+import { demand, finished, infoOf, keptSize, type Layout, shortfall } from '../transport.js';
+
+export interface SinkhornDivergenceOptions extends CloudOptions {
+  /**
+   * Minus half the value of (x, x) and of (y, y), so that equal clouds are at 0; default true.
+   */
+  debias?: boolean;
+}
+
+const name = 'sinkhornDivergence';
+type In = Inputs<'x' | 'y', CloudTensors>;
+
+/** Iterations, error and convergence of each value. */
+const infos = new WeakMap<Tensor, Float64Array>();
+
+interface Saved {
+  t: In;
+  options: SinkhornDivergenceOptions;
+  layout: Layout;
+  potentials: Tensor;
+}
+
+const isDebiased = (options: SinkhornDivergenceOptions) => options.debias ?? true;
+
+const fields = ({ t, options, layout, potentials }: Saved) => ({
+  ...cloudFields(t, options, layout),
+  caller: 0,
+  debias: isDebiased(options),
+  potentials: potentials.raw,
+});
+
+function forward(t: In, options: SinkhornDivergenceOptions) {
+  const layout = layoutOfClouds(name, t, options);
+  const output = empty(layout.shape, accumulatorOf(t.x.dtype));
+  const potentials = empty([keptSize(layout, isDebiased(options))], 'float64');
+  const info = new Float64Array(3 * layout.batch);
+  const saved: Saved = { t, options: savedOptions(options), layout, potentials };
+  launch(native.sinkhornSolve, { ...fields(saved), value: output.raw, info });
+  infos.set(output, info);
+  return { output, saved };
+}
+
+function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
+  const { x, y, a, b, labelCost } = saved.t;
+  const like = (t: Tensor | undefined, need: boolean) =>
+    need && t ? empty(t.shape, t.dtype) : undefined;
+  const gradients = {
+    x: like(x, needs.x),
+    y: like(y, needs.y),
+    a: like(a, needs.a),
+    b: like(b, needs.b),
+    labelCost: like(labelCost, needs.labelCost),
+  };
+  launch(native.sinkhornGradients, {
+    ...fields(saved),
+    upstream: upstream.raw,
+    dx: gradients.x?.raw,
+    dy: gradients.y?.raw,
+    da: gradients.a?.raw,
+    db: gradients.b?.raw,
+    dlabelCost: gradients.labelCost?.raw,
+  });
+  return gradients;
+}
+
+const operation = defineOp({
+  name,
+  builtin: true,
+  inputs: ['x', 'y'],
+  optionTensors: cloudTensors,
+  options: [...cloudNames, 'debias'],
+  nondifferentiable: ['labelsX', 'labelsY'],
+  check(t: In, options: SinkhornDivergenceOptions) {
+    expectBoolean(name, 'debias', options.debias ?? true);
+    checkClouds(name, t, options);
+  },
+  forward,
+  backward,
+});
+
+let warned = false;
+
+function conclude(value: Tensor, options: SinkhornDivergenceOptions): Tensor {
+  const info = infoOf(infos.get(value) as Float64Array);
+  options.onInfo?.(info);
+  demand(name, info, options);
+  if (info.converged || options.onInfo || options.solver === 'geomloss' || warned) return value;
+  warned = true;
+  process.emitWarning(shortfall(name, info, options), { code: 'SURPRISAL_NOT_CONVERGED' });
+  return value;
+}
+
+type ValueDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
+
+/**
+ * Sinkhorn divergence between clouds x and y of weights a and b: entropic optimal transport, by
+ * default less its own bias. Never an N·M array beyond `workspaceBytes`.
+ *
+ * x [B?, N, D], y [B?, M, D] of one float dtype -> [] or [B]; packed, x [ΣN, D] and y [ΣM, D] with
+ * `cuSeqlensX` and `cuSeqlensY` -> [B]. float32, or float64 for float64 points.
+ *
+ *   OT(a,b) = min_P <P,C> + ε KL(P|abᵀ) + ρ KL(P1|a) + ρ KL(Pᵀ1|b)
+ *   S = OT(a,b) - OT(a,a)/2 - OT(b,b)/2 + ε/2 (mass a - mass b)²
+ *
+ * with C = |x-y|²/2 (p = 2), |x-y| (p = 1) or 1 - cos, ε = blur^p, ρ = reach^p (none: the marginals
+ * hold, which takes equal masses). Iterates until the marginals are within `tolerance`; where it
+ * ends before, it says so (`onInfo`, `strict`, a process warning) and the dual value is a lower bound.
+ * Differentiable in x, y, a, b and labelCost in every mode; without reach the gradients in a and b have
+ * zero weighted mean. Clouds are centred, so a common offset costs no digits.
+ *
+ * Feydy et al. 2019 (eq. 3); Sejourne et al. 2019 (prop. 12); Alvarez-Melis and Fusi 2020 (labels).
+ *
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments, points that
+ *   are not finite, negative weights, masses that differ without reach; ERR_OUT_OF_RANGE for a label;
+ *   ERR_NOT_CONVERGED with `strict`.
+ * @example const loss = sp.sinkhornDivergence(x, y, { blur: 0.05 })
+ */
+export const sinkhornDivergence: Op<
+  <D extends DType>(
+    x: Tensor<D>,
+    y: Tensor<D>,
+    options?: SinkhornDivergenceOptions,
+  ) => Tensor<ValueDType<D>>
+> = finished(operation, 2, conclude);

@@ -1,0 +1,86 @@
+// The potentials and the plan of optimal transport between clouds: see the doc comment below.
+import { defineOp, type Inputs, type Op } from '../autograd.js';
+import {
+  type CloudOptions,
+  type CloudTensors,
+  checkClouds,
+  cloudFields,
+  cloudNames,
+  cloudTensors,
+  layoutOfClouds,
+} from '../clouds.js';
+import { accumulatorOf, type DType } from '../dtype.js';
+import { launch, native } from '../native.js';
+import { empty, type Tensor } from '../tensor.js';
+import {
+  demand,
+  finished,
+  keptSize,
+  type Solution,
+  type TransportPlan,
+  transportPlan,
+} from '../transport.js';
+
+const name = 'sinkhornPotentials';
+type In = Inputs<'x' | 'y', CloudTensors>;
+
+const solutions = new WeakMap<Tensor, Solution>();
+
+const operation = defineOp({
+  name,
+  builtin: true,
+  inputs: ['x', 'y'],
+  optionTensors: cloudTensors,
+  // Options of a divergence may be given as they are.
+  options: [...cloudNames, 'debias'],
+  check: (t: In, options: CloudOptions) => checkClouds(name, t, options),
+  forward(t: In, options: CloudOptions) {
+    const layout = layoutOfClouds(name, t, options);
+    const dtype = accumulatorOf(t.x.dtype);
+    const [value, f, g] = [layout.shape, layout.f, layout.g].map((shape) => empty(shape, dtype));
+    const potentials = empty([keptSize(layout, false)], 'float64');
+    const info = new Float64Array(3 * layout.batch);
+    const fields = () => ({
+      ...cloudFields(t, options, layout),
+      caller: 1,
+      potentials: potentials.raw,
+    });
+    launch(native.sinkhornSolve, { ...fields(), value: value.raw, f: f.raw, g: g.raw, info });
+    solutions.set(f, { name, f, g, info, layout, fields });
+    return { outputs: { f, g } };
+  },
+});
+
+function resultOf({ f }: { f: Tensor }, options: CloudOptions): TransportPlan {
+  const plan = transportPlan(solutions.get(f) as Solution);
+  options.onInfo?.({
+    iterations: plan.iterations,
+    error: plan.error,
+    converged: plan.converged,
+  });
+  demand(name, plan, options);
+  return plan;
+}
+
+type ValueDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
+
+/**
+ * The potentials f and g of optimal transport between clouds, and through them the plan
+ * P_ij = a_i b_j e^((f_i + g_j - C_ij)/ε): the problem of `sinkhornDivergence` and its options, never
+ * debiased and not differentiable.
+ *
+ * x [B?, N, D], y [B?, M, D] -> f [B?, N], g [B?, M] (packed [ΣN], [ΣM]), float32 or for float64
+ * points float64; `plan()` [B?, N, M]; `apply(v)` multiplies by the plan without making it.
+ *
+ * f_i = -ε/(1 + ε/ρ) log sum_j b_j e^((g_j - C_ij)/ε) (Feydy et al. 2019, eq. 10).
+ *
+ * @throws as `sinkhornDivergence`.
+ * @example const matched = sp.sinkhornPotentials(x, y).apply(y) // times 1/a: barycentric map
+ */
+export const sinkhornPotentials: Op<
+  <D extends DType>(
+    x: Tensor<D>,
+    y: Tensor<D>,
+    options?: CloudOptions,
+  ) => TransportPlan<ValueDType<D>>
+> = finished(operation, 2, resultOf);

@@ -1,0 +1,223 @@
+// What the operations of optimal transport share: which problems a call holds, native fields, what
+// is told of the iterations, and the plan that a solution stands for.
+import type { Op } from './autograd.js';
+import type { DType, FloatDType } from './dtype.js';
+import {
+  errorOf,
+  expectBoolean,
+  expectDType,
+  expectNumber,
+  expectOptions,
+  expectShape,
+  fail,
+  show,
+} from './expect.js';
+import { type Field, launch, native } from './native.js';
+import { onDevice } from './place.js';
+import { type Shape, sizeOf } from './shape.js';
+import { empty, expectTensor, type Tensor } from './tensor.js';
+
+export const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
+
+/** How the iterations of a call ended; of several problems the worst. */
+export interface TransportInfo {
+  /** Updates of both potentials, annealing included. */
+  iterations: number;
+  /** The L1 error of the marginals, relative to the plan's mass. */
+  error: number;
+  /** Whether the error is within the tolerance. */
+  converged: boolean;
+}
+
+export interface IterationOptions {
+  /** Largest L1 error of the marginals, relative to the plan's mass; default 1e-3. */
+  tolerance?: number;
+  /** Default 10000. At the limit the dual value is returned, a lower bound. */
+  maxIterations?: number;
+  /** Throws `ERR_NOT_CONVERGED` where the tolerance was not reached; default false. */
+  strict?: boolean;
+  /** Upper bound on memory that grows with N·M; default 32 MiB. Results do not depend on it. */
+  workspaceBytes?: number;
+}
+
+export const iterationNames = ['tolerance', 'maxIterations', 'strict', 'workspaceBytes'] as const;
+
+export function checkIterations(op: string, options: IterationOptions): void {
+  const { tolerance = 1e-3, maxIterations = 10000, strict = false, workspaceBytes = 0 } = options;
+  expectNumber(op, 'tolerance', tolerance, { min: 0 });
+  expectNumber(op, 'maxIterations', maxIterations, { min: 1, integer: true });
+  expectBoolean(op, 'strict', strict);
+  expectNumber(op, 'workspaceBytes', workspaceBytes, { min: 0, integer: true });
+}
+
+export const iterationFields = (options: IterationOptions) => ({
+  tolerance: options.tolerance ?? 1e-3,
+  maxIterations: options.maxIterations ?? 10000,
+  workspaceBytes: options.workspaceBytes ?? 2 ** 25,
+});
+
+/** Transport on a device does not exist yet: said before anything is allocated there. */
+export function expectCpu(op: string, name: string, t: Tensor): void {
+  if (t.device === 'cpu') return;
+  const message = `expected ${name} to be on cpu (this operation has no CUDA form yet), got ${t.device}`;
+  fail(op, 'ERR_DEVICE', message);
+}
+
+/** Weights of the points: any float dtype, one each. */
+export function checkWeights(op: string, name: string, w: Tensor | undefined, shape: Shape): void {
+  if (!w) return;
+  expectDType(op, name, w, floats);
+  expectShape(op, name, w, shape, 'one weight per point');
+}
+
+/** The problems of one call: where each one's points begin, and the shapes of what comes out. */
+export interface Layout {
+  startsX: BigInt64Array;
+  startsY: BigInt64Array;
+  batch: number;
+  /** Of values. */
+  shape: Shape;
+  /** Of f, g and plans; no plan where sizes differ. */
+  f: Shape;
+  g: Shape;
+  plan?: Shape;
+}
+
+export function equalLayout(lead: Shape, n: number, m: number): Layout {
+  const batch = sizeOf(lead);
+  const starts = (size: number) =>
+    BigInt64Array.from({ length: batch + 1 }, (_, i) => BigInt(i * size));
+  return {
+    startsX: starts(n),
+    startsY: starts(m),
+    batch,
+    shape: lead,
+    f: [...lead, n],
+    g: [...lead, m],
+    plan: [...lead, n, m],
+  };
+}
+
+/** The number of doubles a solution keeps for backward. */
+export const keptSize = ({ f, g }: Layout, debias: boolean) =>
+  3 * (sizeOf(f) + sizeOf(g)) * (debias ? 2 : 1);
+
+/** `info` of native code: iterations, error and whether converged, for each problem. */
+export function infoOf(values: Float64Array): TransportInfo {
+  const info = { iterations: 0, error: 0, converged: true };
+  for (let i = 0; i < values.length; i += 3) {
+    info.iterations = Math.max(info.iterations, values[i]);
+    info.error = Math.max(info.error, values[i + 1]);
+    info.converged &&= values[i + 2] !== 0;
+  }
+  return info;
+}
+
+/** Why it ended where it did. */
+export function shortfall(op: string, info: TransportInfo, options: IterationOptions): string {
+  const { tolerance = 1e-3, maxIterations = 10000 } = options;
+  const wanted = `${op}: expected the marginals' error to fall to ${tolerance} `;
+  const got = `got ${Number(info.error.toPrecision(3))}`;
+  return info.iterations >= maxIterations
+    ? `${wanted}within ${maxIterations} iterations, ${got}`
+    : `${wanted}, ${got}, below which it is rounding (stopped after ${info.iterations} iterations)`;
+}
+
+/** Throws if `strict` asks for it. */
+export function demand(op: string, info: TransportInfo, options: IterationOptions): void {
+  if (info.converged || !options.strict) return;
+  throw errorOf('ERR_NOT_CONVERGED', shortfall(op, info, options));
+}
+
+/**
+ * An operation whose callers get `finish(result, options)` of its result; options are argument
+ * number `position`.
+ */
+export function finished<F extends (...args: never[]) => unknown>(
+  op: Op,
+  position: number,
+  // biome-ignore lint/suspicious/noExplicitAny: the caller names the types by F
+  finish: (result: any, options: any) => unknown,
+): Op<F> {
+  const call = (...args: unknown[]) => finish(op(...args), args[position] ?? {});
+  const async = async (...args: unknown[]) => {
+    // As they are now: their owner may change them meanwhile.
+    const options = { ...(args[position] as object) };
+    return finish(await op.async(...args), options);
+  };
+  return Object.assign(call, { async, raw: op.raw }) as unknown as Op<F>;
+}
+
+/** Potentials, and the plan P_ij = a_i b_j e^((f_i + g_j - C_ij)/epsilon) that they stand for. */
+export interface TransportPlan<D extends DType = DType> extends TransportInfo {
+  /** Potential of the points of x, or of the rows of the cost: [B?, N]. */
+  readonly f: Tensor<D>;
+  /** Of y, or of the columns: [B?, M]. */
+  readonly g: Tensor<D>;
+  /** The plan itself: [B?, N, M]. */
+  plan(): Tensor<D>;
+  /**
+   * The plan times v, without the plan: over axis 1 (default) P·v for v [B?, M] or [B?, M, K], over
+   * axis 0 Pᵀ·v for v [B?, N] or [B?, N, K].
+   */
+  apply(v: Tensor, options?: { axis?: 0 | 1 }): Tensor<D>;
+}
+
+/** A solved call. */
+export interface Solution {
+  name: string;
+  f: Tensor;
+  g: Tensor;
+  info: Float64Array;
+  layout: Layout;
+  /** Native fields of the problem, potentials included. */
+  fields: () => Record<string, Field>;
+}
+
+export function transportPlan(solution: Solution): TransportPlan {
+  const { f, g, info } = solution;
+  return {
+    f,
+    g,
+    ...infoOf(info),
+    plan: () => planOf(solution),
+    apply: (v, options) => applied(solution, v, options),
+  };
+}
+
+function planOf({ name, f, layout, fields }: Solution): Tensor {
+  if (!layout.plan) {
+    fail(
+      `${name}.plan`,
+      'ERR_SHAPE',
+      'expected problems of one size, got packed ones; use apply()',
+    );
+  }
+  const shape = layout.plan;
+  const out = onDevice('cpu', () => empty(shape, f.dtype));
+  launch(native.sinkhornPlan, { ...fields(), out: out.raw });
+  return out;
+}
+
+function applied(solution: Solution, v: Tensor, options: { axis?: 0 | 1 } = {}): Tensor {
+  const op = `${solution.name}.apply`;
+  expectTensor(op, 'v', v);
+  expectOptions(op, options, ['axis']);
+  const { axis = 1 } = options;
+  if (axis !== 0 && axis !== 1) {
+    fail(op, 'ERR_INVALID_VALUE', `expected axis to be 0 or 1, got ${show(axis)}`);
+  }
+  const { f, g } = solution;
+  const [from, to] = axis === 1 ? [g.shape, f.shape] : [f.shape, g.shape];
+  expectCpu(op, 'v', v);
+  expectDType(op, 'v', v, [f.dtype]);
+  const isMatrix = v.rank === from.length + 1;
+  const columns = isMatrix ? v.shape[v.rank - 1] : 1;
+  const wanted = isMatrix ? [...from, columns] : from;
+  expectShape(op, 'v', v, wanted, isMatrix ? 'one row per point' : 'one value per point');
+  const shape = isMatrix ? [...to, columns] : to;
+  const out = onDevice('cpu', () => empty(shape, f.dtype));
+  const fields = { ...solution.fields(), v: v.raw, out: out.raw, columns, transposed: axis === 0 };
+  if (columns > 0) launch(native.sinkhornApply, fields);
+  return out;
+}
