@@ -1,6 +1,6 @@
 // npm run sanitize [-- <op words>]: the op tests, on the best CPU path and on the baseline, with an
-// addon built with AddressSanitizer and UndefinedBehaviorSanitizer. Leaks are not looked for: Node
-// itself holds handles at exit.
+// addon built with AddressSanitizer and UndefinedBehaviorSanitizer; without words also the kernel
+// emulator's own tests. Leaks are not looked for: Node itself holds handles at exit.
 import { execFileSync } from 'node:child_process';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
@@ -20,9 +20,10 @@ function library(name) {
 
 const words = process.argv.slice(2);
 const filters = words.length > 0 ? words.map((word) => `test/ops/${word}`) : ['test/ops/'];
+const emulator = words.length > 0 ? [] : ['test/cuda/emulator.test.ts'];
 for (const path of ['', 'base']) {
   console.log(`\nsanitize: ${path || 'best'} CPU path`);
-  run(bin('vitest'), ['run', ...filters], {
+  run(bin('vitest'), ['run', ...filters, ...(path ? [] : emulator)], {
     SURPRISAL_CPU: path,
     SURPRISAL_NATIVE: resolve(out, 'Release/surprisal.node'),
     SURPRISAL_SANITIZE: '1',

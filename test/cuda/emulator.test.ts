@@ -11,7 +11,13 @@ const launcher = process.env['CMAKE_CXX_COMPILER_LAUNCHER'];
 const present = spawnSync(compiler, ['--version']).status === 0;
 if (!present) console.log(`skipped: the emulator's own tests, as there is no ${compiler}`);
 
-const output = 'build/emulator/selftest';
+// In `npm run sanitize` the program is instrumented, and so needs nothing preloaded.
+const isSanitized = process.env['SURPRISAL_SANITIZE'] === '1';
+const sanitizers = isSanitized
+  ? ['-fsanitize=address,undefined', '-fno-sanitize-recover=undefined', '-fno-omit-frame-pointer']
+  : [];
+const env = { ...process.env, LD_PRELOAD: '' };
+const output = isSanitized ? 'build/sanitize/selftest' : 'build/emulator/selftest';
 const program = join(output, 'selftest');
 const flags =
   '-std=c++17 -O1 -g -Wall -Wextra -Werror -Wno-unknown-pragmas -ffp-contract=off -Inative ' +
@@ -26,9 +32,9 @@ async function compile(sources: string[]): Promise<void> {
   for (let source = sources.pop(); source !== undefined; source = sources.pop()) {
     const folder = source.startsWith('test') ? 'test' : 'native';
     const object = join(output, `${folder}-${basename(source)}.o`);
-    const words = [compiler, ...flags.split(' '), '-c', source, '-o', object];
+    const words = [compiler, ...flags.split(' '), ...sanitizers, '-c', source, '-o', object];
     const [command = compiler, ...args] = launcher === undefined ? words : [launcher, ...words];
-    await promisify(execFile)(command, args);
+    await promisify(execFile)(command, args, { env });
   }
 }
 
@@ -45,7 +51,8 @@ async function build(): Promise<void> {
     return join(output, `${source.startsWith('test') ? 'test' : 'native'}-${basename(source)}.o`);
   });
   await Promise.all([compile(sources), compile(sources)]);
-  await promisify(execFile)(compiler, ['-g', ...objects, '-pthread', '-o', program]);
+  const link = ['-g', ...sanitizers, ...objects, '-pthread', '-o', program];
+  await promisify(execFile)(compiler, link, { env });
 }
 
 test.skipIf(!present)(
@@ -53,7 +60,7 @@ test.skipIf(!present)(
   { timeout: 600_000 },
   async () => {
     await build();
-    const { stdout, status } = spawnSync(program, { encoding: 'utf8' });
+    const { stdout, status } = spawnSync(program, { encoding: 'utf8', env });
     expect(stdout.split('\n').filter((line) => !line.startsWith('ok'))).toEqual(['']);
     expect(status).toBe(0);
     expect(stdout.split('\n').length).toBeGreaterThan(20);
