@@ -158,9 +158,18 @@ constexpr int kHoldBlocks = Op::kInputs == 1 && sizeof(typename Op::Element) < 8
                             : Op::kLaneBlocks == 2 && sizeof(typename Op::Element) == 2 ? 1
                                                                                         : 2;
 
+// Of that many blocks those that an SM has threads for: 1024 in sm_75.
+constexpr int resident(int blocks) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+  return blocks * kHoldBlock <= 1024 ? blocks : 1024 / kHoldBlock;
+#else
+  return blocks;
+#endif
+}
+
 // A few lanes a row: a block's many rows hide what reductions wait for.
 template <class Op>
-__global__ void __launch_bounds__(kHoldBlock, Op::kLaneBlocks)
+__global__ void __launch_bounds__(kHoldBlock, resident(Op::kLaneBlocks))
     row_lanes_kernel(const Op op, const Lanes lanes) {
   using T = typename Op::Element;
   const int64_t thread = block_index() * kHoldBlock + thread_index();

@@ -9,8 +9,17 @@ namespace surprisal::matmul {
 using namespace cuda;
 using gemm::Major;
 
+// Without tensor cores for them (ptx_sm75.h) products need more registers.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+template <class Tile>
+constexpr int kTensorBlocks = 1;
+#else
+template <class Tile>
+constexpr int kTensorBlocks = Tile::kBlocks;
+#endif
+
 template <class T, class Tile, Major a_major, Major b_major>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
+__global__ void __launch_bounds__(Tile::kThreads, kTensorBlocks<Tile>)
     matmul_tensor_cores_kernel(Parameters p) {
   const Place place(p, block_index());
   constexpr bool kColumnsOfA = a_major == Major::mn, kRowsOfB = b_major == Major::mn;
