@@ -97,6 +97,16 @@ const kernels = [
   versus('quack', 'vs QuACK'),
 ];
 
+const transport = [
+  extra('nsPerPair', 'ns a pair and pass'),
+  extra('iterations', 'iterations'),
+  versus('geomloss', 'vs GeomLoss'),
+  versus('geomloss converged', 'vs GeomLoss converged'),
+  extra('scaling', 'its scaling'),
+  versus('exact', 'vs exact EMD'),
+  versus('pot batch', 'vs POT batch'),
+];
+
 const logitsCase = [caseName('N × V'), dtype, way];
 const headCase = [caseName('N, D, V'), dtype, way];
 const smallCase = [caseName('case'), dtype, way];
@@ -123,6 +133,10 @@ const tables: Record<string, Tables> = {
   kernels: {
     terminal: [[...smallCase, spread, rounds, ...kernels]],
     readme: [[...smallCase, ...kernels]],
+  },
+  sinkhorn: {
+    terminal: [[...smallCase, ...timing, ...transport]],
+    readme: [[...smallCase, ms, ...transport]],
   },
   'small-ops': {
     terminal: [

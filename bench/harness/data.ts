@@ -31,3 +31,12 @@ export function classes(seed: number, count: number, v: number): Int32Array {
   const offset = key(seed);
   return Int32Array.from({ length: count }, (_, i) => mix((i + offset) | 0) % v);
 }
+
+/** In [0, 1), times `scale` plus `shift`. */
+export function uniform(seed: number, size: number, scale = 1, shift = 0): Float32Array {
+  const offset = key(seed);
+  const rounded = Math.fround;
+  return Float32Array.from({ length: size }, (_, i) =>
+    rounded(rounded(rounded(mix((i + offset) | 0) / 2 ** 32) * rounded(scale)) + rounded(shift)),
+  );
+}
