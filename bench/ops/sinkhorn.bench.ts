@@ -92,12 +92,14 @@ async function* iterates(run: Run): AsyncGenerator<Row> {
 async function* converged(run: Run): AsyncGenerator<Row> {
   const shape = sizes[0];
   const peer = await peerCase(run, shape);
-  const scaling = peer?.ways.includes('geomloss converged') ? Number(await peer.tune()) : undefined;
+  // Minutes: GeomLoss is tried at six scalings.
+  const tries = run.slow && peer?.ways.includes('geomloss converged');
+  const scaling = tries ? Number(await peer?.tune()) : undefined;
   let iterations = 0;
   const onInfo = (info: sp.TransportInfo) => {
     iterations = info.iterations;
   };
-  const slow = theirs(peer, ['geomloss converged'], true);
+  const slow = tries ? theirs(peer, ['geomloss converged'], true) : [];
   const contenders = [
     step('debiased', shape, { onInfo }),
     step('biased', shape, { debias: false, onInfo: () => {} }),
