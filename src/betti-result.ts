@@ -54,6 +54,13 @@ export class BettiMatch {
   }
 }
 
+/** Births (0) or deaths (1) of a list that holds both in turn. */
+function everySecond<A extends Int32Array | Float32Array | Float64Array>(list: A, first: 0 | 1): A {
+  const out = new (list.constructor as new (length: number) => A)(list.length / 2);
+  for (let i = 0; i < out.length; i++) out[i] = list[2 * i + first];
+  return out;
+}
+
 /** A persistence barcode; see `persistenceBarcode`. */
 export class PersistenceBarcode {
   /** One entry per spatial axis, degree k at dims[k]; null where it was not asked for. */
@@ -70,10 +77,10 @@ export class PersistenceBarcode {
       if (!lists) return null;
       const { pairs, values } = lists;
       return {
-        birth: values.filter((_, i) => i % 2 === 0),
-        death: values.filter((_, i) => i % 2 === 1),
-        birthIndex: pairs.filter((_, i) => i % 2 === 0),
-        deathIndex: pairs.filter((_, i) => i % 2 === 1),
+        birth: everySecond(values, 0),
+        death: everySecond(values, 1),
+        birthIndex: everySecond(pairs, 0),
+        deathIndex: everySecond(pairs, 1),
       };
     });
   }

@@ -138,6 +138,20 @@ const tables: Record<string, Tables> = {
     terminal: [[...smallCase, ...timing, ...transport]],
     readme: [[...smallCase, ms, ...transport]],
   },
+  betti: {
+    terminal: [
+      [
+        ...smallCase,
+        ...timing,
+        peerMs('reference', 'reference ms'),
+        versus('reference', 'vs reference'),
+        peerMs('gudhi', 'GUDHI ms'),
+        versus('gudhi', 'vs GUDHI'),
+        extra('efficiency', 'efficiency', percent),
+      ],
+    ],
+    readme: [[...smallCase, ms, versus('reference', 'vs reference'), versus('gudhi', 'vs GUDHI')]],
+  },
   'small-ops': {
     terminal: [
       [
