@@ -173,7 +173,7 @@ export async function unlessAborted<R>(
 const mostPositions = 2 ** 28;
 
 /** Bytes of scratch memory a position takes while an image is matched; measured, rounded up. */
-const bytesPerPosition = { 2: 120, 3: 150 };
+const bytesPerPosition = { 2: 120, 3: 240 };
 
 /** Refuses images that would not fit the memory of the machine before anything is allocated. */
 export function checkBettiMemory(op: string, shape: Shape, axes: number, outputBytes = 0): void {
