@@ -4,9 +4,8 @@ import { configDefaults, defineConfig } from 'vitest/config';
 // What a run on a device (SURPRISAL_TEST_DEVICE) leaves out, and why.
 const onlyOnCpu = {
   'test/ops/*-fences.test.ts': 'guard bytes around typed arrays',
-  'test/ops/linear-cross-entropy*.test.ts': 'has no CUDA form yet',
+  'test/ops/linear-cross-entropy-filter.test.ts': 'keeps every block of the gradient',
   'test/ops/sinkhorn*.test.ts': 'has no CUDA form yet',
-  'test/models/transformer.test.ts': 'trains with linearCrossEntropy, which has no CUDA form yet',
 };
 const isOnDevice = (process.env.SURPRISAL_TEST_DEVICE ?? 'cpu') !== 'cpu';
 if (isOnDevice) {

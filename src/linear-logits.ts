@@ -19,7 +19,7 @@ const indices: readonly IndexDType[] = ['int64', 'int32'];
 export interface LinearOptions extends LogitOptions {
   /** [V], of x's dtype; differentiable. */
   bias?: Tensor;
-  /** Upper bound on scratch memory, forward and backward; default 32 MiB. */
+  /** Upper bound on scratch memory, forward and backward; default 32 MiB, on CUDA 256 MiB. */
   workspaceBytes?: number;
 }
 
@@ -32,7 +32,7 @@ export interface ScoredOptions extends LinearOptions {
   shift?: number;
 }
 
-const defaultWorkspace = 2 ** 25;
+const defaultWorkspace = (x: Tensor) => (x.device === 'cpu' ? 2 ** 25 : 2 ** 28);
 
 export function checkLinear(
   op: string,
@@ -116,6 +116,6 @@ export function linearFields(
     classes: weight.shape[0],
     shift: options.shift ?? 0,
     ...logitFields(options),
-    workspaceBytes: options.workspaceBytes ?? defaultWorkspace,
+    workspaceBytes: options.workspaceBytes ?? defaultWorkspace(x),
   };
 }

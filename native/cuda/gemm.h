@@ -226,6 +226,21 @@ __device__ inline void multiply_block(Accumulators<Tile>& sums, const Operand<T>
   copy_async_wait<0>();  // nothing may land in memory that the caller uses next
 }
 
+// The quad's 4 x 4 words, transposed: lane l of it gets word l of every lane, in lane order.
+__device__ inline void transpose_quad(uint32_t (&word)[4]) {
+  const int lane = lane_index() % 4;
+#pragma unroll
+  for (int step = 1; step <= 2; ++step) {
+    const bool high = (lane & step) != 0;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int low_word = step == 1 ? 2 * i : i, high_word = low_word + step;
+      const uint32_t other = shuffle_xor(high ? word[low_word] : word[high_word], step);
+      (high ? word[low_word] : word[high_word]) = other;
+    }
+  }
+}
+
 // The order of tiles: bands of kBand rows of tiles, down each column of a band, so that blocks that
 // run together share rows of both operands in the second-level cache.
 struct TilePlace {

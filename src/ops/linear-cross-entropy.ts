@@ -1,7 +1,8 @@
 // Cross-entropy of x·weightᵀ + bias without ever holding the logits: see the doc comment below.
-// Where the upstream gradient is one number, forward computes the gradients for an upstream of 1
-// (three matrix products in all) and backward scales them; for 'none', mainGrad, float16, and
-// bfloat16 unless the upstream is a power of two, backward recomputes the logits.
+// On the CPU, where the upstream gradient is one number, forward computes the gradients for an
+// upstream of 1 (three matrix products in all) and backward scales them; for 'none', mainGrad,
+// float16, bfloat16 unless the upstream is a power of two, and on a device, backward recomputes the
+// logits.
 import {
   addedElsewhere,
   defineOp,
@@ -43,7 +44,10 @@ export interface LinearCrossEntropyOptions<R extends LossReduction = LossReducti
    * weight do not run.
    */
   mainGrad?: Tensor<'float32'>;
-  /** Which blocks of the gradient are computed; default 'exact': all. See `filterReport`. */
+  /**
+   * Which blocks of the gradient are computed; default 'exact': all, as always on a device. See
+   * `filterReport`.
+   */
   filter?: Filter;
 }
 
@@ -155,6 +159,10 @@ function fields(t: In, options: LinearCrossEntropyOptions) {
   };
 }
 
+/** The kernels of a device keep every block, which is what the report says from the start. */
+const reportField = ({ x }: In, report: Report | undefined) =>
+  x.device === 'cpu' ? report?.values : undefined;
+
 type GradientTensors = Partial<Record<'x' | 'weight' | 'bias', Tensor>>;
 
 /** Memory for the gradients that are needed. */
@@ -193,7 +201,12 @@ function forward(t: In, options: LinearCrossEntropyOptions, needs: Needs) {
   const output = empty(reduction === 'none' ? scored : [], dtype);
   const needed = Object.values(needs).some((need) => need);
   // float16 cannot hold gradients at an upstream of 1 that loss scaling is there to enlarge.
-  const fused = needed && reduction !== 'none' && !t.mainGrad && t.x.dtype !== 'float16';
+  const fused =
+    needed &&
+    reduction !== 'none' &&
+    !t.mainGrad &&
+    t.x.dtype !== 'float16' &&
+    t.x.device === 'cpu';
   const gradients = fused ? gradientsOf(t, needs) : undefined;
   const rowSums = needed ? empty([...scored, 4], 'float64') : undefined;
   const filtered = needed && (options.filter ?? 'exact') !== 'exact';
@@ -208,7 +221,7 @@ function forward(t: In, options: LinearCrossEntropyOptions, needs: Needs) {
     laterAdds: t.mainGrad !== undefined,
     rowSums: rowSums?.raw,
     loss: output.raw,
-    filterReport: report?.values,
+    filterReport: reportField(t, report),
   });
   return { output, saved: { t, options, rowSums, gradients, report } satisfies Saved };
 }
@@ -231,7 +244,7 @@ function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
     unitBias: unit?.bias?.raw,
     rowSums: rowSums?.raw,
     upstream: upstream.raw,
-    filterReport: report?.values,
+    filterReport: reportField(t, report),
   });
   return { ...gradients, tokenWeight, ...(main && { weight: addedElsewhere }) };
 }

@@ -11,6 +11,14 @@ sp.setDefaultDevice(wanted);
 export const device: sp.Device = wanted === 'cuda' ? 'cuda:0' : wanted;
 export const isOnCpu = device === 'cpu';
 
+/** Whether that is the emulator, some thousand times slower than a GPU. */
+export const isEmulated = !isOnCpu && sp.cuda.status().emulated;
+
+/** On the emulator every turns-th case, so that each runs once in all turns; else all cases. */
+export function inTurn<C>(cases: readonly C[], turn: number, turns: number): C[] {
+  return cases.filter((_, i) => !isEmulated || i % turns === turn);
+}
+
 const skipped = new Map<string, number>();
 
 /** For `test.skipIf`: true where tests run on a device, for what only the CPU has. */

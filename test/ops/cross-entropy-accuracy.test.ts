@@ -3,7 +3,6 @@
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import { distance, norm } from '../harness/compare.js';
-import { needsCpu } from '../harness/device.js';
 import { Random } from '../harness/random.js';
 import { epsilon, roundAll } from '../harness/rounding.js';
 import { floats, gradOf, indices, read } from '../harness/tensors.js';
@@ -40,7 +39,7 @@ describe('crossEntropy', () => {
   });
 });
 
-describe.skipIf(needsCpu('linearCrossEntropy has no CUDA form yet'))('linearCrossEntropy', () => {
+describe('linearCrossEntropy', () => {
   test.each([
     [60, 64, 1000],
     [33, 300, 517],

@@ -4,6 +4,7 @@ import * as sp from '../../src/index.js';
 import { floatDTypes } from '../cases/cross-entropy.js';
 import { common } from '../cases/linear-cross-entropy.js';
 import { expectFrobenius, expectSameBits, expectWithin, expectZero } from '../harness/compare.js';
+import { isEmulated } from '../harness/device.js';
 import { expectGradient } from '../harness/linear-cross-entropy.js';
 import { Random } from '../harness/random.js';
 import type { FloatDType } from '../harness/rounding.js';
@@ -43,7 +44,7 @@ const shapes: [number, number, number][] = [
   [1, 1, 1],
   [3, 7, 5],
   [65, 33, 517],
-  [130, 16, 2100],
+  isEmulated ? [40, 16, 1100] : [130, 16, 2100],
 ];
 const variants: LogprobOptions[] = [{}, { temperature: 0.7 }, { softcap: 20, temperature: 1.3 }];
 
@@ -57,7 +58,7 @@ describe.each(floatDTypes)('linearLogprobs in %s', (dtype) => {
   test.each(shapes)('%i x %i x %i', (...shape) => {
     const p = problemOf(...shape);
     const random = new Random(9);
-    for (const options of variants) {
+    for (const options of isEmulated ? [variants[shape[1] % 3]] : variants) {
       const upstream = Object.fromEntries(names.map((name) => [name, random.normals(p.length)]));
       const want = reference.linearLogprobs(p, options, upstream);
       const { x, weight, bias, ids } = tensorsOf(p, dtype);
@@ -106,7 +107,7 @@ describe.each(floatDTypes)('linearLogprobs in %s', (dtype) => {
   });
 
   test('a row alone and among others, to the bit', () => {
-    const p = problemOf(130, 16, 2100);
+    const p = problemOf(130, 16, isEmulated ? 700 : 2100);
     const { x, weight, ids } = tensorsOf(p, dtype, false);
     const all = sp.linearLogprobs(x, weight, ids);
     for (const row of [0, 63, 129]) {

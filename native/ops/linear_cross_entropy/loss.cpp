@@ -1,7 +1,6 @@
 // linearCrossEntropy: row weights, reduction and the gradient of the token weights around the
 // streaming loop.
 #include <cmath>
-#include <string>
 
 #include "ops/linear_cross_entropy/rows.h"
 
@@ -13,15 +12,11 @@ constexpr const char* kName = "linearCrossEntropy";
 void check_weights(const Loss& op) {
   for (int64_t c = 0; op.class_weight && c < op.classes; ++c) {
     if (value_of(op.class_weight, c) >= 0) continue;
-    throw Error(Code::invalid_value,
-                std::string(kName) + ": expected classWeight to hold no negative number, got " +
-                    text_of(value_of(op.class_weight, c)) + " at class " + std::to_string(c));
+    refuse_class_weight(value_of(op.class_weight, c), c);
   }
   for (int64_t i = 0; op.token_weight && i < op.token_weight.size; ++i) {
     if (!std::isnan(value_of(op.token_weight, i))) continue;
-    throw Error(Code::invalid_value, std::string(kName) +
-                                         ": expected tokenWeight to hold no NaN, got NaN at row " +
-                                         std::to_string(i));
+    refuse_token_weight(i);
   }
 }
 
@@ -90,16 +85,6 @@ class LossRows final : public RowFinish {
   Scratch<double> scale_;
 };
 
-void check(const Loss& op) {
-  check_linear(op, kName);
-  check_targets(op, kName);
-  require(!op.class_weight || op.class_weight.size == op.classes,
-          "linearCrossEntropy: classWeight");
-  require(!op.token_weight || op.token_weight.size == op.batch * op.length,
-          "linearCrossEntropy: tokenWeight");
-  check_gradients(op, op, kName);
-}
-
 void token_gradient(const Backward& op, const LossRows& rows) {
   if (!op.dtoken_weight) return;
   fill_zero(op.dtoken_weight);
@@ -159,7 +144,7 @@ void compute_gradients(const Backward& op, LossRows& rows, RowState* states) {
 }  // namespace
 
 void forward(const Forward& op) {
-  check(op);
+  check_loss(op);
   LossRows rows(op);
   const int64_t scored = op.batch * (op.length - op.shift);
   require(op.loss.size == (rows.reduced() ? 1 : scored), "linearCrossEntropy: size of loss");
@@ -185,7 +170,7 @@ void forward(const Forward& op) {
 }
 
 void backward(const Backward& op) {
-  check(op);
+  check_loss(op);
   LossRows rows(op);
   const int64_t scored = op.batch * (op.length - op.shift);
   require(op.upstream.size == (rows.reduced() ? 1 : scored), "linearCrossEntropy: upstream");

@@ -93,4 +93,12 @@ void partials(const Partials& op);
 void shard_backward(const ShardBackward& op);
 void argmax(const Argmax& op);
 
+void forward_cuda(const Forward& op, cuda::Stream& stream);
+void backward_cuda(const Backward& op, cuda::Stream& stream);
+void logprobs_cuda(const Logprobs& op, cuda::Stream& stream);
+void logprobs_backward_cuda(const LogprobsBackward& op, cuda::Stream& stream);
+void partials_cuda(const Partials& op, cuda::Stream& stream);
+void shard_backward_cuda(const ShardBackward& op, cuda::Stream& stream);
+void argmax_cuda(const Argmax& op, cuda::Stream& stream);
+
 }  // namespace surprisal::linear_cross_entropy

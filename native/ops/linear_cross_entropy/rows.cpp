@@ -1,9 +1,6 @@
 #include "ops/linear_cross_entropy/rows.h"
 
-#include <cmath>
-#include <cstdio>
 #include <cstring>
-#include <string>
 
 namespace surprisal::linear_cross_entropy {
 
@@ -22,11 +19,7 @@ Rows::Rows(const Scored& op, const char* name, bool shard, int64_t vocab_offset)
         const int64_t c = y[from];
         if (c == op.ignore_index) continue;
         if (c < 0 || (!shard && c >= op.classes)) {
-          throw Error(Code::out_of_range,
-                      std::string(name) + ": expected target in [0, " +
-                          (shard ? "V" : std::to_string(op.classes)) + ") or ignoreIndex " +
-                          std::to_string(op.ignore_index) + ", got " + std::to_string(c) +
-                          " at row " + std::to_string(from));
+          refuse_target(name, c, from, shard ? 0 : op.classes, op.ignore_index);
         }
         row[count] = b * op.length + t;
         position[count] = b * scored + t;
@@ -51,45 +44,6 @@ void States::save() {
   if (!saved_) return;
   auto* to = reinterpret_cast<RowState*>(saved_.as<double>());
   for (int64_t n = 0; n < rows_.count; ++n) to[rows_.position[n]] = kept_[n];
-}
-
-void check_linear(const Linear& op, const char* name) {
-  const auto fact = [&](bool ok) { require(ok, name); };
-  fact(op.batch >= 0 && op.length >= 0 && op.width >= 0 && op.classes >= 0);
-  fact(op.shift >= 0 && (op.shift < op.length || op.length == 0));
-  fact(is_float(op.x.dtype));
-  fact(op.x.size == op.batch * op.length * op.width);
-  fact(op.weight.size == op.classes * op.width && op.weight.dtype == op.x.dtype);
-  fact(!op.bias || (op.bias.size == op.classes && op.bias.dtype == op.x.dtype));
-}
-
-void check_targets(const Scored& op, const char* name) {
-  require(op.target.size == op.batch * op.length, name);
-  const int64_t scored = op.batch * (op.length - op.shift);
-  require(!op.row_sums || op.row_sums.size == scored * kRowState, name);
-}
-
-void check_gradients(const Linear& op, const Gradients& to, const char* name) {
-  const auto like = [&](const View& gradient, int64_t size) {
-    require(!gradient || (gradient.size == size && gradient.dtype == op.x.dtype), name);
-  };
-  like(to.dx, op.x.size);
-  like(to.dbias, op.classes);
-  if (!to.add_to_dweight) return like(to.dweight, op.weight.size);
-  require(to.dweight.dtype == DType::f32 && to.dweight.size == op.weight.size, name);
-}
-
-void require_workspace(const char* name, int64_t minimum, int64_t given) {
-  if (given >= minimum) return;
-  throw Error(Code::invalid_value,
-              std::string(name) + ": expected workspaceBytes to be >= " + std::to_string(minimum) +
-                  " for these shapes, got " + std::to_string(given));
-}
-
-std::string text_of(double x) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%g", x);
-  return std::isnan(x) ? "NaN" : text;
 }
 
 double value_of(const View& view, int64_t i) {

@@ -4,31 +4,11 @@
 
 #include "core/logit_plan.h"
 #include "core/scratch.h"
+#include "ops/linear_cross_entropy/check.h"
 #include "ops/linear_cross_entropy/op.h"
+#include "ops/linear_cross_entropy/row_state.h"
 
 namespace surprisal::linear_cross_entropy {
-
-// A row's sums over its mapped logits z; `extra` is what the op asked for (Extra).
-struct RowState {
-  double max;     // largest z
-  double others;  // sum of e^(z - max) without the target
-  double target;  // z_y - max, -inf if the row has no target here
-  double extra;
-};
-constexpr int64_t kRowState = 4;  // doubles
-
-enum class Extra {
-  none,
-  below,    // sum of w_c (max - z_c)
-  entropy,  // sum of e^(z - max) (z - max)
-  total,    // sum of z
-};
-
-// dz_c = e^(z_c - max) (p + q (z_c - max)) - w w_c, and dz_y = own; where own_from_z is set,
-// dz_y = p (e^(z_y - max) - 1).
-struct RowCoefficients {
-  double max = 0, p = 0, q = 0, w = 0, own = 0;
-};
 
 class RowFinish {
  public:
@@ -89,11 +69,6 @@ class States {
   Scratch<RowState> kept_;
 };
 
-void check_linear(const Linear& op, const char* name);
-void check_targets(const Scored& op, const char* name);
-void check_gradients(const Linear& op, const Gradients& to, const char* name);
-void require_workspace(const char* name, int64_t minimum, int64_t given);
-std::string text_of(double x);
 double value_of(const View& view, int64_t i);
 void set_value(const View& view, int64_t i, double x);
 void fill_zero(const View& view);

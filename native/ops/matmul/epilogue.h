@@ -6,21 +6,6 @@
 
 namespace surprisal::matmul {
 
-// The quad's 4 x 4 words, transposed: lane l of it gets word l of every lane, in lane order.
-__device__ inline void transpose_quad(uint32_t (&word)[4]) {
-  const int lane = cuda::lane_index() % 4;
-#pragma unroll
-  for (int step = 1; step <= 2; ++step) {
-    const bool high = (lane & step) != 0;
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int low_word = step == 1 ? 2 * i : i, high_word = low_word + step;
-      const uint32_t other = cuda::shuffle_xor(high ? word[low_word] : word[high_word], step);
-      (high ? word[low_word] : word[high_word]) = other;
-    }
-  }
-}
-
 template <class T>
 struct Output {
   T* out;           // of the pair
@@ -47,7 +32,7 @@ struct Output {
       for (int j = 0; j < 4; ++j)
         word[j] = uint32_t{from_float<T>(quad[j][0]).bits} |
                   uint32_t{from_float<T>(quad[j][1]).bits} << 16;
-      transpose_quad(word);
+      cuda::gemm::transpose_quad(word);
       column += cuda::lane_index() % 4 * 8;
       if (row < m && column < n) {
         cuda::store(reinterpret_cast<cuda::Pack<uint32_t, 4>*>(out + row * n + column),

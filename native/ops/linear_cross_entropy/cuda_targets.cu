@@ -1,0 +1,163 @@
+// What the products leave to do: rows in the order of their targets, whose dz joins the sums of dW
+// in float32 (beside it, up to 1, every p·x would be rounded away), dx's rounding and dbias. dx:
+// one read of the sums, of a row of W, one write; dbias: one read of dz.
+#include <algorithm>
+#include <utility>
+
+#include "ops/linear_cross_entropy/target_sums.h"
+
+namespace surprisal::linear_cross_entropy {
+namespace {
+
+using namespace cuda;
+
+constexpr int kThreads = 256;
+constexpr uint64_t kNoKey = ~uint64_t{0};  // of rows that are not kept, or have no target here
+
+// Each block sorts kThreads keys: the place of a key is how many are smaller.
+__global__ void __launch_bounds__(kThreads) linear_key_kernel(Kept kept, uint64_t* keys) {
+  auto* block = &shared<uint64_t>();
+  const int t = thread_index();
+  const int64_t n = block_index() * kThreads + t;
+  uint64_t key = kNoKey;
+  if (n < load(kept.count)) {
+    const int32_t y = load(kept.target + n);
+    if (y >= 0) key = static_cast<uint64_t>(y) << 32 | static_cast<uint64_t>(n);
+  }
+  store(block + t, key);
+  sync_threads();  // all keys of the block are there
+  int place = 0;
+  for (int i = 0; i < kThreads; ++i) {
+    const uint64_t other = load(block + i);
+    place += other < key || (other == key && i < t);
+  }
+  const int64_t at = block_index() * kThreads + place;
+  if (at < kept.most) store(keys + at, key);
+}
+
+__device__ inline int64_t count_smaller(const uint64_t* keys, int64_t count, uint64_t key,
+                                        bool or_equal) {
+  int64_t low = 0, high = count;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    const uint64_t other = load(keys + middle);
+    if (other < key || (or_equal && other == key)) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+// Neighbouring sorted runs become one: a key's place is its own in its run and that in the other.
+__global__ void __launch_bounds__(kThreads)
+    linear_merge_keys_kernel(const uint64_t* from, uint64_t* to, int64_t count, int64_t run) {
+  const int64_t i = block_index() * kThreads + thread_index();
+  if (i >= count) return;
+  const uint64_t key = load(from + i);
+  const int64_t pair = i / (2 * run) * 2 * run;
+  const bool second = i - pair >= run;
+  const int64_t other = second ? pair : pair + run;
+  const int64_t left = count - other;
+  const int64_t others = left <= 0 ? 0
+                                   : count_smaller(from + other, left < run ? left : run, key,
+                                                   second);
+  store(to + pair + (i - pair - (second ? run : 0)) + others, key);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    linear_starts_kernel(Kept kept, const uint64_t* keys, int64_t column, int64_t columns,
+                         int64_t* starts) {
+  const int64_t i = block_index() * kThreads + thread_index();
+  if (i > columns) return;
+  const uint64_t key = static_cast<uint64_t>(column + i) << 32;
+  store(starts + i, count_smaller(keys, kept.most, key, false));
+}
+
+// A block a row.
+template <class T>
+__global__ void __launch_bounds__(kThreads) linear_write_x_kernel(WriteX work) {
+  using A = accumulator_t<T>;
+  const int64_t live = work.wave.live();
+  const A scale = one_over_unit<A>(work.unit);
+  for (int64_t n = block_index(); n < live; n += grid_size()) {
+    const int64_t kept = work.wave.first + n;
+    const int32_t y = load(work.kept.target + kept);
+    const A* sums = static_cast<const A*>(work.sums) + n * work.sums_stride;
+    const T* weight = static_cast<const T*>(work.weight) + int64_t{y} * work.width;
+    const A own = y < 0 ? A(0) : load(static_cast<const A*>(work.own_dz) + n);
+    T* out = static_cast<T*>(work.out) + work.kept.row(load(work.kept.position + kept)) * work.width;
+    for (int64_t d = thread_index(); d < work.width; d += kThreads) {
+      A x = load(sums + d) * scale;
+      if (y >= 0) x += own * widened<A>(load(weight + d));
+      store(out + d, narrowed<T>(x));
+    }
+  }
+}
+
+constexpr int kBiasColumns = 32;  // of a block, kThreads / 32 rows at a time
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) linear_bias_kernel(BiasWork work) {
+  using A = accumulator_t<T>;
+  constexpr int kGroups = kThreads / kBiasColumns;
+  const int64_t column = block_index() * kBiasColumns + lane_index();
+  const int64_t live = work.wave.live();
+  double sum = 0;
+  if (column < work.columns) {
+    const T* dz = static_cast<const T*>(work.dz) + column;
+    for (int64_t n = warp_index(); n < live; n += kGroups)
+      sum += widened<double>(load(dz + n * work.stride));
+  }
+  auto* sums = &shared<double>();
+  store(sums + thread_index(), sum);
+  sync_threads();  // the warps' sums are there
+  if (warp_index() > 0 || column >= work.columns) return;
+  for (int g = 1; g < kGroups; ++g) sum += load(sums + g * kBiasColumns + lane_index());
+  if (work.carry) sum += load(work.sums + column);
+  if (!work.last) return store(work.sums + column, sum);
+  sum *= one_over_unit<double>(work.unit);
+  const int64_t end = load(work.targets.starts + column + 1);
+  for (int64_t i = load(work.targets.starts + column); i < end; ++i)
+    sum += load(static_cast<const A*>(work.targets.own_dz) + row_at(work.targets, i));
+  store(static_cast<T*>(work.out) + column, narrowed<T>(static_cast<A>(sum)));
+}
+
+}  // namespace
+
+uint64_t* sort_targets(const Kept& kept, uint64_t* keys, uint64_t* more, Stream& stream) {
+  const Shape shape{ceil_div(kept.most, kThreads), kThreads};
+  const int64_t shared = kThreads * int64_t{sizeof(uint64_t)};
+  launch(stream, linear_key_kernel, {shape.blocks, kThreads, shared}, kept, keys);
+  for (int64_t run = kThreads; run < kept.most; run *= 2) {
+    launch(stream, linear_merge_keys_kernel, shape, keys, more, kept.most, run);
+    std::swap(keys, more);
+  }
+  return keys;
+}
+
+void find_starts(const Kept& kept, const uint64_t* keys, int64_t column, int64_t columns,
+                 int64_t* starts, Stream& stream) {
+  launch(stream, linear_starts_kernel, {ceil_div(columns + 1, kThreads), kThreads}, kept, keys,
+         column, columns, starts);
+}
+
+void write_x(const WriteX& work, Stream& stream) {
+  const Shape shape{std::min<int64_t>(work.wave.rows, 1 << 16), kThreads};
+  visit_float(work.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    launch(stream, linear_write_x_kernel<T>, shape, work);
+  });
+}
+
+void add_bias(const BiasWork& work, Stream& stream) {
+  const Shape shape{ceil_div(work.columns, kBiasColumns), kThreads,
+                    kThreads * int64_t{sizeof(double)}};
+  visit_float(work.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    launch(stream, linear_bias_kernel<T>, shape, work);
+  });
+}
+
+}  // namespace surprisal::linear_cross_entropy

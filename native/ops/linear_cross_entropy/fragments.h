@@ -1,0 +1,213 @@
+// What the kernels on tensor cores do with a tile's float32 sums in registers, whichever product
+// left them there. A Fragment is what one thread has: kSlots rows of kPairs pairs of neighbouring
+// columns, pair j being 8 j further than pair 0; quads of lanes share rows.
+#pragma once
+#include "cuda/gemm.h"
+#include "ops/linear_cross_entropy/target_sums.h"
+#include "ops/linear_cross_entropy/terms.h"
+
+namespace surprisal::linear_cross_entropy {
+
+// Of cuda/gemm.h's mma.sync tiles.
+template <class Tile>
+struct Fragment {
+  static constexpr int kSlots = 2 * Tile::kRowTiles, kPairs = Tile::kColumnTiles;
+  cuda::gemm::Accumulators<Tile> sums;
+
+  __device__ float& at(int slot, int pair, int e) {
+    return sums.at[slot / 2][pair][slot % 2 * 2 + e];
+  }
+  __device__ static int row(int slot) {
+    return cuda::warp_index() / Tile::kWarpsN * Tile::kWarpM + cuda::lane_index() / 4 +
+           8 * slot;
+  }
+  __device__ static int column() {  // of pair 0
+    return cuda::warp_index() % Tile::kWarpsN * Tile::kWarpN + cuda::lane_index() % 4 * 2;
+  }
+};
+
+// Bias and class weight of a class, or what counts outside of the classes.
+template <class T>
+struct Classes {
+  const T* bias;
+  const float* weight;
+  int64_t count;
+
+  __device__ explicit Classes(const Logits& z)
+      : bias(static_cast<const T*>(z.bias)),
+        weight(static_cast<const float*>(z.class_weight)),
+        count(z.classes) {}
+  __device__ float bias_of(int64_t c) const {
+    return bias && c < count ? to_float(cuda::load(bias + c)) : 0.0f;
+  }
+  __device__ float weight_of(int64_t c) const {
+    return c >= count ? 0.0f : weight ? cuda::load(weight + c) : 1.0f;
+  }
+};
+
+// Adds a tile's logits, the first of which is class `column`, to the thread's rows. `targets` are
+// those of the tile's rows in shared memory; before: the class weights of earlier tiles.
+template <class T, bool kPlain, class Fragment>
+__device__ inline void add_states(Fragment& f, RowSoFar<float> (&rows)[Fragment::kSlots],
+                                  const StatesWork& work, const int32_t* targets, int64_t first_row,
+                                  int64_t column, int64_t span_begin, float* weights) {
+  constexpr int kGroup = 4, E = 2 * kGroup;  // pairs at a time
+  const Classes<T> classes(work.z);
+  const cuda::DeviceMap<float> map(work.z.map);
+#pragma unroll
+  for (int g = 0; g < Fragment::kPairs; g += kGroup) {
+    const int64_t first = column + Fragment::column() + 8 * g;
+    float bias[E], w[E], sum = 0;
+#pragma unroll
+    for (int e = 0; e < E; ++e) {
+      const int64_t c = first + e / 2 * 8 + e % 2;
+      bias[e] = classes.bias_of(c);
+      w[e] = kPlain ? 1.0f : classes.weight_of(c);
+      sum += w[e];
+    }
+#pragma unroll
+    for (int s = 0; s < Fragment::kSlots; ++s) {
+      float z[E];
+#pragma unroll
+      for (int e = 0; e < E; ++e) {
+        const float x = f.at(s, g + e / 2, e % 2) + bias[e];
+        z[e] = kPlain ? map.in * x : map.value(x);
+        if (first + e / 2 * 8 + e % 2 >= classes.count) z[e] = kNone<float>;
+      }
+      // This lane's columns are those that leave 0 or 1 when divided by 8.
+      const int64_t own = cuda::load(targets + Fragment::row(s)) - first;
+      const bool here = own >= 0 && own < 8 * kGroup && own % 8 < 2;
+      const int at = here ? static_cast<int>(own / 8 * 2 + own % 2) : -1;
+      if (here) {
+#pragma unroll
+        for (int e = 0; e < E; ++e)
+          if (e == at)
+            cuda::store(static_cast<float*>(work.target_z) + first_row + Fragment::row(s), z[e]);
+      }
+      rows[s].template add<kPlain>(z, at, work.extra, w, *weights,
+                                   static_cast<int>(first - span_begin),
+                                   [](int e) { return e / 2 * 8 + e % 2; });
+    }
+    if (!kPlain) *weights += sum;
+  }
+}
+
+// The lanes of a quad have the same rows.
+template <int kSlots>
+__device__ inline void merge_quad(RowSoFar<float> (&rows)[kSlots], Extra extra, float* weights) {
+#pragma unroll
+  for (int step = 1; step <= 2; step *= 2) {
+    const float other_weights = cuda::shuffle_xor(*weights, step);
+#pragma unroll
+    for (int s = 0; s < kSlots; ++s) {
+      // The lower lane's columns first, in both lanes. Field by field: a choice of structs would
+      // go through memory.
+      const bool high = (cuda::lane_index() & step) != 0;
+      const float max = cuda::shuffle_xor(rows[s].max, step);
+      const float others = cuda::shuffle_xor(rows[s].others, step);
+      const float extra_sum = cuda::shuffle_xor(rows[s].extra, step);
+      const RowSoFar<float> upper{high ? rows[s].max : max, high ? rows[s].others : others,
+                                  high ? rows[s].extra : extra_sum};
+      rows[s].max = high ? max : rows[s].max;
+      rows[s].others = high ? others : rows[s].others;
+      rows[s].extra = high ? extra_sum : rows[s].extra;
+      rows[s].merge(upper, extra, high ? other_weights : *weights,
+                    high ? *weights : other_weights);
+    }
+    *weights += other_weights;
+  }
+}
+
+// dz of a tile at class `column`, to memory; its rows begin at row `first_row` of the wave. All
+// lanes of a warp take part.
+template <class T, class Fragment>
+__device__ inline void put_slopes(Fragment& f, const SlopesWork& work, int64_t first_row,
+                                  int64_t column) {
+  constexpr int kGroup = 4, E = 2 * kGroup;
+  const Classes<T> classes(work.z);
+  const SlopeTerms<float> terms(work);
+  const float unit = work.unit ? cuda::load(work.unit) : 1.0f;
+  const int64_t live = work.z.wave.live();
+#pragma unroll
+  for (int s = 0; s < Fragment::kSlots; ++s) {
+    const int64_t n = first_row + Fragment::row(s);
+    Slope<float> row{};
+    row.target = -1;
+    if (n < live) row = load_slope<float>(work.slopes, n);
+#pragma unroll
+    for (int g = 0; g < Fragment::kPairs; g += kGroup) {
+      const int64_t first = column + Fragment::column() + 8 * g;
+      float dz[E];
+#pragma unroll
+      for (int e = 0; e < E; ++e) {
+        const int64_t c = first + e / 2 * 8 + e % 2;
+        const float x = f.at(s, g + e / 2, e % 2) + classes.bias_of(c);
+        const float w = terms.general ? classes.weight_of(c) : 1.0f;
+        dz[e] = c < classes.count && n < live ? terms.slope(row, x, w) * unit : 0.0f;
+        if (c != row.target) continue;
+        cuda::store(static_cast<float*>(work.own_dz) + n, terms.own(row, x));
+        dz[e] = 0;
+      }
+      uint32_t word[4];
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+        word[j] = uint32_t{from_float<T>(dz[2 * j]).bits} |
+                  uint32_t{from_float<T>(dz[2 * j + 1]).bits} << 16;
+      cuda::gemm::transpose_quad(word);
+      const int64_t at = first - cuda::lane_index() % 4 * 2 - work.column +
+                         cuda::lane_index() % 4 * 8;
+      if (n < work.z.wave.rows && at < work.stride) {
+        cuda::store(reinterpret_cast<cuda::Pack<uint32_t, 4>*>(static_cast<T*>(work.dz) +
+                                                               n * work.stride + at),
+                    cuda::Pack<uint32_t, 4>{{word[0], word[1], word[2], word[3]}});
+      }
+    }
+  }
+}
+
+// Sums of dx, to and from memory; rows have room for whole tiles of 8 features.
+template <class Fragment, class F>
+__device__ inline void each_pair(Fragment& f, int64_t first_row, int64_t first_column, F&& take) {
+#pragma unroll
+  for (int s = 0; s < Fragment::kSlots; ++s)
+#pragma unroll
+    for (int j = 0; j < Fragment::kPairs; ++j)
+      take(first_row + Fragment::row(s), first_column + Fragment::column() + 8 * j, f.at(s, j, 0),
+           f.at(s, j, 1));
+}
+
+template <class Fragment>
+__device__ inline void load_sums(Fragment& f, const ProductX& p, int64_t row, int64_t column) {
+  each_pair(f, row, column, [&](int64_t n, int64_t d, float& a, float& b) {
+    const bool inside = p.carry && n < p.wave.rows && d < p.sums_stride;
+    const auto* from = static_cast<const float*>(p.sums) + n * p.sums_stride + d;
+    cuda::Pack<float, 2> sums{};
+    if (inside) sums = cuda::load(reinterpret_cast<const cuda::Pack<float, 2>*>(from));
+    a = sums.at[0];
+    b = sums.at[1];
+  });
+}
+template <class Fragment>
+__device__ inline void store_sums(Fragment& f, const ProductX& p, int64_t row, int64_t column) {
+  each_pair(f, row, column, [&](int64_t n, int64_t d, float& a, float& b) {
+    if (n >= p.wave.rows || d >= p.sums_stride) return;
+    auto* to = static_cast<float*>(p.sums) + n * p.sums_stride + d;
+    cuda::store(reinterpret_cast<cuda::Pack<float, 2>*>(to), cuda::Pack<float, 2>{{a, b}});
+  });
+}
+
+template <class T, class Fragment>
+__device__ inline void put_weights(Fragment& f, const ProductW& p, int64_t row, int64_t column) {
+#pragma unroll
+  for (int s = 0; s < Fragment::kSlots; ++s) {
+    const WeightRow<T> out(p, row + Fragment::row(s));
+#pragma unroll
+    for (int j = 0; j < Fragment::kPairs; ++j) {
+      const int64_t d = column + Fragment::column() + 8 * j;
+      out.put(d, f.at(s, j, 0));
+      out.put(d + 1, f.at(s, j, 1));
+    }
+  }
+}
+
+}  // namespace surprisal::linear_cross_entropy

@@ -1,0 +1,151 @@
+// Launch decisions of the CUDA form: how rows are cut into waves and classes into chunks so that
+// everything beside the tensors fits the workspace, where in it each array lies, which tiles.
+//
+// What a row's bits may depend on: never on the other rows or the workspace. Spans follow from V
+// alone; sums over classes are carried from chunk to chunk in the accumulators of the products,
+// whose order is that of k. dW's sum runs over the rows, wave after wave.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+#include "core/dtype.h"
+
+namespace surprisal::linear_cross_entropy {
+
+constexpr int64_t kRowTile = 128, kColumnTile = 128;  // waves and spans are multiples
+constexpr int64_t kLeastSpan = 4;                     // column tiles of a span
+constexpr int64_t kMostSpans = 128;
+constexpr int64_t kUsefulChunk = 1024;        // fewer classes make products of poor shape
+constexpr int64_t kStatesBytes = 32 << 20;    // a loss alone takes no more of a larger workspace
+constexpr int64_t kSegment = 8192;            // rows or classes that a block adds up
+constexpr int64_t kShortRows = 32;            // tile of few rows
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t round_to(int64_t n, int64_t step) { return ceil_div(n, step) * step; }
+
+struct Problem {
+  DType dtype = DType::f32;
+  int64_t rows = 0, width = 0, classes = 0;    // rows: scored, ignored or not
+  bool sums = false;                           // states of the rows are wanted
+  bool dx = false, dweight = false, dbias = false;
+  bool adds = false;                           // dW is added to a float32 array
+  bool class_weight = false;                   // as accumulators
+  int64_t budget = 0;
+
+  constexpr bool gradient() const { return dx || dweight || dbias; }
+  constexpr bool half() const { return dtype == DType::f16 || dtype == DType::bf16; }
+  constexpr int64_t element() const { return half() ? 2 : dtype == DType::f64 ? 8 : 4; }
+  constexpr int64_t accumulator() const { return dtype == DType::f64 ? 8 : 4; }
+  // dW's own memory holds partial sums.
+  constexpr bool carries() const { return adds || !half(); }
+  constexpr int64_t span() const {
+    const int64_t tiles = ceil_div(classes, kColumnTile);
+    return std::max(kLeastSpan, ceil_div(tiles, kMostSpans)) * kColumnTile;
+  }
+  constexpr int64_t spans() const { return ceil_div(classes, span()); }
+};
+
+// Where each array begins in the workspace; those that nobody asked for take no room.
+struct Layout {
+  int64_t count = 0, totals = 0, partial = 0, position = 0, target = 0, row_loss = 0;
+  int64_t class_weight = 0, slopes = 0, bounds = 0, unit = 0, own_dz = 0, keys = 0, more_keys = 0;
+  int64_t bias_sums = 0;
+  int64_t x = 0, states = 0, target_z = 0, sums_x = 0;  // of a wave
+  int64_t chunk = 0, starts = 0, sums_w = 0;            // of a chunk
+  int64_t bytes = 0;
+};
+
+constexpr Layout layout_of(const Problem& p, int64_t wave, int64_t chunk) {
+  Layout at;
+  int64_t end = 0;
+  const auto take = [&end](bool wanted, int64_t bytes) {
+    const int64_t begin = end;
+    if (wanted) end = round_to(begin + bytes, 256);
+    return begin;
+  };
+  const int64_t a = p.accumulator(), by_class = p.dweight || p.dbias;
+  const int64_t stride = round_to(p.width, 8);
+  at.count = take(true, 8);
+  at.totals = take(true, 2 * 4 * 8);
+  at.partial = take(true, ceil_div(std::max(p.rows, p.classes), kSegment) * 4 * 8);
+  at.position = take(true, p.rows * 8);
+  at.target = take(true, p.rows * 4);
+  at.row_loss = take(true, p.rows * 8);
+  at.class_weight = take(p.class_weight, p.classes * a);
+  at.slopes = take(p.gradient(), p.rows * (a == 8 ? 48 : 24));
+  at.bounds = take(p.gradient() && p.dtype == DType::f16, p.rows * 4);
+  at.unit = take(p.gradient() && p.dtype == DType::f16, 4);
+  at.own_dz = take(p.gradient(), p.rows * a);
+  at.keys = take(by_class, p.rows * 8);
+  at.more_keys = take(by_class, p.rows * 8);
+  at.bias_sums = take(p.dbias, p.classes * 8);
+  at.x = take(true, wave * stride * p.element());
+  at.states = take(p.sums, wave * p.spans() * 4 * a);
+  at.target_z = take(p.sums, wave * a);
+  at.sums_x = take(p.dx, wave * stride * a);
+  at.chunk = take(p.gradient() || !p.half(), wave * chunk * (p.half() ? 2 : a));
+  at.starts = take(by_class, (chunk + 1) * 8);
+  at.sums_w = take(p.dweight && !p.carries() && wave < p.rows, chunk * p.width * a);
+  at.bytes = end;
+  return at;
+}
+
+struct Plan {
+  int64_t minimum = 0;  // the least budget that works; above `budget` the rest is not filled in
+  int64_t wave = 0, chunk = 0;
+  // dW, which cannot hold partial sums, by a sweep of its own over the waves of each chunk: one
+  // product more where dx is wanted too.
+  bool weight_sweep = false;
+  Layout at;
+};
+
+// The largest multiple of `step` up to `most` (or most itself) that fits; 0 if none.
+template <class F>
+constexpr int64_t largest(int64_t most, int64_t step, F&& fits) {
+  if (fits(most)) return most;
+  int64_t low = 0, high = ceil_div(most, step);  // low fits, high does not
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    (fits(middle * step) ? low : high) = middle;
+  }
+  return low * step;
+}
+
+constexpr Plan plan_pass(const Problem& p) {
+  Plan plan;
+  const int64_t rows = round_to(std::max<int64_t>(1, p.rows), kRowTile);
+  const int64_t columns = round_to(std::max<int64_t>(1, p.classes), p.span());
+  const auto bytes = [&p](int64_t wave, int64_t chunk) { return layout_of(p, wave, chunk).bytes; };
+  plan.minimum = bytes(kRowTile, p.span());
+  if (rows == kRowTile) plan.minimum = bytes(rows, p.span());
+  if (plan.minimum > p.budget) return plan;
+  const int64_t budget =
+      p.gradient() ? p.budget : std::max(plan.minimum, std::min(p.budget, kStatesBytes));
+  const int64_t useful = std::min(columns, round_to(kUsefulChunk, p.span()));
+  const auto wave_for = [&](int64_t chunk) {
+    return largest(rows, kRowTile, [&](int64_t wave) { return bytes(wave, chunk) <= budget; });
+  };
+  plan.wave = wave_for(p.gradient() ? useful : p.span());
+  if (plan.wave == 0) plan.wave = std::max(kRowTile, wave_for(p.span()));
+  plan.chunk = std::max(p.span(), largest(columns, p.span(), [&](int64_t chunk) {
+                          return bytes(plan.wave, chunk) <= budget;
+                        }));
+  plan.weight_sweep = plan.wave < p.rows && (p.dweight || p.dbias) && !p.carries();
+  plan.at = layout_of(p, plan.wave, plan.chunk);
+  return plan;
+}
+
+// Tiles of the kernels. States: as tall as leaves every processor a block.
+struct Tiles {
+  int processors = 1;
+
+  constexpr bool tall(int64_t rows, int64_t columns) const {
+    return rows > kShortRows && ceil_div(rows, kRowTile) * columns >= processors;
+  }
+  // 128 x 128, or 64 x 64.
+  constexpr bool large(int64_t m, int64_t n) const {
+    return m > 64 && n > 64 && ceil_div(m, 128) * ceil_div(n, 128) >= processors;
+  }
+};
+
+}  // namespace surprisal::linear_cross_entropy

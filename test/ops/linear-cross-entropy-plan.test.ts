@@ -1,0 +1,115 @@
+// How the CUDA form cuts rows and classes so that its scratch memory fits a workspace.
+import { describe, expect, test } from 'vitest';
+import { launch, native } from '../../src/native.js';
+
+const [float32, float64, float16, bfloat16] = [0, 1, 2, 3]; // DType in native/core/dtype.h
+const mebi = 2 ** 20;
+
+interface Problem {
+  dtype?: number;
+  rows: number;
+  width: number;
+  classes: number;
+  budget?: number;
+  sums?: boolean;
+  dx?: boolean;
+  dweight?: boolean;
+  dbias?: boolean;
+  adds?: boolean;
+}
+
+function plan(problem: Problem) {
+  const out = new Float64Array(7);
+  const defaults = { dtype: bfloat16, budget: 256 * mebi, sums: false, classWeight: false };
+  const flags = { dx: false, dweight: false, dbias: false, adds: false };
+  launch(native.linearCrossEntropyPlan, { ...defaults, ...flags, ...problem, out });
+  const [minimum, wave, chunk, weightSweep, bytes, span, spans] = out;
+  return { minimum, wave, chunk, weightSweep: weightSweep === 1, bytes, span, spans };
+}
+
+const llama = { rows: 8192, width: 4096, classes: 128256 };
+const gemma = { rows: 8192, width: 2304, classes: 256000 };
+const both = { dx: true, dweight: true };
+
+test('spans follow from the number of classes alone', () => {
+  for (const [classes, span, spans] of [
+    [1, 512, 1],
+    [512, 512, 1],
+    [513, 512, 2],
+    [50257, 512, 99],
+    [65536, 512, 128],
+    [65537, 640, 103],
+    [128256, 1024, 126],
+    [256000, 2048, 125],
+    [2 ** 24, 131072, 128],
+  ]) {
+    for (const rows of [1, 8192])
+      for (const dtype of [float32, bfloat16])
+        expect(plan({ rows, width: 64, classes, dtype, sums: true })).toMatchObject({
+          span,
+          spans,
+        });
+  }
+});
+
+describe('the heads of the goals, in 256 MiB', () => {
+  test.each([
+    ['Llama 3', llama],
+    ['Gemma 2', gemma],
+  ])('%s: all rows at once, chunks that make whole products', (_, head) => {
+    const { wave, chunk, weightSweep, bytes } = plan({ ...head, ...both });
+    expect(wave).toBe(head.rows);
+    expect(weightSweep).toBe(false);
+    expect(chunk).toBeGreaterThanOrEqual(2048);
+    expect(bytes).toBeLessThanOrEqual(256 * mebi);
+  });
+
+  test('the loss alone takes at most 32 MiB', () => {
+    for (const head of [llama, gemma]) {
+      const { wave, bytes } = plan({ ...head, sums: true });
+      expect(bytes).toBeLessThanOrEqual(32 * mebi);
+      expect(wave).toBeGreaterThanOrEqual(2048);
+    }
+  });
+});
+
+test('rows that do not fit come in waves, and dW in a sweep of its own where it cannot wait', () => {
+  const large = { ...llama, rows: 65536 };
+  const swept = plan({ ...large, ...both });
+  expect(swept.wave).toBeLessThan(65536);
+  expect(swept.weightSweep).toBe(true);
+  expect(plan({ ...large, ...both, adds: true }).weightSweep).toBe(false);
+  expect(plan({ ...large, ...both, dtype: float32 }).weightSweep).toBe(false);
+  expect(plan({ ...large, dx: true }).weightSweep).toBe(false);
+});
+
+test('any workspace from the minimum on is obeyed', () => {
+  const wanted: Omit<Problem, 'rows' | 'width' | 'classes'>[] = [
+    { sums: true },
+    both,
+    { ...both, dbias: true },
+    { dx: true },
+    { dweight: true },
+    { ...both, adds: true },
+  ];
+  for (const dtype of [float32, float64, float16, bfloat16])
+    for (const [rows, width, classes] of [
+      [0, 7, 5],
+      [1, 1, 1],
+      [193, 70, 517],
+      [4096, 512, 50257],
+    ])
+      for (const wants of wanted) {
+        const problem = { dtype, rows, width, classes, ...wants };
+        const { minimum } = plan({ ...problem, budget: 0 });
+        for (const budget of [minimum, minimum + 1, 2 * minimum, 64 * mebi + minimum]) {
+          const { wave, chunk, bytes, span } = plan({ ...problem, budget });
+          expect(bytes).toBeLessThanOrEqual(budget);
+          expect(bytes).toBeGreaterThan(0);
+          expect(wave % 128).toBe(0);
+          expect(chunk % span).toBe(0);
+          expect(Math.min(wave, chunk)).toBeGreaterThan(0);
+        }
+        expect(plan({ ...problem, budget: minimum - 1 }).bytes).toBe(0);
+      }
+});
