@@ -18,11 +18,13 @@ type Float = 'float32' | 'bfloat16' | 'float16';
 type Inputs = sp.Tensor[];
 
 interface Operation {
-  /** Its inputs for [n, v]. */
-  make(n: number, v: number, dtype: Float): Inputs;
+  /** Its inputs for [n, v], and d where it has features. */
+  make(n: number, v: number, dtype: Float, d: number): Inputs;
   call(inputs: Inputs): sp.Tensor[];
-  /** Elements read and written, in rows of v. */
+  /** Elements read and written, in rows of v; 0: bound by its products. */
   passes: number;
+  /** Products of n x d with d x v that the result takes at least. */
+  products?: number;
 }
 
 const randn = (shape: number[], dtype: Float, requiresGrad = false) =>
@@ -68,6 +70,26 @@ const upstream = (n: number, v: number, dtype: Float) => [
   randn([n, v], dtype, true),
   ...rows(n, v, dtype),
 ];
+
+const scored =
+  (needs: boolean[], ignored = 0) =>
+  (n: number, v: number, dtype: Float, d: number): Inputs => {
+    const target = Int32Array.from({ length: n }, (_, i) =>
+      i % 100 < 100 * ignored ? -100 : (i * 7919) % v,
+    );
+    return [randn([n, d], dtype, needs[0]), randn([v, d], dtype, needs[1]), sp.tensor(target)];
+  };
+const head = ([x, weight, target]: Inputs) =>
+  sp.linearCrossEntropy(x, weight as never, target as never) as sp.Tensor;
+function headGradient(inputs: Inputs): sp.Tensor[] {
+  const loss = head(inputs);
+  const gradients = sp.grad(
+    loss,
+    inputs.filter((t) => t.requiresGrad),
+  ) as sp.Tensor[];
+  loss.dispose();
+  return gradients;
+}
 
 function copied([from, to]: Inputs): sp.Tensor[] {
   to.copy_(from as never);
@@ -118,14 +140,45 @@ const operations: Record<string, Operation> = {
     call: ([a, b]) => [sp.matmul(a, b)],
     passes: 0,
   },
+  linearLogprobs: {
+    make: scored([false, false]),
+    call: ([x, weight, target]) => Object.values(sp.linearLogprobs(x, weight, target)),
+    passes: 0,
+    products: 1,
+  },
+  linearCrossEntropy: {
+    make: scored([false, false]),
+    call: (inputs) => [head(inputs)],
+    passes: 0,
+    products: 1,
+  },
+  'linearCrossEntropy gradient': {
+    make: scored([true, true]),
+    call: headGradient,
+    passes: 0,
+    products: 3,
+  },
+  'linearCrossEntropy gradient, half ignored': {
+    make: scored([true, true], 0.5),
+    call: headGradient,
+    passes: 0,
+    products: 1.5,
+  },
+  'linearCrossEntropy gradient, frozen head': {
+    make: scored([true, false]),
+    call: headGradient,
+    passes: 0,
+    products: 2,
+  },
 };
 
 interface Case {
   op: string;
   n: number;
   v: number;
+  d?: number;
   dtype: Float;
-  /** GB/s on an H100, or milliseconds where it says so. */
+  /** GB/s on an H100, or milliseconds where d is given. */
   goal?: number;
 }
 
@@ -203,6 +256,18 @@ const cases: Case[] = [
     ] as const
   ).map(([n, v]) => ({ op: 'matmul', n, v, dtype: 'bfloat16' as const })),
   { op: 'matmul', n: 4096, v: 4096, dtype: 'float32' },
+  ...(
+    [
+      ['linearLogprobs', 8192, 131072, 4096, 11.9],
+      ['linearCrossEntropy', 8192, 128256, 4096, undefined],
+      ['linearCrossEntropy gradient', 8192, 128256, 4096, 46],
+      ['linearCrossEntropy gradient', 8192, 256000, 2304, 52],
+      ['linearCrossEntropy gradient', 1024, 128256, 4096, 4.2],
+      ['linearCrossEntropy gradient, half ignored', 8192, 128256, 4096, 0.53 * 46],
+      ['linearCrossEntropy gradient, frozen head', 8192, 128256, 4096, 23],
+      ['linearCrossEntropy gradient, frozen head', 8192, 256000, 2304, 26],
+    ] as const
+  ).map(([op, n, v, d, goal]) => ({ op, n, v, d, dtype: 'bfloat16' as const, goal })),
 ];
 
 const { values: options } = parseArgs({
@@ -231,12 +296,12 @@ async function peer(): Promise<Peer | undefined> {
 /** Ours, and the peer's ways, of one operation. */
 async function contenders(one: Case, sets: number, torch: Peer | undefined) {
   const { make, call } = operations[one.op];
-  const inputs = Array.from({ length: sets }, () => make(one.n, one.v, one.dtype));
+  const inputs = Array.from({ length: sets }, () => make(one.n, one.v, one.dtype, one.d ?? 0));
   const ours = deviceContender(`ours ${one.op}`, sets, (set) => call(inputs[set]));
-  const { op, n, v, dtype } = one;
+  const { op, n, v, d, dtype } = one;
   let theirs: PeerCase | undefined;
   try {
-    theirs = await torch?.setup(op, { op, n, v, dtype, sets });
+    theirs = await torch?.setup(op, { op, n, v, dtype, sets, ...(d && { d }) });
   } catch (error) {
     console.log(`  ${(error as Error).message}`);
   }
@@ -244,8 +309,8 @@ async function contenders(one: Case, sets: number, torch: Peer | undefined) {
 }
 
 async function measure(one: Case, torch: Peer | undefined): Promise<Row> {
-  const { op, n, v, dtype } = one;
-  const { passes } = operations[op];
+  const { op, n, v, d, dtype } = one;
+  const { passes, products } = operations[op];
   const bytes = passes * n * v * bytesOf[dtype];
   const sets = bytes > 0 ? setsBeyond(bytes, cacheBytes) : 2;
   const { inputs, ours, theirs } = await contenders(one, sets, torch);
@@ -255,9 +320,9 @@ async function measure(one: Case, torch: Peer | undefined): Promise<Row> {
   const sample = samples.get(ours.name)!;
   const copyBytes = 2 * copyCase.n * copyCase.v * bytesOf[dtype];
   const limit = copyBytes / samples.get(copy.ours.name)!.median / 1e6;
-  const flops = 2 * n * n * v;
+  const flops = products ? 2 * n * v * (d ?? 0) * products : 2 * n * n * v;
   const row: Row = {
-    case: `${op} ${n} × ${v}`,
+    case: `${op} ${n} × ${d ? `${d} × ` : ''}${v}`,
     dtype,
     way: '',
     ours: sample,
@@ -283,7 +348,7 @@ const copyCase = options.tiny
   : ({ op: 'copy', n: 16384, v: 32768 } as const);
 
 function tiny(one: Case): Case {
-  return { ...one, n: 4, v: 8 + (one.v % 8) };
+  return { ...one, n: 4, v: 8 + (one.v % 8), d: one.d && 8 };
 }
 
 sp.setDefaultDevice('cuda');
@@ -293,7 +358,7 @@ console.log(`kernels on ${about}; clocks ${JSON.stringify(clocks())}`);
 const measured: Row[] = [];
 const failed: Record<string, string> = {};
 for (const one of cases) {
-  const name = `${one.op} ${one.n} × ${one.v} ${one.dtype}`;
+  const name = `${one.op} ${one.n} × ${one.d ? `${one.d} × ` : ''}${one.v} ${one.dtype}`;
   if (!name.includes(options.only)) continue;
   try {
     measured.push(await measure(options.tiny ? tiny(one) : one, torch));

@@ -2,7 +2,8 @@
 
 Data are random of the same distribution as ours, made on the device. A run gives the milliseconds
 of one call, from replays of a CUDA graph with several calls on rotating inputs, as ours does; what
-cannot be captured is timed as plain calls. Ways: 'torch' as it comes, 'torch compile'; for
+cannot be captured is timed as plain calls. Ways: 'torch' as it comes (heads by
+linear_cross_entropy where torch has it), 'torch compile'; for
 crossEntropy also 'liger' and 'quack' where they are installed.
 
 With --rehearse it takes no commands: every operation runs once on the CPU, in small.
@@ -70,6 +71,25 @@ def divergence(student, teacher):
     return F.kl_div(q, p, log_target=True, reduction="batchmean")
 
 
+def scored(x_grad, weight_grad, ignored=0):
+    def make(n, v, dtype, d):
+        i = torch.arange(n, device="cuda")
+        target = torch.where(i % 100 < 100 * ignored, -100, i * 7919 % v)
+        return [randn((n, d), dtype, x_grad), randn((v, d), dtype, weight_grad), target]
+
+    return make
+
+
+def head(x, weight, target):
+    if hasattr(F, "linear_cross_entropy"):
+        return F.linear_cross_entropy(x, weight, target)
+    return F.cross_entropy(F.linear(x, weight).float(), target)
+
+
+def head_gradient(*inputs):
+    return torch.autograd.grad(head(*inputs), [t for t in inputs if t.requires_grad])
+
+
 # Name of an operation -> (inputs from n, v, dtype; the work).
 OPS = {
     "copy": (lambda n, v, dtype: rows(n, v, dtype) + rows(n, v, dtype), lambda a, b: b.copy_(a)),
@@ -103,6 +123,10 @@ OPS = {
         lambda n, v, dtype: [randn((n, v), dtype), randn((v, n), dtype)],
         torch.matmul,
     ),
+    "linearCrossEntropy": (scored(False, False), head),
+    "linearCrossEntropy gradient": (scored(True, True), head_gradient),
+    "linearCrossEntropy gradient, half ignored": (scored(True, True, 0.5), head_gradient),
+    "linearCrossEntropy gradient, frozen head": (scored(True, False), head_gradient),
 }
 
 
@@ -125,9 +149,9 @@ def other_losses():
 
 
 class Case:
-    def __init__(self, op, n, v, dtype, sets):
+    def __init__(self, op, n, v, dtype, sets, **features):
         make, work = OPS[op]
-        self.inputs = [make(n, v, dtype) for _ in range(sets)]
+        self.inputs = [make(n, v, dtype, **features) for _ in range(sets)]
         self.calls = max(sets, -(-4 // sets) * sets)
         self.runs = {}
         self.works = {"torch": work}

@@ -3,6 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import { distance, norm } from '../harness/compare.js';
+import { isEmulated } from '../harness/device.js';
 import { Random } from '../harness/random.js';
 import { epsilon, roundAll } from '../harness/rounding.js';
 import { floats, gradOf, indices, read } from '../harness/tensors.js';
@@ -72,10 +73,14 @@ describe('linearCrossEntropy', () => {
 
   // Beside dz of the target, near -1, what the other rows add to a column is tiny: a plain sum rounds
   // it away and more so with every row. What is left here is the last rounding of each element.
-  test.each([
-    [512, 16, 4099],
-    [700, 16, 6007],
-  ])('long sums over rows and columns: %i x %i x %i', (rows, width, classes) => {
+  test.each(
+    isEmulated
+      ? [[300, 16, 1031]]
+      : [
+          [512, 16, 4099],
+          [700, 16, 6007],
+        ],
+  )('long sums over rows and columns: %i x %i x %i', (rows, width, classes) => {
     const random = new Random(rows);
     const x = roundAll(random.normals(rows * width), 'float32');
     const weight = roundAll(random.normals(classes * width, 1 / Math.sqrt(width)), 'float32');

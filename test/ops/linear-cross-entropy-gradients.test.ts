@@ -23,7 +23,7 @@ describe('gradcheck', () => {
     classes: Math.min(c.classes, 7),
   }));
   // Hundreds of forward passes each.
-  test.each(inTurn(tiny, 3, 16))('$name', (c) => {
+  test.each(inTurn(tiny, 19, 20))('$name', (c) => {
     const { problem, options } = draw(c, 'float64');
     const { classWeight, tokenWeight, ...scalars } = options;
     const target = indices(problem.target, c.shape);
@@ -57,11 +57,8 @@ describe('gradcheck', () => {
       floats(random.normals(21), 'float64', [7, 3], true),
       floats(random.normals(7), 'float64', [7], true),
     ];
-    for (const options of [
-      {},
-      { temperature: 0.7 },
-      { softcap: 2, capFirst: true, temperature: 2 },
-    ]) {
+    const variants = [{}, { temperature: 0.7 }, { softcap: 2, capFirst: true, temperature: 2 }];
+    for (const options of inTurn(variants, 2, 3)) {
       const output = (x: AnyTensor, weight: AnyTensor, bias: AnyTensor) =>
         sp.linearLogprobs(x, weight, ids, { ...options, bias })[name];
       expect(sp.gradcheck(output as never, inputs, tight)).toBe(true);
@@ -69,7 +66,7 @@ describe('gradcheck', () => {
   });
 });
 
-const shape = isEmulated ? '130 x 24 x 1031' : '193 x 70 x 517';
+const shape = isEmulated ? '100 x 20 x 531' : '193 x 70 x 517';
 const found = shapeCases.find((c) => c.name === shape);
 if (!found) throw new Error('no such case');
 

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import { floatDTypes } from '../cases/cross-entropy.js';
 import { expectWithin, expectZero } from '../harness/compare.js';
+import { isEmulated } from '../harness/device.js';
 import { expectGradient } from '../harness/linear-cross-entropy.js';
 import { Random } from '../harness/random.js';
 import type { FloatDType } from '../harness/rounding.js';
@@ -16,7 +17,7 @@ const storedLoss = (dtype: FloatDType): FloatDType => (dtype === 'float64' ? dty
 
 describe.each(floatDTypes)('logits that are known in %s', (dtype) => {
   test('equal ones cost log V to one ulp, however large', () => {
-    for (const classes of [2, 33, 1000, 5003]) {
+    for (const classes of [2, 33, ...(isEmulated ? [600] : [1000, 5003])]) {
       for (const size of [0, 1, -100, 128]) {
         const x = floats([size, size, 0], dtype, [1, 3]);
         const weight = floats(new Float64Array(classes * 3).fill(size), dtype, [classes, 3]);
@@ -29,7 +30,7 @@ describe.each(floatDTypes)('logits that are known in %s', (dtype) => {
   });
 
   test('a sure prediction keeps its relative accuracy', () => {
-    for (const classes of [3, 40, 3000]) {
+    for (const classes of [3, 40, ...(isEmulated ? [] : [3000])]) {
       for (const margin of [8, 20, 40, 64]) {
         // Logits are `margin` at the target and 0 elsewhere, exactly.
         const label = classes - 2;

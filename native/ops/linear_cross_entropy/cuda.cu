@@ -16,12 +16,12 @@ namespace {
 
 using namespace cuda;
 
-constexpr const char* kLoss = "linearCrossEntropy";
-constexpr const char* kLogprobs = "linearLogprobs";
-constexpr const char* kPartials = "linearCrossEntropyPartials";
-constexpr const char* kShard = "linearCrossEntropy.backwardShard";
+constexpr char kLoss[] = "linearCrossEntropy";
+constexpr char kLogprobs[] = "linearLogprobs";
+constexpr char kPartials[] = "linearCrossEntropyPartials";
+constexpr char kShard[] = "linearCrossEntropy.backwardShard";
 
-template <const char* const& name>
+template <const char* name>
 void raise_target(const Fault& f) {
   refuse_target(name, f.value, f.row, f.a, f.b);
 }

@@ -135,15 +135,22 @@ __global__ void __launch_bounds__(kThreads)
   if (thread_index() == 0) write_totals(work, sum);
 }
 
-// U: unsigned numbers as wide as an element, or 16 bytes of them. A block a row.
+constexpr int64_t kRowsEach = 8;  // of a block
+
+// U: unsigned numbers as wide as an element, or 16 bytes of them.
 template <class U>
 __global__ void __launch_bounds__(kThreads)
     linear_gather_kernel(Kept kept, Wave wave, const U* x, int64_t width, U* to, int64_t stride) {
   const int64_t live = wave.live();
-  for (int64_t n = block_index(); n < round_to(live, kRowTile) && n < wave.rows; n += grid_size()) {
-    const U* from = n < live ? x + kept.row(load(kept.position + wave.first + n)) * width : nullptr;
-    for (int64_t d = thread_index(); d < stride; d += kThreads)
-      store(to + n * stride + d, from && d < width ? load(from + d) : U{});
+  const int64_t padded = round_to(live, kRowTile), most = padded < wave.rows ? padded : wave.rows;
+  const int64_t first = block_index() * kRowsEach;
+  const int64_t left = most - first, rows = left < kRowsEach ? left : kRowsEach;
+  for (int64_t i = thread_index(); i < rows * stride; i += kThreads) {
+    const int64_t n = first + i / stride, d = i % stride;
+    U element{};
+    if (n < live && d < width)
+      element = load(x + kept.row(load(kept.position + wave.first + n)) * width + d);
+    store(to + n * stride + d, element);
   }
 }
 
@@ -178,7 +185,7 @@ void fill_none(DType dtype, void* to, int64_t count, Stream& stream) {
 
 void gather(DType dtype, const Kept& kept, const Wave& wave, const void* x, int64_t width, void* to,
             int64_t stride, Stream& stream) {
-  const Shape shape{std::min<int64_t>(wave.rows, 1 << 16), kThreads};
+  const Shape shape{ceil_div(wave.rows, kRowsEach), kThreads};
   const auto by = [&](auto u, int64_t elements) {
     using U = decltype(u);
     launch(stream, linear_gather_kernel<U>, shape, kept, wave, static_cast<const U*>(x),

@@ -75,24 +75,25 @@ __global__ void __launch_bounds__(kThreads)
   store(starts + i, count_smaller(keys, kept.most, key, false));
 }
 
-// A block a row.
+constexpr int64_t kRowsEach = 8;  // of a block
+
 template <class T>
 __global__ void __launch_bounds__(kThreads) linear_write_x_kernel(WriteX work) {
   using A = accumulator_t<T>;
-  const int64_t live = work.wave.live();
   const A scale = one_over_unit<A>(work.unit);
-  for (int64_t n = block_index(); n < live; n += grid_size()) {
+  const int64_t first = block_index() * kRowsEach;
+  const int64_t left = work.wave.live() - first, rows = left < kRowsEach ? left : kRowsEach;
+  for (int64_t i = thread_index(); i < rows * work.width; i += kThreads) {
+    const int64_t n = first + i / work.width, d = i % work.width;
     const int64_t kept = work.wave.first + n;
     const int32_t y = load(work.kept.target + kept);
-    const A* sums = static_cast<const A*>(work.sums) + n * work.sums_stride;
-    const T* weight = static_cast<const T*>(work.weight) + int64_t{y} * work.width;
-    const A own = y < 0 ? A(0) : load(static_cast<const A*>(work.own_dz) + n);
-    T* out = static_cast<T*>(work.out) + work.kept.row(load(work.kept.position + kept)) * work.width;
-    for (int64_t d = thread_index(); d < work.width; d += kThreads) {
-      A x = load(sums + d) * scale;
-      if (y >= 0) x += own * widened<A>(load(weight + d));
-      store(out + d, narrowed<T>(x));
+    A x = load(static_cast<const A*>(work.sums) + n * work.sums_stride + d) * scale;
+    if (y >= 0) {
+      const T w = load(static_cast<const T*>(work.weight) + int64_t{y} * work.width + d);
+      x += load(static_cast<const A*>(work.own_dz) + n) * widened<A>(w);
     }
+    const int64_t row = work.kept.row(load(work.kept.position + kept));
+    store(static_cast<T*>(work.out) + row * work.width + d, narrowed<T>(x));
   }
 }
 
@@ -144,7 +145,7 @@ void find_starts(const Kept& kept, const uint64_t* keys, int64_t column, int64_t
 }
 
 void write_x(const WriteX& work, Stream& stream) {
-  const Shape shape{std::min<int64_t>(work.wave.rows, 1 << 16), kThreads};
+  const Shape shape{ceil_div(work.wave.rows, kRowsEach), kThreads};
   visit_float(work.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     launch(stream, linear_write_x_kernel<T>, shape, work);

@@ -45,11 +45,11 @@ struct Classes {
   }
 };
 
-// Adds a tile's logits, the first of which is class `column`, to the thread's rows. `targets` are
-// those of the tile's rows in shared memory; before: the class weights of earlier tiles.
-template <class T, bool kPlain, class Fragment>
+// Adds a tile's logits, the first of which is class `column`, to the thread's rows. target(slot)
+// gives a row's; `weights` are the class weights of earlier tiles.
+template <class T, bool kPlain, class Fragment, class Target>
 __device__ inline void add_states(Fragment& f, RowSoFar<float> (&rows)[Fragment::kSlots],
-                                  const StatesWork& work, const int32_t* targets, int64_t first_row,
+                                  const StatesWork& work, Target&& target, int64_t first_row,
                                   int64_t column, int64_t span_begin, float* weights) {
   constexpr int kGroup = 4, E = 2 * kGroup;  // pairs at a time
   const Classes<T> classes(work.z);
@@ -75,7 +75,7 @@ __device__ inline void add_states(Fragment& f, RowSoFar<float> (&rows)[Fragment:
         if (first + e / 2 * 8 + e % 2 >= classes.count) z[e] = kNone<float>;
       }
       // This lane's columns are those that leave 0 or 1 when divided by 8.
-      const int64_t own = cuda::load(targets + Fragment::row(s)) - first;
+      const int64_t own = target(s) - first;
       const bool here = own >= 0 && own < 8 * kGroup && own % 8 < 2;
       const int at = here ? static_cast<int>(own / 8 * 2 + own % 2) : -1;
       if (here) {
@@ -200,13 +200,11 @@ template <class T, class Fragment>
 __device__ inline void put_weights(Fragment& f, const ProductW& p, int64_t row, int64_t column) {
 #pragma unroll
   for (int s = 0; s < Fragment::kSlots; ++s) {
-    const WeightRow<T> out(p, row + Fragment::row(s));
+    float x[2 * Fragment::kPairs];
 #pragma unroll
-    for (int j = 0; j < Fragment::kPairs; ++j) {
-      const int64_t d = column + Fragment::column() + 8 * j;
-      out.put(d, f.at(s, j, 0));
-      out.put(d + 1, f.at(s, j, 1));
-    }
+    for (int e = 0; e < 2 * Fragment::kPairs; ++e) x[e] = f.at(s, e / 2, e % 2);
+    WeightRow<T>(p, row + Fragment::row(s))
+        .put(x, column + Fragment::column(), [](int e) { return e / 2 * 8 + e % 2; });
   }
 }
 

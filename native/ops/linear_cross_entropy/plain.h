@@ -173,7 +173,11 @@ __global__ void __launch_bounds__(gemm::kPlainThreads, 1) linear_plain_w_kernel(
   gemm::multiply_plain<T, R>(sums, {p.dz, p.stride, p.columns, false},
                              {p.x, p.x_stride, p.width, false}, block.row, block.column, 0, live,
                              &shared<gemm::PlainStage<T, R>>());
-  block.each(sums, [&](int64_t c, int64_t d, T& sum) { WeightRow<T>(p, c).put(d, sum); });
+  const int y = thread_index() / gemm::kPlainSide, x = thread_index() % gemm::kPlainSide;
+#pragma unroll
+  for (int i = 0; i < R; ++i)
+    WeightRow<T>(p, block.row + gemm::plain_place(i, y))
+        .put(sums[i], block.column, [x](int j) { return gemm::plain_place(j, x); });
 }
 
 // Calls by(R) with the R of 64 x 64 or 128 x 128 tiles.

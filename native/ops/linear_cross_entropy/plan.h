@@ -12,9 +12,9 @@
 
 namespace surprisal::linear_cross_entropy {
 
-constexpr int64_t kRowTile = 128, kColumnTile = 128;  // waves and spans are multiples
-constexpr int64_t kLeastSpan = 4;                     // column tiles of a span
-constexpr int64_t kMostSpans = 128;
+constexpr int64_t kRowTile = 128, kColumnTile = 128;
+constexpr int64_t kSpanStep = 256;  // spans are multiples, and so whole tiles of any kernel
+constexpr int64_t kLeastSpan = 512, kMostSpans = 128;
 constexpr int64_t kUsefulChunk = 1024;        // fewer classes make products of poor shape
 constexpr int64_t kStatesBytes = 32 << 20;    // a loss alone takes no more of a larger workspace
 constexpr int64_t kSegment = 8192;            // rows or classes that a block adds up
@@ -39,8 +39,7 @@ struct Problem {
   // dW's own memory holds partial sums.
   constexpr bool carries() const { return adds || !half(); }
   constexpr int64_t span() const {
-    const int64_t tiles = ceil_div(classes, kColumnTile);
-    return std::max(kLeastSpan, ceil_div(tiles, kMostSpans)) * kColumnTile;
+    return std::max(kLeastSpan, round_to(ceil_div(classes, kMostSpans), kSpanStep));
   }
   constexpr int64_t spans() const { return ceil_div(classes, span()); }
 };

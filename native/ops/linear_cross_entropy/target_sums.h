@@ -32,37 +32,36 @@ struct WeightRow {
     end = cuda::load(p.targets.starts + row + 1);
   }
 
-  // x, the product's sum at a feature, as it is to be stored in `out`; or keeps it for later waves.
-  __device__ A finished(int64_t feature, A x) const {
-    A* const sum = static_cast<A*>(p.sums) + row * p.width + feature;
-    if (p.carry) x += cuda::load(sum);
-    if (!p.last && !p.add) {
-      cuda::store(sum, x);
-      return x;
-    }
-    x *= scale;
+  // x: the product's sums at the features first + place(e). Rounded and stored, or kept for later
+  // waves. Row by row of targets, so that their loop is compiled once a row and not once a sum.
+  template <int E, class Place>
+  __device__ void put(A (&x)[E], int64_t first, Place place) const {
+    if (row >= p.columns) return;
+    A* const sums = static_cast<A*>(p.sums) + row * p.width;
+    const auto each = [&](auto&& f) {
+#pragma unroll
+      for (int e = 0; e < E; ++e)
+        if (first + place(e) < p.width) f(x[e], first + place(e));
+    };
+    if (p.carry) each([&](A& v, int64_t d) { v += cuda::load(sums + d); });
+    if (!p.last && !p.add) return each([&](A& v, int64_t d) { cuda::store(sums + d, v); });
+    each([&](A& v, int64_t) { v *= scale; });
     for (int64_t i = begin; i < end; ++i) {
       const int64_t n = row_at(p.targets, i);
       const Kept& kept = p.targets.kept;
-      const int64_t from = kept.row(cuda::load(kept.position + n)) * p.width + feature;
-      x += cuda::load(static_cast<const A*>(p.targets.own_dz) + n) *
-           cuda::widened<A>(cuda::load(static_cast<const T*>(p.all_x) + from));
+      const A dz = cuda::load(static_cast<const A*>(p.targets.own_dz) + n);
+      const T* from =
+          static_cast<const T*>(p.all_x) + kept.row(cuda::load(kept.position + n)) * p.width;
+      each([&](A& v, int64_t d) { v += dz * cuda::widened<A>(cuda::load(from + d)); });
     }
-    return x;
-  }
-  // Whether finished() is to be stored.
-  __device__ bool stores() const { return p.last || p.add; }
-
-  __device__ void put(int64_t feature, A x) const {
-    if (row >= p.columns || feature >= p.width) return;
-    x = finished(feature, x);
-    if (!stores()) return;
-    const int64_t at = row * p.width + feature;
     if (p.add) {
-      float* to = static_cast<float*>(p.out) + at;
-      cuda::store(to, cuda::load(to) + static_cast<float>(x));
+      float* to = static_cast<float*>(p.out) + row * p.width;
+      each([&](A& v, int64_t d) {
+        cuda::store(to + d, cuda::load(to + d) + static_cast<float>(v));
+      });
     } else {
-      cuda::store(static_cast<T*>(p.out) + at, cuda::narrowed<T>(x));
+      T* to = static_cast<T*>(p.out) + row * p.width;
+      each([&](A& v, int64_t d) { cuda::store(to + d, cuda::narrowed<T>(v)); });
     }
   }
 };

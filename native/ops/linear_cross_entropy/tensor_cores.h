@@ -54,7 +54,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     f.sums.clear();
     gemm::multiply_block<T, Tile, Major::k, Major::k>(f.sums, x, w, row, column, 0, work.z.width,
                                                       memory);
-    add_states<T, kPlain>(f, rows, work, targets, row, column, begin, &weights);
+    const auto target = [&](int slot) { return load(targets + F::row(slot)); };
+    add_states<T, kPlain>(f, rows, work, target, row, column, begin, &weights);
   }
   merge_quad(rows, work.extra, &weights);
   auto* states = reinterpret_cast<WarpState*>(memory);

@@ -1,0 +1,94 @@
+// linearCrossEntropy on a device where its kernels change: tall tiles, rows whose targets take
+// several blocks to sort, waves of every kind; the bound on scratch memory, filters.
+import { describe, expect, test } from 'vitest';
+import * as sp from '../../src/index.js';
+import { type Case, draw, type Input } from '../cases/linear-cross-entropy.js';
+import { expectSameBits } from '../harness/compare.js';
+import { isOnCpu, needsCuda } from '../harness/device.js';
+import { check, leastWorkspace, run } from '../harness/linear-cross-entropy.js';
+import type { FloatDType } from '../harness/rounding.js';
+import { bits, floats, gradOf, indices } from '../harness/tensors.js';
+import { linearCrossEntropy as reference } from '../reference/linear-cross-entropy.js';
+
+const missing = isOnCpu || needsCuda('where the plan of linearCrossEntropy changes');
+
+const caseOf = (rows: number, width: number, classes: number, rest: Partial<Case> = {}): Case => ({
+  name: `${rows} x ${width} x ${classes}`,
+  shape: [rows],
+  width,
+  classes,
+  reduction: 'mean',
+  labelSmoothing: 0,
+  weighted: false,
+  tokens: 'none',
+  zLoss: 0,
+  temperature: 1,
+  softcap: undefined,
+  capFirst: false,
+  epilogue: undefined,
+  ignored: 0.3,
+  upstream: 'one',
+  bias: true,
+  shift: 0,
+  needs: ['x', 'weight', 'bias'] as Input[],
+  leastWorkspace: false,
+  mainGrad: false,
+  ...rest,
+});
+
+function compare(c: Case, dtype: FloatDType): void {
+  const data = draw(c, dtype);
+  check(c, data, dtype, reference(data.problem, data.options, data.upstream));
+}
+
+describe.skipIf(missing)('against the reference', () => {
+  // As many tall tiles as an H100 has processors, in one span.
+  test.each(['bfloat16', 'float32'] as const)('tall tiles, %s', (dtype) => {
+    compare(caseOf(132 * 128, 8, 70), dtype);
+  });
+
+  test.each(['float16', 'float32'] as const)('many rows of few targets, %s', (dtype) => {
+    compare(caseOf(700, 8, 3), dtype);
+  });
+
+  const waves = { leastWorkspace: true, upstream: 'random' } as const;
+  test.each<[string, FloatDType, Partial<Case>]>([
+    ['dW in a sweep of its own', 'bfloat16', {}],
+    ['the same alone', 'float16', { needs: ['weight', 'bias'] }],
+    ['dW carried in its own memory', 'float32', {}],
+    ['a main gradient', 'bfloat16', { mainGrad: true }],
+    ['a main gradient', 'float64', { mainGrad: true }],
+    ['dx alone', 'float16', { needs: ['x'] }],
+  ])('waves of rows and chunks of classes: %s, %s', (_, dtype, rest) => {
+    compare(caseOf(300, 8, 600, { ...waves, ...rest }), dtype);
+  });
+});
+
+describe.skipIf(missing)('scratch memory', () => {
+  test.each(['float32', 'bfloat16'] as const)('stays within workspaceBytes, %s', (dtype) => {
+    const c = caseOf(300, 16, 600);
+    const data = draw(c, dtype);
+    const least = leastWorkspace((workspaceBytes) => run(c, data, dtype, { workspaceBytes }));
+    for (const workspaceBytes of [least, 2 * least]) {
+      sp.cuda.synchronize();
+      sp.cuda.memory({ resetPeak: true });
+      const { loss, backward } = run(c, data, dtype, { workspaceBytes });
+      backward();
+      expect(loss.item()).toBeGreaterThan(0);
+      expect(sp.cuda.memory().scratchPeak).toBeLessThanOrEqual(workspaceBytes);
+    }
+  });
+});
+
+test.skipIf(missing)('a filter keeps every block and says so', () => {
+  const [x, weight, y] = [sp.randn([20, 8]), sp.randn([40, 8]), indices(new Int32Array(20), [20])];
+  const gradients = (options: object) => {
+    const w = floats(weight.dataSync(), 'float32', [40, 8], true);
+    const loss = sp.linearCrossEntropy(x, w, y, options);
+    loss.backward();
+    return { loss, dw: bits(gradOf(w)) };
+  };
+  const filtered = gradients({ filter: { eps: 0.5 } });
+  expectSameBits(filtered.dw, gradients({}).dw, 'dweight');
+  expect(sp.filterReport(filtered.loss)).toEqual({ kept: 1, boundX: 0, boundWeight: 0 });
+});
