@@ -14,6 +14,8 @@ type Architecture = (typeof architectures)[number];
 
 /** Instructions that a file's PTX must contain, and why. */
 const multiplied = [/mma\.sync\.aligned\.m16n8k16/, /ldmatrix.*\.trans/, /cp\.async\.cg/];
+// The same of rows by k, and the exponentials of what was multiplied.
+const folded = [/mma\.sync\.aligned\.m16n8k16/, /ldmatrix/, /cp\.async\.cg/, /ex2\.approx/];
 // 16 bytes an access.
 const wide = [/ld\.global\S*\.v4\.\w32|cp\.async\.cg\.shared\.global/, /st\.global\S*\.v4\.\w32/];
 const clusters = [/mapa\.shared::cluster/, /barrier\.cluster\.arrive/, /barrier\.cluster\.wait/];
@@ -32,6 +34,12 @@ const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
   'native/ops/elementwise/cuda.cu': { 80: wide, '90a': wide },
   'native/ops/movement/cuda.cu': { 80: wide, '90a': wide },
   'native/ops/softmax/cuda.cu': { 80: wide, '90a': [...wide, ...clusters] },
+  'native/ops/linear_cross_entropy/cuda_products_bf16.cu': { 80: multiplied, '90a': multiplied },
+  'native/ops/linear_cross_entropy/cuda_products_f16.cu': { 80: multiplied, '90a': multiplied },
+  'native/ops/linear_cross_entropy/cuda_slopes_bf16.cu': { 80: folded, '90a': folded },
+  'native/ops/linear_cross_entropy/cuda_slopes_f16.cu': { 80: folded, '90a': folded },
+  'native/ops/linear_cross_entropy/cuda_states_bf16.cu': { 80: folded, '90a': folded },
+  'native/ops/linear_cross_entropy/cuda_states_f16.cu': { 80: folded, '90a': folded },
   'native/ops/matmul/cuda_bf16.cu': { 80: multiplied, '90a': multiplied },
   'native/ops/matmul/cuda_f16.cu': { 80: multiplied, '90a': multiplied },
   'native/ops/matmul/cuda_sm90_bf16.cu': { '90a': warpgroups },

@@ -43,7 +43,7 @@ void query(const PlanQuery& op) {
   p.class_weight = op.class_weight;
   const Plan plan = plan_pass(p);
   double* out = op.out.as<double>();
-  const int64_t values[] = {plan.minimum,      plan.wave, plan.chunk, int64_t{plan.weight_sweep},
+  const int64_t values[] = {plan.minimum,  plan.wave, plan.chunk, int64_t{plan.weight_sweep},
                             plan.at.bytes, p.span(),  p.spans()};
   for (int64_t value : values) *out++ = static_cast<double>(value);
 }
@@ -51,26 +51,27 @@ void query(const PlanQuery& op) {
 }  // namespace
 
 void bind(node::Module& m) {
-  m.def<Forward, forward, SP_CUDA(forward_cuda)>("linearCrossEntropyForward",
-                          {LOSS(Forward), SP_FIELD(Forward, loss), SP_FIELD(Forward, later_x),
-                           SP_FIELD(Forward, later_weight), SP_FIELD(Forward, later_bias),
-                           SP_FIELD(Forward, later_adds)});
+  m.def<Forward, forward, SP_CUDA(forward_cuda)>(
+      "linearCrossEntropyForward", {LOSS(Forward), SP_FIELD(Forward, loss),
+                                    SP_FIELD(Forward, later_x), SP_FIELD(Forward, later_weight),
+                                    SP_FIELD(Forward, later_bias), SP_FIELD(Forward, later_adds)});
   m.def<Backward, backward, SP_CUDA(backward_cuda)>(
       "linearCrossEntropyBackward",
       {SP_FIELD(Backward, unit_x), SP_FIELD(Backward, unit_weight), SP_FIELD(Backward, unit_bias),
        LOSS(Backward), SP_FIELD(Backward, upstream), SP_FIELD(Backward, dtoken_weight)});
-  m.def<Logprobs, logprobs, SP_CUDA(logprobs_cuda)>("linearLogprobs",
-                            {SCORED(Logprobs), SP_FIELD(Logprobs, logprob), SP_FIELD(Logprobs, lse),
-                             SP_FIELD(Logprobs, entropy), SP_FIELD(Logprobs, later_x),
-                             SP_FIELD(Logprobs, later_weight), SP_FIELD(Logprobs, later_bias)});
+  m.def<Logprobs, logprobs, SP_CUDA(logprobs_cuda)>(
+      "linearLogprobs", {SCORED(Logprobs), SP_FIELD(Logprobs, logprob), SP_FIELD(Logprobs, lse),
+                         SP_FIELD(Logprobs, entropy), SP_FIELD(Logprobs, later_x),
+                         SP_FIELD(Logprobs, later_weight), SP_FIELD(Logprobs, later_bias)});
   m.def<LogprobsBackward, logprobs_backward, SP_CUDA(logprobs_backward_cuda)>(
       "linearLogprobsBackward",
       {SCORED(LogprobsBackward), GRADIENTS(LogprobsBackward), SP_FIELD(LogprobsBackward, dlogprob),
        SP_FIELD(LogprobsBackward, dlse), SP_FIELD(LogprobsBackward, dentropy)});
-  m.def<Partials, partials, SP_CUDA(partials_cuda)>("linearCrossEntropyPartials",
-                            {SCORED(Partials), SP_FIELD(Partials, vocab_offset),
-                             SP_FIELD(Partials, max), SP_FIELD(Partials, sum_exp),
-                             SP_FIELD(Partials, target_logit), SP_FIELD(Partials, sum_logits)});
+  m.def<Partials, partials, SP_CUDA(partials_cuda)>(
+      "linearCrossEntropyPartials",
+      {SCORED(Partials), SP_FIELD(Partials, vocab_offset), SP_FIELD(Partials, max),
+       SP_FIELD(Partials, sum_exp), SP_FIELD(Partials, target_logit),
+       SP_FIELD(Partials, sum_logits)});
   m.def<ShardBackward, shard_backward, SP_CUDA(shard_backward_cuda)>(
       "linearCrossEntropyShardBackward",
       {SCORED(ShardBackward), GRADIENTS(ShardBackward), SP_FIELD(ShardBackward, vocab_offset),
@@ -81,7 +82,8 @@ void bind(node::Module& m) {
        SP_FIELD(PlanQuery, classes), SP_FIELD(PlanQuery, budget), SP_FIELD(PlanQuery, sums),
        SP_FIELD(PlanQuery, dx), SP_FIELD(PlanQuery, dweight), SP_FIELD(PlanQuery, dbias),
        SP_FIELD(PlanQuery, adds), SP_FIELD(PlanQuery, class_weight), SP_FIELD(PlanQuery, out)});
-  m.def<Argmax, argmax, SP_CUDA(argmax_cuda)>("linearArgmax", {LINEAR(Argmax), SP_FIELD(Argmax, out)});
+  m.def<Argmax, argmax, SP_CUDA(argmax_cuda)>("linearArgmax",
+                                              {LINEAR(Argmax), SP_FIELD(Argmax, out)});
 }
 
 }  // namespace surprisal::linear_cross_entropy

@@ -159,8 +159,8 @@ void Pass::gradients(SlopeWork slopes, const Gradients& to, bool general, bool o
   }
   make_slopes(slopes, stream_);
   if (to.dweight || to.dbias) {
-    keys_ = sort_targets(kept_, memory<uint64_t>(at().keys), memory<uint64_t>(at().more_keys),
-                         stream_);
+    keys_ =
+        sort_targets(kept_, memory<uint64_t>(at().keys), memory<uint64_t>(at().more_keys), stream_);
   }
   if (to.dx || !plan_.weight_sweep) {
     each_wave([&](const Wave& wave) {

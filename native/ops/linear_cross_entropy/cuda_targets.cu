@@ -60,9 +60,8 @@ __global__ void __launch_bounds__(kThreads)
   const bool second = i - pair >= run;
   const int64_t other = second ? pair : pair + run;
   const int64_t left = count - other;
-  const int64_t others = left <= 0 ? 0
-                                   : count_smaller(from + other, left < run ? left : run, key,
-                                                   second);
+  const int64_t others =
+      left <= 0 ? 0 : count_smaller(from + other, left < run ? left : run, key, second);
   store(to + pair + (i - pair - (second ? run : 0)) + others, key);
 }
 

@@ -1,7 +1,7 @@
 // What the CUDA kernels share: the rows that are scored, the logits of a wave of them, and the
 // steps of a pass (kinds.h has those of each dtype). A wave is a run of kept rows whose x
-// lies compact; a chunk a run of classes; a span one of the runs of classes that states are kept of,
-// whose borders depend on V alone. All results of a row are made from its spans in their order.
+// lies compact; a chunk a run of classes; a span one of the runs of classes that states are kept
+// of, whose borders depend on V alone. All results of a row are made from its spans in their order.
 #pragma once
 #include "core/row_loss.h"
 #include "cuda/launch.h"
@@ -38,8 +38,8 @@ struct Wave {
 // How z of a wave is made; pointers to rows are those of its first.
 struct Logits {
   Wave wave;
-  const void* x = nullptr;     // (rows, x_stride), zeros up to the next kRowTile
-  int64_t x_stride = 0;        // a multiple of 8 elements
+  const void* x = nullptr;       // (rows, x_stride), zeros up to the next kRowTile
+  int64_t x_stride = 0;          // a multiple of 8 elements
   const void* weight = nullptr;  // (classes, width)
   const void* bias = nullptr;    // (classes), may be absent
   int64_t width = 0, classes = 0;

@@ -18,8 +18,7 @@ struct Fragment {
     return sums.at[slot / 2][pair][slot % 2 * 2 + e];
   }
   __device__ static int row(int slot) {
-    return cuda::warp_index() / Tile::kWarpsN * Tile::kWarpM + cuda::lane_index() / 4 +
-           8 * slot;
+    return cuda::warp_index() / Tile::kWarpsN * Tile::kWarpM + cuda::lane_index() / 4 + 8 * slot;
   }
   __device__ static int column() {  // of pair 0
     return cuda::warp_index() % Tile::kWarpsN * Tile::kWarpN + cuda::lane_index() % 4 * 2;
@@ -111,8 +110,7 @@ __device__ inline void merge_quad(RowSoFar<float> (&rows)[kSlots], Extra extra, 
       rows[s].max = high ? max : rows[s].max;
       rows[s].others = high ? others : rows[s].others;
       rows[s].extra = high ? extra_sum : rows[s].extra;
-      rows[s].merge(upper, extra, high ? other_weights : *weights,
-                    high ? *weights : other_weights);
+      rows[s].merge(upper, extra, high ? other_weights : *weights, high ? *weights : other_weights);
     }
     *weights += other_weights;
   }
@@ -154,8 +152,8 @@ __device__ inline void put_slopes(Fragment& f, const SlopesWork& work, int64_t f
         word[j] = uint32_t{from_float<T>(dz[2 * j]).bits} |
                   uint32_t{from_float<T>(dz[2 * j + 1]).bits} << 16;
       cuda::gemm::transpose_quad(word);
-      const int64_t at = first - cuda::lane_index() % 4 * 2 - work.column +
-                         cuda::lane_index() % 4 * 8;
+      const int64_t at =
+          first - cuda::lane_index() % 4 * 2 - work.column + cuda::lane_index() % 4 * 8;
       if (n < work.z.wave.rows && at < work.stride) {
         cuda::store(reinterpret_cast<cuda::Pack<uint32_t, 4>*>(static_cast<T*>(work.dz) +
                                                                n * work.stride + at),
@@ -203,8 +201,9 @@ __device__ inline void put_weights(Fragment& f, const ProductW& p, int64_t row, 
     float x[2 * Fragment::kPairs];
 #pragma unroll
     for (int e = 0; e < 2 * Fragment::kPairs; ++e) x[e] = f.at(s, e / 2, e % 2);
-    WeightRow<T>(p, row + Fragment::row(s))
-        .put(x, column + Fragment::column(), [](int e) { return e / 2 * 8 + e % 2; });
+    WeightRow<T>(p, row + Fragment::row(s)).put(x, column + Fragment::column(), [](int e) {
+      return e / 2 * 8 + e % 2;
+    });
   }
 }
 

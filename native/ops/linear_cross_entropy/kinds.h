@@ -5,10 +5,10 @@
 
 namespace surprisal::linear_cross_entropy {
 
-#define SP_STEPS(kind)                                                     \
-  void states_##kind(const StatesWork&, const Tiles&, cuda::Stream&);      \
-  void slopes_##kind(const SlopesWork&, const Tiles&, cuda::Stream&);      \
-  void product_x_##kind(const ProductX&, const Tiles&, cuda::Stream&);     \
+#define SP_STEPS(kind)                                                 \
+  void states_##kind(const StatesWork&, const Tiles&, cuda::Stream&);  \
+  void slopes_##kind(const SlopesWork&, const Tiles&, cuda::Stream&);  \
+  void product_x_##kind(const ProductX&, const Tiles&, cuda::Stream&); \
   void product_w_##kind(const ProductW&, const Tiles&, cuda::Stream&);
 SP_STEPS(f32)
 SP_STEPS(f64)

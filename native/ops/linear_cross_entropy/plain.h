@@ -1,8 +1,8 @@
 // The kernels of float32 and float64: products by FMA (cuda/gemm_plain.h), exact arithmetic, and
 // passes over the z of a chunk that they leave in the workspace: 2 N V D flop at the rate of FMA
 // beside 3 N V numbers read and 2 N V written, little from D of a hundred on. FMA and not three
-// products of bfloat16 halves on tensor cores: those keep 16 of the 24 bits of each factor and would
-// be less accurate than float32 (six products of thirds would not).
+// products of bfloat16 halves on tensor cores: those keep 16 of the 24 bits of each factor and
+// would be less accurate than float32 (six products of thirds would not).
 #pragma once
 #include "cuda/gemm_plain.h"
 #include "ops/linear_cross_entropy/target_sums.h"
@@ -157,9 +157,9 @@ __global__ void __launch_bounds__(gemm::kPlainThreads, 1) linear_plain_x_kernel(
   block.each(sums, [&](int64_t n, int64_t d, T& sum) {
     sum = p.carry && n < live && d < p.width ? load(to + n * p.sums_stride + d) : T(0);
   });
-  gemm::multiply_plain<T, R>(sums, {p.dz, p.stride, live, true},
-                             {weight, p.width, p.width, false}, block.row, block.column, 0,
-                             p.columns, &shared<gemm::PlainStage<T, R>>());
+  gemm::multiply_plain<T, R>(sums, {p.dz, p.stride, live, true}, {weight, p.width, p.width, false},
+                             block.row, block.column, 0, p.columns,
+                             &shared<gemm::PlainStage<T, R>>());
   block.each(sums, [&](int64_t n, int64_t d, T& sum) {
     if (n < live && d < p.width) store(to + n * p.sums_stride + d, sum);
   });
@@ -176,8 +176,9 @@ __global__ void __launch_bounds__(gemm::kPlainThreads, 1) linear_plain_w_kernel(
   const int y = thread_index() / gemm::kPlainSide, x = thread_index() % gemm::kPlainSide;
 #pragma unroll
   for (int i = 0; i < R; ++i)
-    WeightRow<T>(p, block.row + gemm::plain_place(i, y))
-        .put(sums[i], block.column, [x](int j) { return gemm::plain_place(j, x); });
+    WeightRow<T>(p, block.row + gemm::plain_place(i, y)).put(sums[i], block.column, [x](int j) {
+      return gemm::plain_place(j, x);
+    });
 }
 
 // Calls by(R) with the R of 64 x 64 or 128 x 128 tiles.

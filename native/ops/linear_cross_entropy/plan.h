@@ -15,21 +15,21 @@ namespace surprisal::linear_cross_entropy {
 constexpr int64_t kRowTile = 128, kColumnTile = 128;
 constexpr int64_t kSpanStep = 256;  // spans are multiples, and so whole tiles of any kernel
 constexpr int64_t kLeastSpan = 512, kMostSpans = 128;
-constexpr int64_t kUsefulChunk = 1024;        // fewer classes make products of poor shape
-constexpr int64_t kStatesBytes = 32 << 20;    // a loss alone takes no more of a larger workspace
-constexpr int64_t kSegment = 8192;            // rows or classes that a block adds up
-constexpr int64_t kShortRows = 32;            // tile of few rows
+constexpr int64_t kUsefulChunk = 1024;      // fewer classes make products of poor shape
+constexpr int64_t kStatesBytes = 32 << 20;  // a loss alone takes no more of a larger workspace
+constexpr int64_t kSegment = 8192;          // rows or classes that a block adds up
+constexpr int64_t kShortRows = 32;          // tile of few rows
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_to(int64_t n, int64_t step) { return ceil_div(n, step) * step; }
 
 struct Problem {
   DType dtype = DType::f32;
-  int64_t rows = 0, width = 0, classes = 0;    // rows: scored, ignored or not
-  bool sums = false;                           // states of the rows are wanted
+  int64_t rows = 0, width = 0, classes = 0;  // rows: scored, ignored or not
+  bool sums = false;                         // states of the rows are wanted
   bool dx = false, dweight = false, dbias = false;
-  bool adds = false;                           // dW is added to a float32 array
-  bool class_weight = false;                   // as accumulators
+  bool adds = false;          // dW is added to a float32 array
+  bool class_weight = false;  // as accumulators
   int64_t budget = 0;
 
   constexpr bool gradient() const { return dx || dweight || dbias; }

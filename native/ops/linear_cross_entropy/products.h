@@ -18,9 +18,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   if (row >= live) return;
   const T* weight = static_cast<const T*>(p.weight) + p.column * p.width;
   const gemm::Operand<T> dz{static_cast<const T*>(p.dz), p.stride, live, p.columns, true};
-  const gemm::Operand<T> w{
-      weight, p.width, p.width, p.columns,
-      gemm::is_packed(reinterpret_cast<uintptr_t>(weight), p.width, p.width)};
+  const gemm::Operand<T> w{weight, p.width, p.width, p.columns,
+                           gemm::is_packed(reinterpret_cast<uintptr_t>(weight), p.width, p.width)};
   Fragment<Tile> f;
   load_sums(f, p, row, column);
   gemm::multiply_block<T, Tile, Major::k, Major::mn>(f.sums, dz, w, row, column, 0, p.columns,

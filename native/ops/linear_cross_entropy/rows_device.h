@@ -25,8 +25,8 @@ void keep_rows(const KeepWork& work, cuda::Stream& stream);
 struct TotalsWork {
   Kept kept;
   cuda::Numbers class_weight, token_weight;
-  const double* row_loss = nullptr;      // (kept rows), may be absent
-  int64_t classes = 0, tokens = 0;       // how many weights are checked, and those of classes summed
+  const double* row_loss = nullptr;  // (kept rows), may be absent
+  int64_t classes = 0, tokens = 0;   // how many weights are checked, and those of classes summed
   cuda::FaultSite class_fault{}, token_fault{};
   cuda::NumbersOut widened;  // class weights as accumulators, may be absent
   Totals* partial = nullptr;

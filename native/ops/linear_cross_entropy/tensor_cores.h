@@ -99,9 +99,9 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   if (row >= live) return;
   Fragment<Tile> f;
   f.sums.clear();
-  gemm::multiply_block<T, Tile, Major::k, Major::k>(
-      f.sums, rows_of_x<T>(work.z, live), rows_of_weight<T>(work.z), row, column, 0, work.z.width,
-      &shared<unsigned char>());
+  gemm::multiply_block<T, Tile, Major::k, Major::k>(f.sums, rows_of_x<T>(work.z, live),
+                                                    rows_of_weight<T>(work.z), row, column, 0,
+                                                    work.z.width, &shared<unsigned char>());
   put_slopes<T>(f, work, row, column);
 }
 

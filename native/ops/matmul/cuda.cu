@@ -64,8 +64,7 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T, int R>
 void plain(const Parameters& p, Stream& stream) {
-  launch(stream, matmul_plain_kernel<T, R>,
-         {p.plan.blocks, kThreads, gemm::kPlainShared<T, R>}, p);
+  launch(stream, matmul_plain_kernel<T, R>, {p.plan.blocks, kThreads, gemm::kPlainShared<T, R>}, p);
 }
 
 // Regular offsets, which is nearly all there are, become a step; others go to the device.
