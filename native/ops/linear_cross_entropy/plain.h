@@ -73,7 +73,7 @@ struct PlainClasses {
 
 // A warp reads one row's z of one span.
 template <class A>
-__global__ void __launch_bounds__(kPassThreads)
+__global__ void __launch_bounds__(kPassThreads, 2)
     linear_pass_states_kernel(StatesWork work, int64_t first_span, int64_t spans) {
   const int64_t n = block_index() / spans * kWarps + warp_index();
   const int64_t span = block_index() % spans;
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(kPassThreads)
 
 // z of a chunk becomes dz. A warp has kPart classes of a row.
 template <class A>
-__global__ void __launch_bounds__(kPassThreads) linear_pass_slopes_kernel(SlopesWork work) {
+__global__ void __launch_bounds__(kPassThreads, 2) linear_pass_slopes_kernel(SlopesWork work) {
   const int64_t parts = ceil_div(work.columns, kPart);
   const int64_t n = block_index() / parts * kWarps + warp_index();
   if (n >= work.z.wave.live()) return;
