@@ -249,6 +249,16 @@ export function expectDevice(
   fail(op, 'ERR_DEVICE', `expected ${name} to be on ${device} ${why}, got ${t.device}`);
 }
 
+/** On the CPU, for operations that have no CUDA form yet. */
+export function expectOnCpu(op: string, name: string, t: { readonly device: string }): void {
+  if (t.device === 'cpu') return;
+  fail(
+    op,
+    'ERR_DEVICE',
+    `expected ${name} to be on cpu (this operation has no CUDA form yet), got ${t.device}; move it with .to('cpu')`,
+  );
+}
+
 /** Two tensors of one dtype: there is no silent promotion. */
 export function expectSameDType(
   op: string,

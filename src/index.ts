@@ -49,6 +49,10 @@ export { bettiMatching, bettiMatchingBatch, persistenceBarcode } from './ops/bet
 export type { BettiMatchingLossOptions } from './ops/betti-matching-loss.js';
 export { bettiMatchingLoss } from './ops/betti-matching-loss.js';
 export { clone, to } from './ops/cast.js';
+export type { CdistOptions } from './ops/cdist.js';
+export { cdist } from './ops/cdist.js';
+export type { BatchNormOptions, GroupNorm, GroupNormOptions } from './ops/channel-norm.js';
+export { batchNorm, groupNorm } from './ops/channel-norm.js';
 export type { Comparison, UnaryTest } from './ops/comparison.js';
 export {
   eq,
@@ -63,8 +67,12 @@ export {
   ne,
   where,
 } from './ops/comparison.js';
+export type { Conv, ConvOptions, ConvTransposeOptions } from './ops/convolution.js';
+export { conv2d, conv3d, convTranspose2d, convTranspose3d } from './ops/convolution.js';
 export type { CrossEntropyOptions } from './ops/cross-entropy.js';
 export { crossEntropy } from './ops/cross-entropy.js';
+export type { Cumsum, CumsumOptions } from './ops/cumsum.js';
+export { cumsum } from './ops/cumsum.js';
 export type { DivergenceOptions } from './ops/divergence.js';
 export { divergence } from './ops/divergence.js';
 export type { Binary, ClampOptions, Unary } from './ops/elementwise.js';
@@ -98,6 +106,8 @@ export {
   oneHot,
   scatterAdd,
 } from './ops/indexing.js';
+export type { InterpolateOptions } from './ops/interpolate.js';
+export { interpolate } from './ops/interpolate.js';
 export { concat, split, stack } from './ops/join.js';
 export type {
   Filter,
@@ -122,6 +132,8 @@ export type { MatmulOptions } from './ops/matmul.js';
 export { matmul } from './ops/matmul.js';
 export type { LayerNormOptions, Normalization, RmsNormOptions } from './ops/norm.js';
 export { layerNorm, rmsNorm } from './ops/norm.js';
+export type { AvgPoolOptions, MaxPoolOptions, Pool } from './ops/pool.js';
+export { avgPool2d, avgPool3d, maxPool2d, maxPool3d } from './ops/pool.js';
 export { rand, randint, randn } from './ops/random.js';
 export type {
   ArgOptions,
@@ -155,6 +167,8 @@ export { sinkhornPotentials } from './ops/sinkhorn-potentials.js';
 export { pad, slice, tril, triu } from './ops/slice.js';
 export type { Softmax, SoftmaxOptions } from './ops/softmax.js';
 export { logSoftmax, softmax } from './ops/softmax.js';
+export type { Sorted, SortOptions, Topk, TopkOptions } from './ops/sort.js';
+export { sort, topk } from './ops/sort.js';
 export { clipGradNorm } from './optim/clip.js';
 export * as optim from './optim/index.js';
 export { arange, eye, full, linspace, ones, zeros } from './patterns.js';
@@ -165,3 +179,4 @@ export { memory, releaseRecycled } from './storage.js';
 export type { HookHandle } from './tensor.js';
 export { Tensor } from './tensor.js';
 export type { IterationOptions, TransportInfo, TransportPlan } from './transport.js';
+export type { Sizes } from './windows.js';

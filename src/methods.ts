@@ -15,6 +15,13 @@ import {
   tanh,
 } from './ops/activation.js';
 import { clone, to } from './ops/cast.js';
+import { type CdistOptions, cdist } from './ops/cdist.js';
+import {
+  type BatchNormOptions,
+  batchNorm,
+  type GroupNormOptions,
+  groupNorm,
+} from './ops/channel-norm.js';
 import {
   eq,
   ge,
@@ -28,6 +35,15 @@ import {
   ne,
   where,
 } from './ops/comparison.js';
+import {
+  type ConvOptions,
+  type ConvTransposeOptions,
+  conv2d,
+  conv3d,
+  convTranspose2d,
+  convTranspose3d,
+} from './ops/convolution.js';
+import { type CumsumOptions, cumsum } from './ops/cumsum.js';
 import {
   abs,
   add,
@@ -51,9 +67,18 @@ import {
   sub,
 } from './ops/elementwise.js';
 import { embedding, gather, indexSelect, maskedFill, oneHot, scatterAdd } from './ops/indexing.js';
+import { type InterpolateOptions, interpolate } from './ops/interpolate.js';
 import { split } from './ops/join.js';
 import { type MatmulOptions, matmul } from './ops/matmul.js';
 import { type LayerNormOptions, layerNorm, type RmsNormOptions, rmsNorm } from './ops/norm.js';
+import {
+  type AvgPoolOptions,
+  avgPool2d,
+  avgPool3d,
+  type MaxPoolOptions,
+  maxPool2d,
+  maxPool3d,
+} from './ops/pool.js';
 import {
   type ArgOptions,
   argmax,
@@ -84,8 +109,10 @@ import {
 } from './ops/shape-ops.js';
 import { pad, slice, tril, triu } from './ops/slice.js';
 import { logSoftmax, type SoftmaxOptions, softmax } from './ops/softmax.js';
+import { type Sorted, type SortOptions, sort, type TopkOptions, topk } from './ops/sort.js';
 import type { Shape } from './shape.js';
 import { Tensor } from './tensor.js';
+import type { Sizes } from './windows.js';
 
 declare module './tensor.js' {
   interface Tensor<out D extends DType = DType, out S extends Shape = Shape> {
@@ -248,3 +275,32 @@ declare module './tensor.js' {
 }
 
 attach({ where, layerNorm, rmsNorm, embedding, oneHot });
+
+declare module './tensor.js' {
+  interface Tensor<out D extends DType = DType, out S extends Shape = Shape> {
+    cumsum(options?: number | CumsumOptions): Tensor<D extends FloatDType ? D : 'int64', S>;
+    sort(options?: SortOptions): Sorted<D, S>;
+    topk(k: number, options?: TopkOptions): Sorted<D>;
+    topk(options: TopkOptions): Sorted<D>;
+    maxPool2d(kernelSize: Sizes, options?: MaxPoolOptions): Tensor<D>;
+    maxPool2d(options: MaxPoolOptions): Tensor<D>;
+    maxPool3d(kernelSize: Sizes, options?: MaxPoolOptions): Tensor<D>;
+    maxPool3d(options: MaxPoolOptions): Tensor<D>;
+    avgPool2d(kernelSize: Sizes, options?: AvgPoolOptions): Tensor<D>;
+    avgPool2d(options: AvgPoolOptions): Tensor<D>;
+    avgPool3d(kernelSize: Sizes, options?: AvgPoolOptions): Tensor<D>;
+    avgPool3d(options: AvgPoolOptions): Tensor<D>;
+    cdist(y: Tensor, options?: CdistOptions): Tensor<D>;
+    interpolate(options: InterpolateOptions): Tensor<D>;
+    conv2d(weight: Tensor, options?: ConvOptions): Tensor<D>;
+    conv3d(weight: Tensor, options?: ConvOptions): Tensor<D>;
+    convTranspose2d(weight: Tensor, options?: ConvTransposeOptions): Tensor<D>;
+    convTranspose3d(weight: Tensor, options?: ConvTransposeOptions): Tensor<D>;
+    groupNorm(numGroups: number, options?: GroupNormOptions): Tensor<D, S>;
+    groupNorm(options: GroupNormOptions): Tensor<D, S>;
+    batchNorm(options: BatchNormOptions): Tensor<D, S>;
+  }
+}
+
+attach({ cumsum, sort, topk, maxPool2d, maxPool3d, avgPool2d, avgPool3d, groupNorm, batchNorm });
+attach({ cdist, interpolate, conv2d, conv3d, convTranspose2d, convTranspose3d });

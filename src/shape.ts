@@ -131,3 +131,12 @@ export function axesOf(
   }
   return list;
 }
+
+/** Sizes before, along and behind an axis; a scalar has one axis of size 1. */
+export function around(shape: Shape, axis: number): { outer: number; size: number; inner: number } {
+  return {
+    outer: sizeOf(shape.slice(0, axis)),
+    size: shape.length ? shape[axis] : 1,
+    inner: sizeOf(shape.slice(axis + 1)),
+  };
+}

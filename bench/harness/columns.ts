@@ -111,7 +111,18 @@ const logitsCase = [caseName('N × V'), dtype, way];
 const headCase = [caseName('N, D, V'), dtype, way];
 const smallCase = [caseName('case'), dtype, way];
 
+const products = [
+  rate('GFLOP/s'),
+  floor('of FMA peak'),
+  peerMs('torch', 'torch ms'),
+  versus('torch', 'vs torch'),
+];
+
 const tables: Record<string, Tables> = {
+  convolution: {
+    terminal: [[...smallCase, ...timing, ...products]],
+    readme: [[...smallCase, ms, ...products]],
+  },
   'cross-entropy': {
     terminal: [[...logitsCase, ...timing, rate('GB/s'), ...crossEntropy]],
     readme: [[...logitsCase, ms, ...crossEntropy]],

@@ -219,6 +219,48 @@ class MatMul:
             torch.mm(*self.data[s], out=self.out)
 
 
+class Convolution:
+    """conv2d of x [batch, c, n, n] by [o, c, k, k], padding k/2, alone or with one gradient."""
+
+    def __init__(self, batch, c, n, o, k, stride, seed):
+        self.x = normal(seed, (batch, c, n, n), 1.0, "float32")
+        self.w = normal(seed + 1, (o, c, k, k), 1.0, "float32")
+        self.options = {"stride": stride, "padding": k // 2}
+        self.ways = {
+            "forward": self.forward,
+            "forward, dx": lambda s: self.gradient(self.x, self.w),
+            "forward, dweight": lambda s: self.gradient(self.w, self.x),
+        }
+
+    def tidy(self):
+        self.x.grad = self.w.grad = None
+
+    def forward(self, s):
+        with torch.no_grad():
+            F.conv2d(self.x, self.w, **self.options)
+
+    def gradient(self, wanted, other):
+        wanted.requires_grad_(True)
+        other.requires_grad_(False)
+        y = F.conv2d(self.x, self.w, **self.options)
+        y.backward(torch.ones_like(y))
+        wanted.requires_grad_(False)
+
+
+class Distance:
+    def __init__(self, n, m, d, seed):
+        self.x = normal(seed, (n, d), 1.0, "float32")
+        self.y = normal(seed + 1, (m, d), 1.0, "float32")
+        self.ways = {"forward": self.forward}
+
+    def tidy(self):
+        pass
+
+    def forward(self, s):
+        with torch.no_grad():
+            torch.cdist(self.x, self.y)
+
+
 class SmallAdd:
     """`count` additions of a [16]: the time is the overhead of an operation."""
 
@@ -244,7 +286,9 @@ class SmallAdd:
 
 
 KINDS = {
+    "convolution": Convolution,
     "crossEntropy": CrossEntropy,
+    "distance": Distance,
     "linearCrossEntropy": LinearCrossEntropy,
     "matmul": MatMul,
     "smallAdd": SmallAdd,

@@ -7,20 +7,27 @@
 #define SURPRISAL_OPERATIONS(X) \
   X(betti_matching)             \
   X(cast)                       \
+  X(cdist)                      \
+  X(channel_norm)               \
+  X(convolution)                \
   X(cross_entropy)              \
+  X(cumsum)                     \
   X(divergence)                 \
   X(elementwise)                \
   X(indexing)                   \
+  X(interpolate)                \
   X(linear_cross_entropy)       \
   X(matmul)                     \
   X(movement)                   \
   X(norm)                       \
   X(optimiser)                  \
+  X(pool)                       \
   X(random)                     \
   X(reduce)                     \
   X(roofline)                   \
   X(sinkhorn)                   \
-  X(softmax)
+  X(softmax)                    \
+  X(sort)
 
 #define DECLARE(op)                    \
   namespace surprisal::op {            \

@@ -16,12 +16,12 @@ import {
 import { launch, native } from '../native.js';
 import { onDevice } from '../place.js';
 import {
+  around,
   axisOf,
   broadcastShapes,
   checkedSize,
   type Shape,
   sameShape,
-  sizeOf,
   stridesOf,
 } from '../shape.js';
 import { empty, expectTensor, type Tensor } from '../tensor.js';
@@ -29,15 +29,6 @@ import { empty, expectTensor, type Tensor } from '../tensor.js';
 const indexDTypes: readonly DType[] = ['int32', 'int64'];
 // Which words a native index error begins with: see Caller in native/ops/indexing/op.h.
 const callers = { indexSelect: 0, embedding: 1 } as const;
-
-/** Sizes before, along and behind an axis. */
-function around(shape: Shape, axis: number) {
-  return {
-    outer: sizeOf(shape.slice(0, axis)),
-    size: shape[axis],
-    inner: sizeOf(shape.slice(axis + 1)),
-  };
-}
 
 function copyOf(x: Tensor): Tensor {
   const out = empty(x.shape, x.dtype);
