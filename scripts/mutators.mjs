@@ -120,9 +120,14 @@ const mutators = [
   },
   {
     what: 'lane off by one',
-    pattern:
-      /\b(?:shuffle(?:_xor|_up|_down)?|shuffle_state)\s*\([^,;()]*(?:\([^()]*\)[^,;()]*)*, /g,
+    pattern: /\bshuffle(?:_up|_down)?\s*\([^,;()]*(?:\([^()]*\)[^,;()]*)*, /g,
     edits: (m, k) => after(m, `SP_M(${k}) + `),
+  },
+  {
+    // One more would do: 17, 9, 5, 3 and 2 lead from each lane to all others, as 16, 8, 4, 2 and 1.
+    what: 'lane twice as far',
+    pattern: /\bshuffle_(?:xor|state)\s*\([^,;()]*(?:\([^()]*\)[^,;()]*)*, /g,
+    edits: (m, k) => after(m, `(1 + SP_M(${k})) * `),
   },
   {
     what: 'address off by one',
@@ -211,6 +216,9 @@ export const kinds = [...new Set(mutators.map(({ what }) => what))];
 
 // Compile-time text cannot ask which bug is awake.
 const constant = /\b(?:constexpr|static_assert|using|template)\b[^;{]*/g;
+// Nor can the size of an array: what declares one, up to its value.
+const sizes =
+  /(?<=[;{})]\s*)(?!return\b|else\b)(?:const )?[A-Za-z_][\w:<>]* [A-Za-z_][^=;(){}]*\[[^=;(){}]*(?=;| =)/g;
 
 /** The lines of the text from `begin` to `end`, with one bug in it and awake, as one reads them. */
 function shown(text, edits, k) {
@@ -228,7 +236,8 @@ function shown(text, edits, k) {
  */
 export function bugs(path, text, first) {
   const blanked = code(text);
-  const masked = blanked.replace(constant, (s) => s.replace(/[^\n]/g, ' '));
+  const hide = (s) => s.replace(/[^\n]/g, ' ');
+  const masked = blanked.replace(constant, hide).replace(sizes, hide);
   const inside = bodies(blanked);
   const found = [];
   for (const { what, pattern, only, edits } of mutators) {

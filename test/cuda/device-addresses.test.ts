@@ -100,4 +100,66 @@ describe.skipIf(needsCuda('device memory at any address'))('memory at any addres
       expect(drop(moved(x))).toEqual(drop(x));
     }
   });
+
+  test('sums, extremes, products, embeddings', () => {
+    for (const dtype of ['float32', 'bfloat16', 'float64'] as const) {
+      const a = toTensor(sample([9, 301], dtype), dtype);
+      for (const run of [
+        (x: AnyTensor) => x.sum({ dim: 1 }),
+        (x: AnyTensor) => x.max({ dim: 0 }),
+        (x: AnyTensor) => x.sum(),
+        (x: AnyTensor) => x.matmul(x.transpose() as never),
+        (x: AnyTensor) => x.indexSelect(0, sp.tensor([8, 0, 3], { dtype: 'int32' }) as never),
+      ]) {
+        expect(numbers(run(moved(a)) as AnyTensor)).toEqual(numbers(run(a) as AnyTensor));
+      }
+    }
+  });
+
+  test('losses, softmax, norms', () => {
+    for (const dtype of ['float32', 'bfloat16'] as const) {
+      for (const [rows, columns] of [
+        [3, 60],
+        [1, 1030],
+      ]) {
+        const x = toTensor(sample([rows, columns], dtype), dtype);
+        const small = x.mul(0.05) as AnyTensor;
+        const target = sp.tensor([1, columns - 1, 0].slice(0, rows), { dtype: 'int32' });
+        for (const run of [
+          (t: AnyTensor) => sp.softmax(t as never),
+          (t: AnyTensor) => sp.layerNorm(t as never),
+          (t: AnyTensor) => sp.crossEntropy(t as never, target as never, { reduction: 'none' }),
+        ]) {
+          const results = [small, moved(small)].map((t) => {
+            const input = sp.clone(t as never) as AnyTensor;
+            const leaf = (t === small ? input : moved(input)) as AnyTensor & { grad: AnyTensor };
+            leaf.requiresGrad_();
+            const y = run(leaf) as AnyTensor;
+            y.backward(sp.ones(y.shape, { dtype: y.dtype }) as never);
+            return [...numbers(y), ...numbers(leaf.grad)];
+          });
+          const unit = dtype === 'float32' ? 1e-5 : 2e-2;
+          for (const [i, value] of results[1].entries())
+            expect(Math.abs(value - results[0][i])).toBeLessThan(unit);
+        }
+      }
+    }
+  });
+
+  test('optimisers', () => {
+    const run = (where: (t: AnyTensor) => AnyTensor) => {
+      const w = where(toTensor(sample([700], 'float32'), 'float32'));
+      w.requiresGrad_();
+      const step = new sp.optim.AdamW([w as never], { lr: 0.01 });
+      for (let i = 0; i < 2; i++) {
+        w.mul(w as never)
+          .sum()
+          .backward();
+        step.step();
+        step.zeroGrad();
+      }
+      return numbers(w);
+    };
+    expect(run(moved)).toEqual(run((t) => t));
+  });
 });
