@@ -116,7 +116,8 @@ ${rows.join('\n')}
 
 \`npm run mutants\` plants bugs in the kernels, one at a time (a barrier or a wait less, an index, a
 bound or a stride off by one, a tail not masked, ...), and runs the tests of the operation on the
-emulator: a bug has died when a test fails, crashes or does not end. Its report,
+emulator: a bug has died when a test fails, crashes or does not end (arrays in registers are compiled
+with checks of their bounds for that, which the emulator's own build does without). Its report,
 \`test/cuda/mutants.json\`, names for each bug the test that noticed it;
 \`test/cuda/equivalent-mutants.json\` gives the reason where a change changes nothing. \`npm test\`
 builds some of the bugs again, of another operation with each commit, and fails if one lives.

@@ -200,6 +200,30 @@ describe('clipGradNorm', () => {
     });
   }
 
+  test('of many gradients, long ones among them, is the norm of all elements', () => {
+    for (const dtype of ['float32', 'bfloat16', 'float64'] as const) {
+      const sizes = [20_001, 1, 1000, ...new Array(60).fill(37)];
+      const params = sizes.map((n, i) => {
+        const p = sp.zeros([n], { dtype, requiresGrad: true });
+        sp.manualSeed(i);
+        p.grad = sp.randn([n], { dtype });
+        return p as sp.Tensor;
+      });
+      const before = params.map((p) => read(p.grad as AnyTensor));
+      const norm = Math.sqrt(before.flatMap((g) => [...g]).reduce((sum, x) => sum + x * x, 0));
+      const unit = dtype === 'float64' ? 1e-12 : 1e-6;
+      expect(Math.abs((sp.clipGradNorm(params, 3).item() as number) - norm)).toBeLessThan(
+        unit * norm,
+      );
+      const rounding = dtype === 'bfloat16' ? 2 ** -8 : unit;
+      for (const [i, p] of params.entries()) {
+        const expected = before[i].map((x) => (x * 3) / (norm + 1e-6));
+        const error = (j: number) => rounding * Math.abs(expected[j]);
+        expectWithin(read(p.grad as AnyTensor), expected, error, 'gradient');
+      }
+    }
+  });
+
   test('does not write into a gradient that somebody holds', () => {
     const p = sp.zeros([2], { requiresGrad: true });
     p.mul(sp.tensor([3, 4]))
