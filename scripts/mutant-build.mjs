@@ -67,7 +67,7 @@ export function buildWith(operation, wanted) {
   const folder = join(root, 'build/mutants', operation);
   const { kernels, objects } = parts(operation);
   const sources = sourcesOf(operation);
-  rmSync(folder, { recursive: true, force: true });
+  rmSync(join(folder, 'native'), { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'mutant.h'), header);
   let planted = wanted;

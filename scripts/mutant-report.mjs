@@ -90,18 +90,6 @@ export function survivors(report = readReport()) {
   return [...new Map(alive.map((bug) => [key(bug), bug])).values()];
 }
 
-/** Functions of kernels that the tests of no operation come to, as text. */
-export function idle(report = readReport()) {
-  const entries = Object.values(report ?? {});
-  const paths = [...new Set(entries.flatMap((entry) => Object.keys(entry.idle)))].sort();
-  return paths.flatMap((path) => {
-    const users = entries.filter(({ sources }) => path in sources);
-    const names = users.map((entry) => entry.idle[path] ?? []);
-    const common = names[0].filter((name) => names.every((list) => list.includes(name)));
-    return common.map((name) => `${path}: ${name}`);
-  });
-}
-
 export const words = (bug) => `${bug.path}:${bug.line} (${bug.in}): ${bug.what}: ${bug.bug}`;
 
 /** Rows of a table in Markdown: what became of what was planted in each file. */

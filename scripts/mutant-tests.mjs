@@ -1,7 +1,7 @@
 // Runs an operation's tests on an addon with planted bugs (mutant-build.mjs), and says what became
 // of the one that is awake: a test failed, the process crashed, or it did not end.
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { bin, fail } from './run.mjs';
 
@@ -9,7 +9,7 @@ import { bin, fail } from './run.mjs';
 const judges = {
   divergence: ['divergence'],
   elementwise: ['elementwise', 'activation', 'reduce.'],
-  movement: ['shape-ops', 'slice', 'join', 'movement-plan'],
+  movement: ['shape-ops', 'slice', 'join'],
   optimiser: ['optim'],
 };
 // Of operations that take other kernels on devices without clusters, what runs there as well.
@@ -17,27 +17,35 @@ export const differOn80 = ['cross-entropy', 'softmax', 'matmul', 'norm'].map(
   (name) => `test/ops/${name}.test.ts`,
 );
 // Every operation's kernels meet memory at any address there.
-const ofAll = 'test/cuda/device-addresses.test.ts';
-// Not about values: launch plans on the host, guard bytes of the CPU.
-const leftOut = /-(fences|accuracy|laws)\.test\.ts$/;
+const addresses = 'test/cuda/device-addresses.test.ts';
+// What has most kernels at small sizes, by operation: few and fast, so they judge first.
+const small = 'test/cuda/device-small.test.ts';
+// Not of kernels (launch plans, guard bytes of the CPU), or long beside what they add.
+const leftOut = /-(fences|plan|accuracy|laws|fuzz)\.test\.ts$/;
 
 function filesOf(operation) {
   const begins = judges[operation] ?? [operation.replaceAll('_', '-')];
   return ['test/ops', 'test/optim']
     .flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
     .filter((path) => begins.some((word) => basename(path).startsWith(word)))
-    .filter((path) => path.endsWith('.test.ts') && !leftOut.test(path))
-    .concat(ofAll);
+    .filter((path) => path.endsWith('.test.ts') && !leftOut.test(path));
 }
 
-/** Test files and the architectures that they run on: [{ file, arch }]. */
+/**
+ * The tests that judge an operation, in the order in which they are asked, as lists of
+ * { file, arch, only }; `only` is how the names of the tests begin.
+ */
 export function testsOf(operation) {
   const files = filesOf(operation);
   const older = files.filter((file) => differOn80.includes(file));
+  const name = operation.replaceAll('_', '-');
+  const hasSmall = readFileSync(small, 'utf8').includes(`describe('${name}'`);
+  const on = (arch) => ({ file: small, arch, only: `small ${name} ` });
   return [
-    ...files.map((file) => ({ file, arch: 90 })),
-    ...older.map((file) => ({ file, arch: 80 })),
-  ];
+    hasSmall ? [on(90), ...(older.length > 0 ? [on(80)] : [])] : [],
+    [...files, addresses].map((file) => ({ file, arch: 90 })),
+    older.map((file) => ({ file, arch: 80 })),
+  ].filter((list) => list.length > 0);
 }
 
 // Processor time of a process tree is told by the shell that waited for it, and limited for each
@@ -91,7 +99,7 @@ function death(result, tests, file, limit) {
  * seconds of processor time; `log` a file for the numbers of the bugs that were reached.
  * Gives { ran, died, seconds }: how many tests ran, how the bug died.
  */
-export function runTests({ file, arch = 90, test, addon, bug, limit = 600, log = '' }) {
+export function runTests({ file, arch = 90, test, only, addon, bug, limit = 600, log = '' }) {
   mkdirSync('build/mutants', { recursive: true });
   const report = `build/mutants/vitest-${process.pid}.json`;
   rmSync(report, { force: true });
@@ -102,8 +110,15 @@ export function runTests({ file, arch = 90, test, addon, bug, limit = 600, log =
     '--reporter=dot',
     '--reporter=json',
   ];
-  const only = test ? ['-t', `^${quoted(test)}$`] : [];
-  const vitest = [bin('vitest'), 'run', ...how, `--outputFile.json=${report}`, ...only, file];
+  const names = test ? `^${quoted(test)}$` : only ? `^${quoted(only)}` : '';
+  const vitest = [
+    bin('vitest'),
+    'run',
+    ...how,
+    `--outputFile.json=${report}`,
+    ...(names ? ['-t', names] : []),
+    file,
+  ];
   const cpu = Math.ceil(limit);
   // What waits for ever takes no processor time: a limit on the clock as well, for the whole group.
   const limited = ['-s', 'KILL', String(60 + 10 * cpu), 'bash', '-c', shell, 'bash', String(cpu)];
@@ -127,18 +142,30 @@ export function runTests({ file, arch = 90, test, addon, bug, limit = 600, log =
   return { ran: tests.length, died, seconds: passed ? cpuSeconds(result.stdout) : undefined };
 }
 
-/** The test files without a bug awake: [{ file, arch, limit, seen }], the quickest first. */
-export function baseline(operation, addon, folder) {
-  const tests = testsOf(operation).map(({ file, arch }) => {
+/**
+ * The tests without a bug awake: [{ file, arch, only, limit, seen }], the quickest first. What was
+ * found is kept beside the addon, for a run that goes on with the same one.
+ */
+export function baseline(list, addon, folder, id) {
+  const tests = list.map(({ file, arch, only }) => {
     const log = join(folder, `seen-${basename(file)}-${arch}`);
-    const { died, ran, seconds } = runTests({ file, arch, addon, bug: 0, log });
-    if (died) fail(`mutants: ${file} fails without a bug: ${JSON.stringify(died)}`);
+    const known = `${log}.json`;
+    const version = `${id} ${readFileSync(file, 'utf8')}`;
+    const old = existsSync(known) ? JSON.parse(readFileSync(known, 'utf8')) : undefined;
+    const seconds = old?.version === version ? old.seconds : undefined;
+    const time = seconds ?? measured({ file, arch, only, addon, log });
+    writeFileSync(known, JSON.stringify({ version, seconds: time }));
     const lines = existsSync(log) ? readFileSync(log, 'utf8').split('\n') : [];
-    const numbers = lines.filter(Boolean).map(Number);
-    console.log(
-      `  ${file} sm_${arch}: ${ran} tests, ${seconds.toFixed(1)} s, ${numbers.length} bugs reached`,
-    );
-    return { file, arch, seconds, limit: limitOf(seconds), seen: new Set(numbers) };
+    const seen = new Set(lines.filter(Boolean).map(Number));
+    console.log(`  ${file} sm_${arch}: ${time.toFixed(1)} s, ${seen.size} bugs reached`);
+    return { file, arch, only, seconds: time, limit: limitOf(time), seen };
   });
   return tests.filter(({ seen }) => seen.size > 0).sort((a, b) => a.seconds - b.seconds);
+}
+
+function measured(test) {
+  rmSync(test.log, { force: true });
+  const { died, seconds } = runTests({ ...test, bug: 0 });
+  if (died) fail(`mutants: ${test.file} fails without a bug: ${JSON.stringify(died)}`);
+  return seconds;
 }

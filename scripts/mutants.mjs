@@ -17,7 +17,6 @@ import {
   equivalents,
   hashes,
   hashOf,
-  idle,
   operations,
   readReport,
   reportPath,
@@ -121,18 +120,28 @@ function examine(operation) {
   const isSettled = (bug) => known.has(key(bug)) || old.get(key(bug))?.died !== undefined;
   const sources = hashes(operation);
   const { addon, planted, folder } = buildWith(operation, allBugs(operation));
-  const tests = baseline(operation, addon, folder);
-  const chosen = choose(operation, planted, tests, old);
+  const id = hashOf(
+    planted.map((bug) => `${bug.number} ${key(bug)}`).join() + Object.values(sources),
+  );
+  const lists = testsOf(operation);
+  const tests = [];
+  const next = () => tests.push(baseline(lists[tests.length], addon, folder, id));
+  next();
+  const chosen = choose(operation, planted, tests.flat(), old);
   const done = new Map(
     chosen.filter(isSettled).map((bug) => [key(bug), old.get(key(bug)) ?? recorded(bug)]),
   );
-  const idle = idleFunctions(planted, tests);
-  const write = () => writeEntry(operation, { sources, idle, mutants: [...done.values()] });
+  const write = () => writeEntry(operation, { sources, mutants: [...done.values()] });
   for (const bug of chosen.filter((b) => !done.has(key(b)))) {
     const start = performance.now();
-    const reached = tests.filter(({ seen }) => seen.has(bug.number));
-    const died = judge(addon, bug, reached);
-    const result = { ...recorded(bug), ...(died ? { died } : { reached: reached.length > 0 }) };
+    let [died, reached] = [undefined, false];
+    for (let i = 0; i < lists.length && !died; i++) {
+      if (i === tests.length) next();
+      const reaching = tests[i].filter(({ seen }) => seen.has(bug.number));
+      reached ||= reaching.length > 0;
+      died = judge(addon, bug, reaching);
+    }
+    const result = { ...recorded(bug), ...(died ? { died } : { reached }) };
     done.set(key(bug), result);
     write();
     tell(result, start);
@@ -141,21 +150,6 @@ function examine(operation) {
   const dead = [...done.values()].filter(({ died }) => died).length;
   const same = [...done.keys()].filter((k) => known.has(k)).length;
   console.log(`${operation}: ${dead} of ${done.size - same} died, ${same} change nothing`);
-}
-
-/** Functions with bugs that the operation's tests never come to, by file. */
-function idleFunctions(planted, tests) {
-  const idle = {};
-  for (const bug of planted) {
-    idle[bug.path] ??= {};
-    idle[bug.path][bug.in] ??= true;
-    if (tests.some(({ seen }) => seen.has(bug.number))) idle[bug.path][bug.in] = false;
-  }
-  const names = Object.entries(idle).map(([path, list]) => [
-    path,
-    Object.keys(list).filter((name) => list[name]),
-  ]);
-  return Object.fromEntries(names.filter(([, list]) => list.length > 0));
 }
 
 // --- replay --------------------------------------------------------------------------------------
@@ -195,7 +189,8 @@ function witnesses(operation, addon, { by: file, test, arch }) {
   const one = { file, arch, test };
   const { died, ran, seconds } = existsSync(file) ? runTests({ ...one, addon, bug: 0 }) : {};
   if (died) fail(`mutants: ${file} fails without a bug: ${JSON.stringify(died)}`);
-  return ran > 0 ? [{ ...one, limit: limitOf(seconds) }] : testsOf(operation);
+  if (ran > 0) return [{ ...one, limit: limitOf(seconds) }];
+  return testsOf(operation).flat();
 }
 
 /** Rebuilds some bugs of the report: true if they die, and one that changes nothing does not. */
@@ -238,7 +233,6 @@ if (count > 0) {
     examine(operation);
   }
   for (const bug of survivors()) console.log(`survives: ${words(bug)}`);
-  for (const text of idle()) console.log(`no test comes to ${text}`);
   if (survivors().length > 0) process.exitCode = 1;
 }
 for (const text of stale()) console.log(`mutants: no report of these kernels as they are: ${text}`);

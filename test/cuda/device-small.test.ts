@@ -1,0 +1,139 @@
+// Every kernel at the smallest sizes that take it, beside the CPU's results for the same numbers:
+// what shows most mistakes of a kernel in little time. The tests of test/ops are the full ones.
+import { describe, expect, test } from 'vitest';
+import * as sp from '../../src/index.js';
+import { numbers } from '../harness/arrays.js';
+import { needsCuda } from '../harness/device.js';
+import { Random } from '../harness/random.js';
+import { type FloatDType, roundAll } from '../harness/rounding.js';
+import type { AnyTensor } from '../harness/tensors.js';
+
+// biome-ignore lint/suspicious/noExplicitAny: functions of every signature
+type Any = any;
+const tolerance = { float64: 1e-12, float32: 2e-5, float16: 4e-3, bfloat16: 3e-2 };
+
+interface Input {
+  shape: number[];
+  /** What normal numbers become; themselves where absent. */
+  map?: (x: number) => number;
+}
+
+function placed(
+  values: Float64Array,
+  dtype: FloatDType,
+  shape: readonly number[],
+  device: 'cpu' | 'cuda',
+): AnyTensor {
+  return sp.tensor([...roundAll(values, dtype)], { dtype, shape: [...shape], device }) as AnyTensor;
+}
+
+/** Runs `f` on the CPU and on the device, forward and backward; results and gradients agree. */
+function agrees(dtype: FloatDType, inputs: Input[], f: (...inputs: Any[]) => Any): void {
+  const results = (['cpu', 'cuda'] as const).map((device) => {
+    const leaves = inputs.map(({ shape, map = (x) => x }, i) => {
+      const values = new Random(i + 1).normals(shape.reduce((a, b) => a * b, 1));
+      return placed(values.map(map), dtype, shape, device).requiresGrad_() as AnyTensor;
+    });
+    const y = f(...leaves, device) as AnyTensor;
+    const weights = new Random(9).normals(y.size);
+    y.backward(placed(weights, y.dtype as FloatDType, y.shape, device) as never);
+    return [y, ...leaves.map((t) => t.grad as AnyTensor)].map(numbers);
+  });
+  for (const [k, actual] of results[1].entries()) {
+    const expected = results[0][k];
+    const size = Math.max(1, ...expected.map(Math.abs));
+    const wrong = actual.findIndex(
+      (x, i) => !(Math.abs(x - expected[i]) <= tolerance[dtype] * size),
+    );
+    if (wrong >= 0) {
+      expect([k, wrong, actual[wrong]]).toEqual([k, wrong, expected[wrong]]);
+    }
+  }
+}
+
+describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
+  describe('matmul', () => {
+    test.each([
+      ['float32', 70, 20, 66],
+      ['float64', 17, 33, 9],
+      ['bfloat16', 72, 136, 136],
+      ['float16', 17, 33, 9],
+    ] as const)('%s', (dtype, m, k, n) => {
+      for (const transposeB of [false, true]) {
+        const b = transposeB ? [n, k] : [k, n];
+        agrees(dtype, [{ shape: [m, k] }, { shape: b }], (x, y) =>
+          sp.matmul(x, y, { transposeB }).mul(0.1),
+        );
+      }
+    });
+  });
+
+  describe('reduce', () => {
+    for (const dtype of ['float32', 'bfloat16'] as const) {
+      test.each([
+        [[5, 33], 1],
+        [[2, 3000], 1],
+        [[200, 12], 0],
+        [[3, 40, 5], 1],
+        [[10_000], 0],
+      ] as [number[], number][])(`${dtype}, %j over %d`, (shape, dim) => {
+        agrees(dtype, [{ shape }], (x) => x.mean({ dim }));
+        agrees(dtype, [{ shape }], (x) => x.logsumexp({ dim }));
+        agrees(dtype, [{ shape }], (x) => x.max({ dim }));
+        agrees(dtype, [{ shape }], (x) => x.var({ dim }));
+        agrees(dtype, [{ shape }], (x) => x.norm({ dim }));
+      });
+    }
+  });
+
+  // Lanes of a warp, a warp, a block in registers, a block in shared memory, a cluster.
+  const widths = [9, 300, 2500, 20_000];
+  const rowsOf = (width: number) => (width < 400 ? 5 : 2);
+
+  describe('cross-entropy', () => {
+    test.each(widths)('of %d classes', (width) => {
+      for (const dtype of ['float32', 'bfloat16'] as const) {
+        const rows = rowsOf(width);
+        for (const options of [{}, { labelSmoothing: 0.1, zLoss: 0.01 }]) {
+          agrees(dtype, [{ shape: [rows, width] }], (x, device) => {
+            const ids = [0, width - 1, 1, -100, 3].slice(0, rows);
+            const target = sp.tensor(ids, { dtype: 'int32', device });
+            return sp.crossEntropy(x, target as never, { ...options, reduction: 'none' });
+          });
+        }
+      }
+    });
+  });
+
+  describe('softmax', () => {
+    test.each(widths)('of %d', (width) => {
+      for (const dtype of ['float32', 'bfloat16'] as const) {
+        const shape = [rowsOf(width), width];
+        agrees(dtype, [{ shape }], (x) => sp.softmax(x));
+        agrees(dtype, [{ shape }], (x) => sp.logSoftmax(x));
+      }
+    });
+    test('along another axis', () => {
+      agrees('float32', [{ shape: [2, 50, 7] }], (x) => sp.softmax(x, { dim: 1 }));
+    });
+  });
+
+  describe('divergence', () => {
+    test.each(widths)('of %d classes', (width) => {
+      for (const dtype of ['float32', 'bfloat16'] as const) {
+        const shape = [rowsOf(width), width];
+        agrees(dtype, [{ shape }, { shape }], (x, y) => sp.divergence(x, y, { reduction: 'none' }));
+      }
+    });
+  });
+
+  describe('norm', () => {
+    test.each(widths)('of %d', (width) => {
+      for (const dtype of ['float32', 'bfloat16'] as const) {
+        const inputs = [{ shape: [rowsOf(width), width] }, { shape: [width] }, { shape: [width] }];
+        agrees(dtype, inputs, (x, weight, bias) => sp.layerNorm(x, { weight, bias }));
+        agrees(dtype, inputs.slice(0, 2), (x, weight) => sp.rmsNorm(x, { weight }));
+      }
+    });
+  });
+});
