@@ -124,27 +124,29 @@ function examine(operation) {
     planted.map((bug) => `${bug.number} ${key(bug)}`).join() + Object.values(sources),
   );
   const lists = testsOf(operation);
-  const tests = [];
-  const next = () => tests.push(baseline(lists[tests.length], addon, folder, id));
-  next();
-  const chosen = choose(operation, planted, tests.flat(), old);
+  const first = baseline(lists[0], addon, folder, id);
+  const chosen = choose(operation, planted, first, old);
   const done = new Map(
     chosen.filter(isSettled).map((bug) => [key(bug), old.get(key(bug)) ?? recorded(bug)]),
   );
   const write = () => writeEntry(operation, { sources, mutants: [...done.values()] });
-  for (const bug of chosen.filter((b) => !done.has(key(b)))) {
-    const start = performance.now();
-    let [died, reached] = [undefined, false];
-    for (let i = 0; i < lists.length && !died; i++) {
-      if (i === tests.length) next();
-      const reaching = tests[i].filter(({ seen }) => seen.has(bug.number));
-      reached ||= reaching.length > 0;
-      died = judge(addon, bug, reaching);
+  // Longer tests see only what the shorter ones let live.
+  let alive = chosen.filter((bug) => !done.has(key(bug)));
+  const reached = new Set();
+  for (const [i, list] of lists.entries()) {
+    if (alive.length === 0) break;
+    const tests = i === 0 ? first : baseline(list, addon, folder, id);
+    for (const bug of alive) {
+      const start = performance.now();
+      const reaching = tests.filter(({ seen }) => seen.has(bug.number));
+      if (reaching.length > 0) reached.add(bug);
+      const died = judge(addon, bug, reaching);
+      const result = { ...recorded(bug), ...(died ? { died } : { reached: reached.has(bug) }) };
+      done.set(key(bug), result);
+      write();
+      tell(result, start);
     }
-    const result = { ...recorded(bug), ...(died ? { died } : { reached }) };
-    done.set(key(bug), result);
-    write();
-    tell(result, start);
+    alive = alive.filter((bug) => !done.get(key(bug)).died);
   }
   write();
   const dead = [...done.values()].filter(({ died }) => died).length;

@@ -2,6 +2,7 @@
 // what shows most mistakes of a kernel in little time. The tests of test/ops are the full ones.
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
+import { launch, native } from '../../src/native.js';
 import { numbers } from '../harness/arrays.js';
 import { needsCuda } from '../harness/device.js';
 import { Random } from '../harness/random.js';
@@ -41,7 +42,7 @@ function agrees(dtype: FloatDType, inputs: Input[], f: (...inputs: Any[]) => Any
   });
   for (const [k, actual] of results[1].entries()) {
     const expected = results[0][k];
-    const size = Math.max(1, ...expected.map(Math.abs));
+    const size = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 1);
     const wrong = actual.findIndex(
       (x, i) => !(Math.abs(x - expected[i]) <= tolerance[dtype] * size),
     );
@@ -58,6 +59,8 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       ['float64', 17, 33, 9],
       ['bfloat16', 72, 136, 136],
       ['float16', 17, 33, 9],
+      // More steps than the ring has stages.
+      ['bfloat16', 8, 456, 16],
     ] as const)('%s', (dtype, m, k, n) => {
       for (const transposeB of [false, true]) {
         const b = transposeB ? [n, k] : [k, n];
@@ -65,6 +68,31 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
           sp.matmul(x, y, { transposeB }).mul(0.1),
         );
       }
+    });
+
+    test('of many pairs, by clusters of blocks', () => {
+      agrees('bfloat16', [{ shape: [33, 136, 24] }, { shape: [33, 24, 136] }], (x, y) =>
+        sp.matmul(x, y).mul(0.1),
+      );
+    });
+
+    // Gradients of weights may add to what is there; a long sum is taken in parts.
+    test.each([
+      ['float32', 40],
+      ['bfloat16', 40],
+      ['bfloat16', 4104],
+    ] as const)('adds to the result, %s, %d terms', (dtype, k) => {
+      const results = (['cpu', 'cuda'] as const).map((device) => {
+        const [a, b, out] = [3 * k, 8 * k, 24].map((size, i) =>
+          placed(new Random(i).normals(size), dtype, [size], device),
+        );
+        const sizes = { m: 3, n: 8, k, batch: 1, transposeA: false, transposeB: true };
+        launch(native.matmul, { a: a.raw, b: b.raw, out: out.raw, ...sizes, accumulate: true });
+        return numbers(out);
+      });
+      const size = Math.max(...results[0].map(Math.abs));
+      for (const [i, x] of results[1].entries())
+        expect(Math.abs(x - results[0][i])).toBeLessThanOrEqual(tolerance[dtype] * size);
     });
   });
 
