@@ -3,6 +3,7 @@
 //   npm run mutants -- [operations] [--limit N]   N bugs an operation into test/cuda/mutants.json;
 //                                                 goes on where a run was ended, survivors again
 //   npm run mutants -- --again [operations]       the same from the beginning
+//   npm run mutants -- --quick [operations]       the same by the first, short tests alone
 //   npm run mutants -- --replay N                 N bugs of one operation, another with each commit
 //   npm run mutants -- --stale                    what has changed since the report
 // A survivor is a test that is missing, or a change that changes nothing: the latter are named, with
@@ -35,6 +36,7 @@ const { values: options, positionals } = parseArgs({
     limit: { type: 'string', default: '16' },
     replay: { type: 'string', default: '0' },
     again: { type: 'boolean', default: false },
+    quick: { type: 'boolean', default: false },
     stale: { type: 'boolean', default: false },
   },
 });
@@ -123,7 +125,7 @@ function examine(operation) {
   const id = hashOf(
     planted.map((bug) => `${bug.number} ${key(bug)}`).join() + Object.values(sources),
   );
-  const lists = testsOf(operation);
+  const lists = testsOf(operation).slice(0, options.quick ? 1 : undefined);
   const first = baseline(lists[0], addon, folder, id);
   const chosen = choose(operation, planted, first, old);
   const done = new Map(

@@ -143,6 +143,8 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
     });
     test('along another axis', () => {
       agrees('float32', [{ shape: [2, 50, 7] }], (x) => sp.softmax(x, { dim: 1 }));
+      // More than a block's threads hold.
+      agrees('float32', [{ shape: [1, 5000, 3] }], (x) => sp.softmax(x, { dim: 1 }));
     });
   });
 
