@@ -17,6 +17,8 @@ interface Input {
   shape: number[];
   /** What normal numbers become; themselves where absent. */
   map?: (x: number) => number;
+  /** On the device it begins one element behind an address of 16 bytes. */
+  shifted?: boolean;
 }
 
 function placed(
@@ -28,12 +30,21 @@ function placed(
   return sp.tensor([...roundAll(values, dtype)], { dtype, shape: [...shape], device }) as AnyTensor;
 }
 
+function moved(t: AnyTensor, dtype: FloatDType): AnyTensor {
+  const owner = sp.zeros([t.size + 16], { dtype, device: 'cuda' });
+  const address = owner.pointer + BigInt(dtype === 'float64' ? 8 : dtype === 'float32' ? 4 : 2);
+  const out = sp.cuda.fromPointer(address, { shape: [...t.shape], dtype, owner }) as AnyTensor;
+  out.copy_(t as never);
+  return out;
+}
+
 /** Runs `f` on the CPU and on the device, forward and backward; results and gradients agree. */
 function agrees(dtype: FloatDType, inputs: Input[], f: (...inputs: Any[]) => Any): void {
   const results = (['cpu', 'cuda'] as const).map((device) => {
-    const leaves = inputs.map(({ shape, map = (x) => x }, i) => {
+    const leaves = inputs.map(({ shape, map = (x) => x, shifted }, i) => {
       const values = new Random(i + 1).normals(shape.reduce((a, b) => a * b, 1));
-      return placed(values.map(map), dtype, shape, device).requiresGrad_() as AnyTensor;
+      const t = placed(values.map(map), dtype, shape, device);
+      return (shifted && device === 'cuda' ? moved(t, dtype) : t).requiresGrad_() as AnyTensor;
     });
     const y = f(...leaves, device) as AnyTensor;
     const weights = new Random(9).normals(y.size);
@@ -102,11 +113,13 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
         [[5, 33], 1],
         [[2, 3000], 1],
         [[200, 12], 0],
+        [[9000, 2], 0],
         [[3, 40, 5], 1],
         [[10_000], 0],
       ] as [number[], number][])(`${dtype}, %j over %d`, (shape, dim) => {
         agrees(dtype, [{ shape }], (x) => x.mean({ dim }));
         agrees(dtype, [{ shape }], (x) => x.logsumexp({ dim }));
+        agrees(dtype, [{ shape, map: (x) => 300 * x }], (x) => x.logsumexp({ dim }));
         agrees(dtype, [{ shape }], (x) => x.max({ dim }));
         agrees(dtype, [{ shape }], (x) => x.var({ dim }));
         agrees(dtype, [{ shape }], (x) => x.norm({ dim }));
@@ -115,8 +128,8 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
   });
 
   // Lanes of a warp, a warp, a block in registers, a block in shared memory, a cluster.
-  const widths = [9, 300, 2500, 20_000];
-  const rowsOf = (width: number) => (width < 400 ? 5 : 2);
+  const widths = [9, 300, 1023, 2500, 20_000];
+  const rowsOf = (width: number) => (width < 1100 ? 5 : 2);
 
   describe('cross-entropy', () => {
     test.each(widths)('of %d classes', (width) => {
@@ -163,6 +176,8 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
         const inputs = [{ shape: [rowsOf(width), width] }, { shape: [width] }, { shape: [width] }];
         agrees(dtype, inputs, (x, weight, bias) => sp.layerNorm(x, { weight, bias }));
         agrees(dtype, inputs.slice(0, 2), (x, weight) => sp.rmsNorm(x, { weight }));
+        const shifted = { shape: [2, width], shifted: true };
+        agrees(dtype, [shifted, inputs[1]], (x, weight) => sp.rmsNorm(x, { weight }));
       }
     });
   });
