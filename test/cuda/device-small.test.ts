@@ -53,7 +53,7 @@ function agrees(dtype: FloatDType, inputs: Input[], f: (...inputs: Any[]) => Any
   });
   for (const [k, actual] of results[1].entries()) {
     const expected = results[0][k];
-    const size = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 1);
+    const size = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 0.01);
     const wrong = actual.findIndex(
       (x, i) => !(Math.abs(x - expected[i]) <= tolerance[dtype] * size),
     );
@@ -113,7 +113,7 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
         [[5, 33], 1],
         [[2, 3000], 1],
         [[200, 12], 0],
-        [[9000, 2], 0],
+        [[40_000, 2], 0],
         [[3, 40, 5], 1],
         [[10_000], 0],
       ] as [number[], number][])(`${dtype}, %j over %d`, (shape, dim) => {
@@ -135,18 +135,47 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
     test.each(widths)('of %d classes', (width) => {
       for (const dtype of ['float32', 'bfloat16'] as const) {
         const rows = rowsOf(width);
-        for (const options of [{}, { labelSmoothing: 0.1, zLoss: 0.01 }]) {
+        for (const options of [
+          { reduction: 'none' },
+          { reduction: 'mean' },
+          { reduction: 'none', labelSmoothing: 0.1, zLoss: 0.01 },
+          { reduction: 'sum', labelSmoothing: 0.1, softcap: 3 },
+        ] as const) {
           agrees(dtype, [{ shape: [rows, width] }], (x, device) => {
             const ids = [0, width - 1, 1, -100, 3].slice(0, rows);
             const target = sp.tensor(ids, { dtype: 'int32', device });
-            return sp.crossEntropy(x, target as never, { ...options, reduction: 'none' });
+            return sp.crossEntropy(x, target as never, options);
           });
         }
+      }
+    });
+
+    test.each(widths)('of probabilities of %d classes', (width) => {
+      const shape = [2, width];
+      agrees('float32', [{ shape }, { shape }], (x, y) => sp.crossEntropy(x, sp.softmax(y)));
+    });
+
+    test('far beyond the cap; rows that blocks share parts of; many rows', () => {
+      for (const [rows, width, options] of [
+        [3, 40, { softcap: 0.05 }],
+        [1, 50_000, {}],
+        [1, 50_000, { labelSmoothing: 0.1 }],
+        [8200, 3, {}],
+      ] as [number, number, object][]) {
+        agrees('float32', [{ shape: [rows, width] }], (x, device) => {
+          const ids = Array.from({ length: rows }, (_, i) => i % 3);
+          const target = sp.tensor(ids, { dtype: 'int32', device });
+          return sp.crossEntropy(x, target as never, options);
+        });
       }
     });
   });
 
   describe('softmax', () => {
+    test('of more columns than a cluster holds', () => {
+      agrees('float32', [{ shape: [1, 300_000], map: (x) => 3 * x }], (x) => sp.softmax(x));
+    });
+
     test.each(widths)('of %d', (width) => {
       for (const dtype of ['float32', 'bfloat16'] as const) {
         const shape = [rowsOf(width), width];
@@ -162,10 +191,24 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
   });
 
   describe('divergence', () => {
+    test('of float64; of rows that weigh nothing', () => {
+      const inputs = [{ shape: [3, 40] }, { shape: [3, 40] }];
+      for (const kind of ['kl', 'jensenShannon'] as const)
+        agrees('float64', inputs, (x, y) => sp.divergence(x, y, { kind }));
+      agrees('float32', inputs, (x, y, device) =>
+        sp.divergence(x, y, { tokenWeight: sp.zeros([3], { device }) }),
+      );
+    });
+
     test.each(widths)('of %d classes', (width) => {
       for (const dtype of ['float32', 'bfloat16'] as const) {
         const shape = [rowsOf(width), width];
-        agrees(dtype, [{ shape }, { shape }], (x, y) => sp.divergence(x, y, { reduction: 'none' }));
+        for (const options of [
+          { reduction: 'none' },
+          { reduction: 'mean', kind: 'jensenShannon' },
+        ] as const) {
+          agrees(dtype, [{ shape }, { shape }], (x, y) => sp.divergence(x, y, options));
+        }
       }
     });
   });
