@@ -158,10 +158,13 @@ constexpr int kHoldBlocks = Op::kInputs == 1 && sizeof(typename Op::Element) < 8
                             : Op::kLaneBlocks == 2 && sizeof(typename Op::Element) == 2 ? 1
                                                                                         : 2;
 
-// Of that many blocks those that an SM has threads for: 1024 in sm_75.
+// Of that many blocks those that an SM has threads for, 1024 in sm_75; and what is tuned to the
+// last register of sm_80 and sm_90 needs a few more from sm_100 on.
 constexpr int resident(int blocks) {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
   return blocks * kHoldBlock <= 1024 ? blocks : 1024 / kHoldBlock;
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+  return blocks > 1 ? blocks - 1 : 1;
 #else
   return blocks;
 #endif

@@ -168,7 +168,7 @@ struct Columns {
 
 // `lanes` threads a column, kThreads / lanes neighbouring columns of (outer, n, inner) a block.
 template <class Op>
-__global__ void __launch_bounds__(kThreads, sizeof(typename Op::Element) == 8 ? 1 : 2)
+__global__ void __launch_bounds__(kThreads, resident(sizeof(typename Op::Element) == 8 ? 1 : 2))
     softmax_column_kernel(const Op op, const Columns at) {
   using T = typename Op::Element;
   using Real = accumulator_t<T>;
