@@ -177,7 +177,8 @@ struct WeightGradient {
 
 // Lanes on neighbouring slots of 16 bytes, a warp every eighth row of the chunk.
 template <class T>
-__global__ void __launch_bounds__(kThreads, 3) norm_weight_kernel(const WeightGradient<T> op) {
+__global__ void __launch_bounds__(kThreads, resident(3))
+    norm_weight_kernel(const WeightGradient<T> op) {
   using Real = accumulator_t<T>;
   constexpr int E = kPack<T>, kWarps = kThreads / kWarp;
   const int64_t chunk = block_index() / op.plan.tiles, tile = block_index() - chunk * op.plan.tiles;

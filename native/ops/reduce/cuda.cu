@@ -14,9 +14,15 @@
 namespace surprisal::reduce {
 namespace {
 
-// Blocks an SM that registers must leave room for, of 256 threads with 64 bytes in flight each.
+// Blocks an SM that registers must leave room for, of 256 threads with 64 bytes in flight each:
+// half as many from sm_100 on, whose code wants more of them.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+template <class Fold>
+constexpr int kBlocks = sizeof(typename Fold::C) == 8 ? 1 : 2;
+#else
 template <class Fold>
 constexpr int kBlocks = sizeof(typename Fold::C) == 8 ? 2 : 4;
+#endif
 template <class Fold>
 constexpr int kColumnBlocks =
     kBlocks<Fold> == 4 && sizeof(typename Fold::State) > 16 ? 3 : kBlocks<Fold>;
