@@ -87,6 +87,12 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       );
     });
 
+    test('of more tiles than are computed at once', () => {
+      agrees('bfloat16', [{ shape: [270, 8, 16] }, { shape: [270, 16, 8] }], (x, y) =>
+        sp.matmul(x, y),
+      );
+    });
+
     // Gradients of weights may add to what is there; a long sum is taken in parts.
     test.each([
       ['float32', 40],
