@@ -9,8 +9,8 @@ namespace cdist {
 using ::surprisal::cdist::Backward;
 using ::surprisal::cdist::Cdist;
 
-constexpr int64_t kRows = 96, kColumns = 128;  // of a unit; multiples of every tile
-constexpr int64_t kPart = 256;                 // of the width at a time
+constexpr int64_t kRows = 240, kColumns = 192;  // of a unit; multiples of every tile
+constexpr int64_t kPart = 256;                  // of the width at a time
 
 enum class Norm { zero, one, two, any, infinite };
 inline Norm norm_of(double p) {
@@ -93,38 +93,51 @@ void middle(const T* x, int64_t n, const T* y, int64_t m, int64_t width, accumul
     if (!std::isfinite(to[k])) to[k] = 0;
 }
 
+// row -= center; gives Σ row².
+template <class A>
+A center_block(int64_t n, const A* center, A* row) {
+  constexpr int64_t L = kLanes<A>;
+  vector_t<A> sum[4] = {};
+  int64_t i = 0;
+  for (; i + L <= n; i += L) {
+    const auto v = load(row + i) - load(center + i);
+    store(row + i, v);
+    sum[i / L % 4] += v * v;
+  }
+  A rest = 0;
+  for (; i < n; ++i) {
+    row[i] -= center[i];
+    rest += row[i] * row[i];
+  }
+  return reduce_add((sum[0] + sum[1]) + (sum[2] + sum[3])) + rest;
+}
+
 // Rows [row, row + count) of a matrix, widened; less the middle if there is one, then with norms.
 template <class T, class A>
 void take_rows(const T* from, int64_t width, int64_t count, const A* center, A* to, A* squares) {
   for (int64_t i = 0; i < count; ++i) {
     A* row = to + i * width;
     widen(from + i * width, width, row);
+    squares[i] = 0;
     if (!center) continue;
-    for (int64_t k = 0; k < width; ++k) row[k] -= center[k];
     double sum = 0;
-    for (int64_t k = 0; k < width; k += kBlock) {
-      const int64_t end = std::min(width, k + kBlock);
-      A part = 0;
-      for (int64_t j = k; j < end; ++j) part += row[j] * row[j];
-      sum += part;
-    }
+    for (int64_t k = 0; k < width; k += kBlock)
+      sum += center_block(std::min(kBlock, width - k), center + k, row + k);
     squares[i] = static_cast<A>(sum);
   }
 }
 
-// Products of rows u with rows v, by parts of the width: (rows, kColumns) in c.
+// Products of whole tiles of rows u with rows v, by parts of the width: (rows, kColumns) in c.
 template <class A>
-void products(const A* u, int64_t rows, const A* v, int64_t columns, int64_t width, A* left,
-              A* right, A* c) {
-  const int64_t padded = (rows + kTileRows - 1) / kTileRows * kTileRows;
-  std::fill_n(c, padded * kColumns, A{0});
+void products(const A* u, int64_t rows, const A* v, int64_t columns, int64_t width, A* right,
+              A* c) {
+  std::fill_n(c, rows * kColumns, A{0});
   for (int64_t k = 0; k < width; k += kPart) {
     const int64_t deep = std::min(kPart, width - k);
-    pack_left_rows(u + k, width, rows, deep, left);
     pack_transposed(v + k, width, columns, deep, right);
     for (int64_t j = 0; j < columns; j += kTileCols<A>)
-      for (int64_t i = 0; i < padded; i += kTileRows)
-        multiply_tile<false, Start::add>(deep, left + i * deep, deep, right + j * deep,
+      for (int64_t i = 0; i < rows; i += kTileRows)
+        multiply_tile<false, Start::add>(deep, u + i * width + k, width, right + j * deep,
                                          c + i * kColumns + j, kColumns);
   }
 }
@@ -135,30 +148,42 @@ struct Forward {
   const Cdist& op;
   Norm norm;
 
+  // The most rows of x and of y in a unit.
+  int64_t height() const { return std::min(kRows, op.n + kTileRows - 1); }
+  int64_t breadth() const { return std::min(kColumns, op.m); }
+
+  // Products made distances; gives where no digits are lost.
+  static auto by_products(A uu, const A* vv, A* to) {
+    using V = vector_t<A>;
+    const V whole = load(vv) + uu, square = whole - load(to) * 2;
+    store(to, sqrt(square));
+    return (square >= whole * A(0.125)) & (square > V{});
+  }
+
   // Distances of a block into c, which holds the products for p = 2.
   template <Norm kNorm>
   void fill(const A* u, const A* uu, int64_t rows, const A* v, const A* vv, int64_t columns,
             A* c) const {
+    constexpr int64_t L = kNorm == Norm::two ? kLanes<A> : 1;
     for (int64_t i = 0; i < rows; ++i)
-      for (int64_t j = 0; j < columns; ++j) {
-        A& to = c[i * kColumns + j];
-        if constexpr (kNorm == Norm::two) {
-          const A whole = uu[i] + vv[j], square = whole - 2 * to;
-          if (square >= whole / 8 && square > 0) {
-            to = std::sqrt(square);
-            continue;
-          }
-        }
-        to = distance<kNorm>(op.width, u + i * op.width, v + j * op.width, static_cast<A>(op.p));
+      for (int64_t j = 0; j < columns; j += L) {
+        A* to = c + i * kColumns + j;
+        typename VectorOf<A>::mask fits{};
+        if constexpr (kNorm == Norm::two) fits = by_products(uu[i], vv + j, to);
+        for (int64_t k = 0; k < std::min(L, columns - j); ++k)
+          if (!fits[k])
+            to[k] = distance<kNorm>(op.width, u + i * op.width, v + (j + k) * op.width,
+                                    static_cast<A>(op.p));
       }
   }
 
   void unit(const T* x, int64_t rows, const T* y, int64_t columns, const A* center, A* memory,
             T* out) const {
-    A *u = memory, *v = u + kRows * op.width, *c = v + kColumns * op.width;
-    A *left = c + kRows * kColumns, *right = left + kRows * kPart;
-    A *uu = right + kColumns * kPart, *vv = uu + kRows;
+    const int64_t padded = (rows + kTileRows - 1) / kTileRows * kTileRows;
+    A *u = memory, *v = u + height() * op.width, *c = v + breadth() * op.width;
+    A *right = c + height() * kColumns, *uu = right + kColumns * kPart, *vv = uu + kRows;
     take_rows(x, op.width, rows, center, u, uu);
+    std::fill_n(vv, kColumns, A{1});  // the lanes beyond the last column
     take_rows(y, op.width, columns, center, v, vv);
     switch (norm) {
       case Norm::zero:
@@ -168,7 +193,8 @@ struct Forward {
         fill<Norm::one>(u, uu, rows, v, vv, columns, c);
         break;
       case Norm::two:
-        products(u, rows, v, columns, op.width, left, right, c);
+        std::fill_n(u + rows * op.width, (padded - rows) * op.width, A{0});
+        products(u, padded, v, columns, op.width, right, c);
         fill<Norm::two>(u, uu, rows, v, vv, columns, c);
         break;
       case Norm::any:
@@ -190,7 +216,8 @@ struct Forward {
     const int64_t across = (op.m + kColumns - 1) / kColumns;
     const int64_t blocks = (op.n + kRows - 1) / kRows * across;
     parallel_for(op.batch * blocks, 1, [&](int64_t begin, int64_t end) {
-      const Scratch<A> memory((kRows + kColumns) * (op.width + kPart + 1) + kRows * kColumns);
+      const Scratch<A> memory((height() + breadth()) * op.width + height() * kColumns +
+                              kColumns * kPart + kRows + kColumns);
       for (int64_t at = begin; at < end; ++at) {
         const int64_t b = at / blocks, row = at % blocks / across * kRows;
         const int64_t column = at % across * kColumns;

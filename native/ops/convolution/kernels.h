@@ -46,18 +46,27 @@ struct Product {
   void pack_filter(A* to) const {
     const T* filter = op.filter.as<T>();
     const int64_t whole = depth(), part = depth_part(whole), taps = grid.taps();
+    const Scratch<int64_t> places(taps);
+    for (int64_t tap = 0; tap < taps; ++tap) places[tap] = kernel_place(grid, tap);
+    const bool in_order = inner_step == taps;  // all taps: rows lie as they are needed
     parallel_for(op.groups * rows, 16, [&](int64_t begin, int64_t end) {
       for (int64_t unit = begin; unit < end; ++unit) {
         const int64_t group = unit / rows, row = unit % rows;
         const T* from = filter + group * (op.filter.size / op.groups) + row * row_step;
         A* own = to + group * padded_rows() * whole;
-        for (int64_t tap = 0; tap < taps; ++tap) {
-          const int64_t place = kernel_place(grid, tap);
-          for (int64_t c = 0; c < inner; ++c) {
-            const int64_t k = c * taps + tap, first = k / part * part;
-            const int64_t deep = std::min(part, whole - first);
-            take_row(from + c * inner_step + place, 1, 1,
-                     own + padded_rows() * first + row * deep + (k - first));
+        int64_t c = 0, tap = 0;
+        for (int64_t first = 0; first < whole; first += part) {
+          const int64_t deep = std::min(part, whole - first);
+          A* out = own + padded_rows() * first + row * deep;
+          if (in_order) {
+            widen(from + first, deep, out);
+            continue;
+          }
+          for (int64_t k = 0; k < deep; ++k) {
+            out[k] = wide(from[c * inner_step + places[tap]]);
+            if (++tap < taps) continue;
+            tap = 0;
+            ++c;
           }
         }
       }
@@ -95,6 +104,8 @@ struct Product {
     const Scratch<A> bias(op.bias ? op.bias.size : 0);
     if (op.bias) widen(op.bias.as<T>(), op.bias.size, bias.data());
     const int64_t blocks = (positions + kColumns - 1) / kColumns;
+    // Even blocks: a narrow last one would cost almost as much as a whole one.
+    const int64_t block = round_up((positions + blocks - 1) / blocks, kTileCols<A>);
     // Where there are fewer units than threads, each takes a share of the rows.
     const int64_t units = op.batch * op.groups * blocks;
     int64_t shares = std::max<int64_t>(1, 2 * num_threads() / units);
@@ -102,14 +113,14 @@ struct Product {
     const int64_t share = round_up((rows + shares - 1) / shares, kTileRows);
     shares = (rows + share - 1) / share;
     parallel_for(units * shares, 1, [&](int64_t begin, int64_t end) {
-      const int64_t width = round_up(std::min(kColumns, positions), kTileCols<A>);
-      const Scratch<A> memory(width * (part + share));
-      A *right = memory.data(), *c = right + width * part;
+      const Scratch<A> memory(block * (part + share));
+      A *right = memory.data(), *c = right + block * part;
       for (int64_t at = begin; at < end; ++at) {
         const int64_t row = at % shares * share, plane = at / shares / blocks;
-        const int64_t position = at / shares % blocks * kColumns;
+        const int64_t position = at / shares % blocks * block;
+        if (position >= positions) continue;
         unit(filter.data(), bias.data(), plane, row, std::min(share, rows - row), position,
-             std::min(kColumns, positions - position), right, c);
+             std::min(block, positions - position), right, c);
       }
     });
   }

@@ -59,15 +59,23 @@ inline int64_t kernel_place(const Grid& grid, int64_t tap) {
 }
 
 template <class T>
-void take_row(const T* from, int64_t step, int64_t count, accumulator_t<T>* to) {
-  if (step == 1) return widen(from, count, to);
-  for (int64_t i = 0; i < count; ++i) {
-    if constexpr (std::is_same_v<T, accumulator_t<T>>) {
-      to[i] = from[i * step];
-    } else {
-      to[i] = to_float(from[i * step]);
-    }
+accumulator_t<T> wide(T x) {
+  if constexpr (std::is_same_v<T, accumulator_t<T>>) {
+    return x;
+  } else {
+    return to_float(x);
   }
+}
+
+// Rows are short, so the last vector overlaps the one before it.
+template <class T>
+inline void take_row(const T* from, int64_t step, int64_t count, accumulator_t<T>* to) {
+  constexpr int64_t L = kLanes<accumulator_t<T>>;
+  if (step == 1 && count >= L) {
+    for (int64_t i = 0; i + L <= count; i += L) store(to + i, load_wide(from + i));
+    return store(to + (count - L), load_wide(from + (count - L)));
+  }
+  for (int64_t i = 0; i < count; ++i) to[i] = wide(from[i * step]);
 }
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return a > 0 ? (a + b - 1) / b : -(-a / b); }
@@ -112,11 +120,14 @@ void put_line(const Grid& grid, const accumulator_t<T>* from, int64_t position, 
               T* plane) {
   if (grid.is_whole()) return narrow(from, count, plane + position);
   const Reach &zs = grid.axis[0], &ys = grid.axis[1], &xs = grid.axis[2];
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t p = position + i;
-    const int64_t z = zs.to_first + p / xs.count / ys.count * zs.to_step;
-    const int64_t y = ys.to_first + p / xs.count % ys.count * ys.to_step;
-    const int64_t x = xs.to_first + p % xs.count * xs.to_step;
-    narrow(from + i, 1, plane + (z * ys.to_size + y) * xs.to_size + x);
+  int64_t x = position % xs.count;
+  for (int64_t row = position / xs.count; count > 0; ++row, x = 0) {
+    const int64_t z = zs.to_first + row / ys.count * zs.to_step;
+    const int64_t y = ys.to_first + row % ys.count * ys.to_step;
+    T* to = plane + (z * ys.to_size + y) * xs.to_size + xs.to_first + x * xs.to_step;
+    const int64_t run = std::min(count, xs.count - x);
+    for (int64_t i = 0; i < run; ++i) to[i * xs.to_step] = element_of<T>(from[i]);
+    from += run;
+    count -= run;
   }
 }
