@@ -9,6 +9,11 @@ import { bin, fail } from './run.mjs';
 const judges = {
   divergence: ['divergence'],
   elementwise: ['elementwise', 'activation', 'reduce.'],
+  linear_cross_entropy: [
+    'linear-cross-entropy-device',
+    'linear-cross-entropy-logprobs',
+    'linear-cross-entropy.',
+  ],
   movement: ['shape-ops', 'slice', 'join'],
   optimiser: ['optim'],
 };
