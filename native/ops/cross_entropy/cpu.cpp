@@ -1,3 +1,4 @@
+#include "core/values.h"
 #include "ops/cross_entropy/check.h"
 
 #define SURPRISAL_BODY "ops/cross_entropy/kernels.h"
@@ -5,21 +6,6 @@
 
 namespace surprisal::cross_entropy {
 namespace {
-
-double read(const View& view, int64_t i) {
-  return view.dtype == DType::f64 ? view.as<double>()[i] : view.as<float>()[i];
-}
-
-void write(const View& view, int64_t i, double x) {
-  visit_float(view.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    if constexpr (std::is_same_v<T, double>) {
-      view.as<T>()[i] = x;
-    } else {
-      view.as<T>()[i] = from_float<T>(static_cast<float>(x));
-    }
-  });
-}
 
 // The sum over all rows that the reduction starts from, in their order.
 double total(const Rows& rows, const Stats* stats, int64_t n) {
@@ -41,11 +27,11 @@ void forward(const Forward& op) {
     const double sum = total(rows, stats, op.rows);
     const bool mean = static_cast<Reduction>(op.reduction) == Reduction::mean;
     const double empty = std::numeric_limits<double>::quiet_NaN();
-    write(op.loss, 0, !mean ? sum : rows.denominator() == 0 ? empty : sum / rows.denominator());
+    set_value(op.loss, 0, !mean ? sum : rows.denominator() == 0 ? empty : sum / rows.denominator());
     return;
   }
   for (int64_t n = 0; n < op.rows; ++n)
-    write(op.loss, n, rows.ignored(n) ? 0 : rows.token_weight(n) * stats[n].loss);
+    set_value(op.loss, n, rows.ignored(n) ? 0 : rows.token_weight(n) * stats[n].loss);
 }
 
 void backward(const Backward& op) {
@@ -54,8 +40,8 @@ void backward(const Backward& op) {
   const auto* stats = reinterpret_cast<const Stats*>(op.row_stats.as<double>());
   const Scratch<double> scale(op.rows);
   for (int64_t n = 0; n < op.rows; ++n)
-    scale[n] = rows.scale(read(op.upstream, reduced(op) ? 0 : n));
-  const bool ready = op.grad_logits_ready && reduced(op) && read(op.upstream, 0) == 1;
+    scale[n] = rows.scale(value_of(op.upstream, reduced(op) ? 0 : n));
+  const bool ready = op.grad_logits_ready && reduced(op) && value_of(op.upstream, 0) == 1;
   const View grad = ready ? View{} : op.grad_logits;
   if (grad || op.grad_target)
     SURPRISAL_DISPATCH(cross_entropy::backward, op, rows, stats, scale.data(), grad);
@@ -68,13 +54,13 @@ void backward(const Backward& op) {
       const double share = rows.soft() ? 1 : rows.class_weight(rows.target(n));
       slope = scale[n] * (stats[n].loss - share * average);
     }
-    write(op.grad_token_weight, n, slope);
+    set_value(op.grad_token_weight, n, slope);
   }
 }
 
 void scale(const Scale& op) {
   check(op);
-  const double factor = read(op.upstream, 0);
+  const double factor = value_of(op.upstream, 0);
   if (op.out.data == op.grad.data && factor == 1) return;
   SURPRISAL_DISPATCH(cross_entropy::scale, op, factor);
 }

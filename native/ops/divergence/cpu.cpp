@@ -1,3 +1,4 @@
+#include "core/values.h"
 #include "ops/divergence/op.h"
 
 #define SURPRISAL_BODY "ops/divergence/kernels.h"
@@ -5,30 +6,6 @@
 
 namespace surprisal::divergence {
 namespace {
-
-double read(const View& view, int64_t i) {
-  double x = 0;
-  visit_float(view.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    if constexpr (std::is_same_v<T, double>) {
-      x = view.as<T>()[i];
-    } else {
-      x = to_float(view.as<T>()[i]);
-    }
-  });
-  return x;
-}
-
-void write(const View& view, int64_t i, double x) {
-  visit_float(view.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    if constexpr (std::is_same_v<T, double>) {
-      view.as<T>()[i] = x;
-    } else {
-      view.as<T>()[i] = from_float<T>(static_cast<float>(x));
-    }
-  });
-}
 
 bool reduced(const Problem& op) { return static_cast<Reduction>(op.reduction) != Reduction::none; }
 bool averaged(const Problem& op) { return static_cast<Reduction>(op.reduction) == Reduction::mean; }
@@ -40,7 +17,7 @@ void check(const Problem& op) {
   require(!op.token_weight || op.token_weight.size == op.rows, "divergence: size of tokenWeight");
   if (!op.token_weight) return;
   for (int64_t n = 0; n < op.rows; ++n) {
-    if (!std::isnan(read(op.token_weight, n))) continue;
+    if (!std::isnan(value_of(op.token_weight, n))) continue;
     throw Error(
         Code::invalid_value,
         "divergence: expected tokenWeight to hold no NaN, got NaN at row " + std::to_string(n));
@@ -48,7 +25,7 @@ void check(const Problem& op) {
 }
 
 double weight(const Problem& op, int64_t n) {
-  return op.token_weight ? read(op.token_weight, n) : 1;
+  return op.token_weight ? value_of(op.token_weight, n) : 1;
 }
 
 double denominator(const Problem& op) {
@@ -82,12 +59,12 @@ void forward(const Forward& op) {
   auto* rows = op.row_stats ? reinterpret_cast<PairSums*>(op.row_stats.as<double>()) : own.data();
   SURPRISAL_DISPATCH(divergence::forward, op, rows);
   if (!reduced(op)) {
-    for (int64_t n = 0; n < op.rows; ++n) write(op.loss, n, share(op, rows, n));
+    for (int64_t n = 0; n < op.rows; ++n) set_value(op.loss, n, share(op, rows, n));
     return;
   }
   const double by = denominator(op);
   const bool empty = averaged(op) && by == 0;
-  write(op.loss, 0, empty ? std::numeric_limits<double>::quiet_NaN() : total(op, rows) / by);
+  set_value(op.loss, 0, empty ? std::numeric_limits<double>::quiet_NaN() : total(op, rows) / by);
 }
 
 void backward(const Backward& op) {
@@ -99,14 +76,14 @@ void backward(const Backward& op) {
   const double inverse = by == 0 ? 0 : 1 / by;
   const Scratch<double> scale(op.rows);
   for (int64_t n = 0; n < op.rows; ++n)
-    scale[n] = read(op.upstream, reduced(op) ? 0 : n) * inverse * weight(op, n);
+    scale[n] = value_of(op.upstream, reduced(op) ? 0 : n) * inverse * weight(op, n);
   if (op.grad_student || op.grad_teacher)
     SURPRISAL_DISPATCH(divergence::backward, op, rows, scale.data());
   if (!op.grad_token_weight) return;
   const double mean = averaged(op) ? total(op, rows) * inverse : 0;
   for (int64_t n = 0; n < op.rows; ++n) {
-    const double slope = read(op.upstream, reduced(op) ? 0 : n) * inverse;
-    write(op.grad_token_weight, n, slope == 0 ? 0 : slope * (rows[n].loss - mean));
+    const double slope = value_of(op.upstream, reduced(op) ? 0 : n) * inverse;
+    set_value(op.grad_token_weight, n, slope == 0 ? 0 : slope * (rows[n].loss - mean));
   }
 }
 

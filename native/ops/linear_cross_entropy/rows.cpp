@@ -46,30 +46,6 @@ void States::save() {
   for (int64_t n = 0; n < rows_.count; ++n) to[rows_.position[n]] = kept_[n];
 }
 
-double value_of(const View& view, int64_t i) {
-  double x = 0;
-  visit_float(view.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    if constexpr (std::is_same_v<T, double>) {
-      x = view.as<T>()[i];
-    } else {
-      x = to_float(view.as<T>()[i]);
-    }
-  });
-  return x;
-}
-
-void set_value(const View& view, int64_t i, double x) {
-  visit_float(view.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    if constexpr (std::is_same_v<T, double>) {
-      view.as<T>()[i] = x;
-    } else {
-      view.as<T>()[i] = from_float<T>(static_cast<float>(x));
-    }
-  });
-}
-
 void fill_zero(const View& view) {
   if (view) std::memset(view.data, 0, static_cast<size_t>(view.size * size_of(view.dtype)));
 }

@@ -4,6 +4,7 @@
 
 #include "core/logit_plan.h"
 #include "core/scratch.h"
+#include "core/values.h"
 #include "ops/linear_cross_entropy/check.h"
 #include "ops/linear_cross_entropy/op.h"
 #include "ops/linear_cross_entropy/row_state.h"
@@ -69,8 +70,6 @@ class States {
   Scratch<RowState> kept_;
 };
 
-double value_of(const View& view, int64_t i);
-void set_value(const View& view, int64_t i, double x);
 void fill_zero(const View& view);
 
 }  // namespace surprisal::linear_cross_entropy

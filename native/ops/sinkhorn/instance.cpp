@@ -42,26 +42,6 @@ const char* name_of(const Problem& op) {
   return op.caller == 0 ? "sinkhornDivergence" : op.caller == 1 ? "sinkhornPotentials" : "sinkhorn";
 }
 
-double value_of(const View& view, int64_t i) {
-  double x = 0;
-  visit_float(view.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    if constexpr (std::is_same_v<T, double>) {
-      x = view.as<T>()[i];
-    } else {
-      x = to_float(view.as<T>()[i]);
-    }
-  });
-  return x;
-}
-
-void set_value(const View& view, int64_t i, double x) {
-  visit_float(view.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    view.as<T>()[i] = element_of<T>(x);
-  });
-}
-
 Batch::Batch(const Problem& op)
     : op_(op),
       rows_(op.batch ? op.starts_x.as<int64_t>()[op.batch] : 0),

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/scratch.h"
+#include "core/values.h"
 #include "ops/sinkhorn/op.h"
 
 namespace surprisal::sinkhorn {
@@ -50,8 +51,6 @@ class Batch {
 };
 
 const char* name_of(const Problem& op);
-double value_of(const View& view, int64_t i);
-void set_value(const View& view, int64_t i, double x);
 
 // What a solve gives besides potentials.
 struct Outcome {
