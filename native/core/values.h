@@ -1,5 +1,5 @@
-// Single numbers of a view on the host whose float dtype is known only at run time: weights, losses,
-// upstream gradients. Loops over elements take the typed array instead.
+// Single numbers of a view on the host whose float dtype is known only at run time: weights,
+// losses, upstream gradients. Loops over elements take the typed array instead.
 #pragma once
 #include <type_traits>
 
