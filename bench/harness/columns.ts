@@ -103,6 +103,8 @@ const transport = [
   versus('geomloss', 'vs GeomLoss'),
   versus('geomloss converged', 'vs GeomLoss converged'),
   extra('scaling', 'its scaling'),
+  extra('itsError', 'its error', scientific),
+  extra('efficiency', 'of all threads', percent),
   versus('exact', 'vs exact EMD'),
   versus('pot batch', 'vs POT batch'),
 ];

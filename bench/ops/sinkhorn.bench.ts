@@ -1,9 +1,11 @@
 // Optimal transport between clouds: x uniform in the unit cube, y in [0.2, 1)^D, float32.
 //   passes      iterations of a fixed number: ns a pair and log-sum-exp, the cost held or streamed
 //   iterates    GeomLoss's own, forward and gradient, against it
-//   converged   to 1e-3 of the marginals, against GeomLoss at the first scaling that meets that, and
-//               against the exact distance (POT's network simplex)
-//   batch       256 problems of 32 points, 20 iterations, against POT's batches
+//   converged   to 1e-3 of the marginals, against GeomLoss at the first scaling whose plan meets that
+//               (where none does, also to the error of its last), and against the exact distance
+//               (POT's network simplex)
+//   batches     256 problems of 32 points, 20 iterations, against POT's batches
+//   threads     all of them against one
 import * as sp from '../../src/index.js';
 import { uniform } from '../harness/data.js';
 import type { PeerCase } from '../harness/peer.js';
@@ -94,25 +96,37 @@ async function* converged(run: Run): AsyncGenerator<Row> {
   const peer = await peerCase(run, shape);
   // Minutes: GeomLoss is tried at six scalings.
   const tries = run.slow && peer?.ways.includes('geomloss converged');
-  const scaling = tries ? Number(await peer?.tune()) : undefined;
-  let iterations = 0;
-  const onInfo = (info: sp.TransportInfo) => {
-    iterations = info.iterations;
+  const found = tries ? (await peer?.tune())?.split(' ').map(Number) : undefined;
+  const iterations: Record<string, number> = {};
+  const ours = (name: string, options: sp.SinkhornDivergenceOptions) =>
+    step(name, shape, {
+      ...options,
+      onInfo: (info) => {
+        iterations[name] = info.iterations;
+      },
+    });
+  const against: Record<string, string[]> = {
+    'debiased, marginals to 1e-3': ['geomloss converged'],
+    'biased, marginals to 1e-3': ['exact'],
   };
+  const [toGoal, biased] = Object.keys(against) as [string, string];
+  const contenders = [ours(toGoal, {}), ours(biased, { debias: false })];
+  if (found && found[1] > 1e-3) {
+    const toTheirs = `debiased, marginals to ${found[1].toExponential(1)}`;
+    contenders.push(ours(toTheirs, { tolerance: found[1] }));
+    against[toTheirs] = ['geomloss converged'];
+  }
   const slow = tries ? theirs(peer, ['geomloss converged'], true) : [];
-  const contenders = [
-    step('debiased', shape, { onInfo }),
-    step('biased', shape, { debias: false, onInfo: () => {} }),
-    ...slow,
-    ...theirs(peer, ['exact']),
-  ];
-  const samples = await interleave(contenders, { seconds: run.seconds, atLeast: 3, atMost: 10 });
-  const rows = { debiased: ['geomloss converged'], biased: ['exact'] };
-  for (const [name, against] of Object.entries(rows)) {
-    const extra: Record<string, number> = { iterations };
-    if (scaling !== undefined && name === 'debiased') extra.scaling = scaling;
-    const way = `${name}, marginals to 1e-3, forward + gradient`;
-    const peers = peersOf(samples, against);
+  const samples = await interleave([...contenders, ...slow, ...theirs(peer, ['exact'])], {
+    seconds: run.seconds,
+    atLeast: 3,
+    atMost: 10,
+  });
+  for (const [name, theirs] of Object.entries(against)) {
+    const extra: Record<string, number> = { iterations: iterations[name] ?? 0 };
+    if (found && name !== biased) [extra.scaling, extra.itsError] = found;
+    const way = `${name}, forward + gradient`;
+    const peers = peersOf(samples, theirs);
     yield { case: title(shape), dtype: 'float32', way, ours: samples.get(name)!, peers, extra };
   }
   await peer?.drop();
@@ -133,7 +147,30 @@ async function* batches(run: Run): AsyncGenerator<Row> {
   await peer?.drop();
 }
 
-const parts = { passes, iterates, converged, batches };
+/** How much of each thread all of them together use. */
+async function* threads(run: Run): AsyncGenerator<Row> {
+  const most = sp.getThreads();
+  if (most === 1) return;
+  for (const shape of [...sizes, { batch: 1, n: 4096, d: 3, blur: 0.05 }]) {
+    const on = (count: number): Contender => {
+      const { run: body, tidy } = step('', shape, fixed(20));
+      const name = String(count);
+      const work = () => {
+        sp.setThreads(count);
+        body(0);
+      };
+      return { name, run: work, tidy };
+    };
+    const samples = await interleave([on(1), on(most)], { seconds: run.seconds, atMost: 20 });
+    sp.setThreads(most);
+    const [alone, all] = [samples.get('1')!, samples.get(String(most))!];
+    const extra = { iterations: 20, efficiency: alone.min / all.min / most };
+    const way = `${most} threads against one, 20 iterations, forward + gradient`;
+    yield { case: title(shape), dtype: 'float32', way, ours: all, peers: {}, extra };
+  }
+}
+
+const parts = { passes, iterates, converged, batches, threads };
 
 async function* measure(run: Run): AsyncGenerator<Row> {
   for (const [name, part] of Object.entries(parts)) if (name.includes(run.only)) yield* part(run);

@@ -70,10 +70,15 @@ class Sinkhorn:
             return max((plan.sum(k) - 1 / n).abs().sum().item() for k in (0, 1))
 
     def tune(self):
-        """The first scaling whose plan meets 1e-3, or the last."""
-        meets = (s for s in SCALINGS if self.error(s) <= 1e-3)
-        self.scaling = next(meets, SCALINGS[-1])
-        return str(self.scaling)
+        """The first scaling whose plan meets 1e-3, or the last, and its error.
+
+        Debiased or not, its plan between x and y is the same.
+        """
+        for self.scaling in SCALINGS:
+            error = self.error(self.scaling)
+            if error <= 1e-3:
+                break
+        return f"{self.scaling} {error}"
 
     def converged(self, _):
         self.loss(self.scaling or SCALINGS[-1])(self.x, self.y).backward()

@@ -1,56 +1,21 @@
 // The two sides of a dual problem and its half steps. Included inside a target's namespace.
 
-// Of the points of one side; potentials and softmins in the units of the cost.
-template <class A>
-struct Side {
-  Side(const Measure& measure, int64_t n)
-      : measure(measure),
-        n(n),
-        padded(round_up(n, kTileCols<A>)),
-        potential(n),
-        seen(n),
-        softmin(n),
-        log_weight(n),
-        error(n),
-        mass(n),
-        guess(padded),
-        weighted(padded) {
-    for (int64_t i = 0; i < n; ++i) log_weight[i] = std::log2(measure.weight[i]);
-    std::fill_n(potential.data(), n, 0.0);
-    std::fill_n(softmin.data(), n, 0.0);
-    std::fill_n(guess.data(), padded, A{0});
-    std::fill_n(weighted.data(), padded, kNothing<A>);
-  }
-  double rho() const { return measure.rho; }
-  bool relaxed() const { return measure.rho >= 0; }
-  double damp(double epsilon) const { return relaxed() ? 1 / (1 + epsilon / rho()) : 1; }
-  // What the marginal is of the weight where the potential is optimal: e^(-f/rho).
-  double marginal(double f) const { return relaxed() ? std::exp(-f / rho()) : 1; }
-  // The potential's part of the dual: rho (1 - e^(-f/rho)), or f.
-  double reward(double f) const { return relaxed() ? -rho() * std::expm1(-f / rho()) : f; }
-
-  const Measure& measure;
-  const int64_t n, padded;
-  Scratch<double> potential;  // f
-  Scratch<double> seen;       // f when the other side's softmin was taken
-  Scratch<double> softmin;    // balanced, at the other side's potential
-  Scratch<double> log_weight;
-  Scratch<double> error, mass;  // per point
-  Scratch<A> guess, weighted;   // f in log2 units; the same plus the log of the weight
-};
-
-// Before a step: how far this side's marginal is from where it belongs (L1), and the plan's mass.
-struct Marginal {
-  double error = 0, mass = 0;
-  double wanted = 0;  // the weights', or the plan's where the marginal is relaxed
-  double relative() const { return error <= 0 ? 0 : error / wanted; }
+struct Marginals {
+  Marginal rows, columns;
 };
 
 template <class A>
 class Dual {
  public:
   // A symmetric problem has x as both sides.
-  Dual(const Scores<A>& z, Side<A>& x, Side<A>& y, double epsilon) : z_(z), x_(x), y_(y) {
+  Dual(const Scores<A>& z, Side<A>& x, Side<A>& y, double epsilon)
+      : z_(z),
+        x_(x),
+        y_(y),
+        plain_(x.has_plain_weights() && y.has_plain_weights()),
+        sweep_(z, &x == &y) {
+    for (int64_t i = 0; i < x.n; ++i) x.shift[i] = z.row_shift(i);
+    for (int64_t j = 0; j < y.n; ++j) y.shift[j] = z.column_shift(j);
     set_epsilon(epsilon);
   }
 
@@ -60,31 +25,51 @@ class Dual {
     // Where the plan's exponents are rounded: shifts and products must see the same number.
     unit_ = static_cast<double>(k_);
   }
-  double epsilon() const { return epsilon_; }
-  void forget() { fresh_x_ = fresh_y_ = true; }
 
-  // Softmin of the potential of y at every point of x.
-  Marginal step_x() {
-    const auto shift = [&](int64_t i) { return z_.row_shift(i); };
-    weigh(y_, [&](int64_t j) { return z_.column_shift(j); });
-    guess(x_, shift);
-    RowPass<A>(z_, k_, x_.guess.data(), y_.weighted.data(), fresh_x_).run(finish(x_, shift));
-    fresh_x_ = false;
-    return total(x_);
+  // Softmins at x, which then moves by omega towards them, and at y of the moved x.
+  Marginals in_turn(double omega) {
+    if (!plain_) {
+      const Marginal rows = step_x();
+      relax(x_, omega);
+      return {rows, step_y()};
+    }
+    prepare_sweep(x_, unit_);
+    prepare_sweep(y_, unit_);
+    sweep_.run(input(), [&](int64_t i, int64_t count, A* own, const double* sum, A* w, auto&&...) {
+      return advance(i, count, omega, own, sum, w);
+    });
+    const bool fine = settle_columns();
+    return {total(x_), fine ? total(y_) : step_y()};
   }
-  Marginal step_y() {
-    const auto shift = [&](int64_t j) { return z_.column_shift(j); };
-    weigh(x_, [&](int64_t i) { return z_.row_shift(i); });
-    guess(y_, shift);
-    ColumnPass<A>(z_, k_, y_.guess.data(), x_.weighted.data(), fresh_y_).run(finish(y_, shift));
-    fresh_y_ = false;
-    return total(y_);
+  // Softmins at x and at y, both as they are.
+  Marginals at_once() {
+    if (plain_) {
+      prepare_sweep(x_, unit_);
+      if (!symmetric()) prepare_sweep(y_, unit_);
+      std::atomic<bool> fine{true};
+      sweep_.run(input(), [&](int64_t i, int64_t count, A*, const double* sum, A* w, auto&&...) {
+        std::copy_n(x_.counted + i, round_up(count, 8), w);
+        if (symmetric()) {
+          std::copy_n(sum, count, x_.error + i);
+        } else if (!settle(x_, unit_, i, count, sum)) {
+          fine = false;
+        }
+        return true;
+      });
+      const bool columns = settle_columns();
+      if (symmetric() && columns) return {total(x_), total(x_)};
+      if (!symmetric()) return {fine ? total(x_) : step_x(), columns ? total(y_) : step_y()};
+    }
+    const Marginal rows = step_x();
+    return {rows, symmetric() ? rows : step_y()};
   }
   // f <- f + omega (damped softmin - f)
   void relax(Side<A>& side, double omega) const {
     const double damp = side.damp(epsilon_);
-    for (int64_t i = 0; i < side.n; ++i)
-      side.potential[i] += omega * (damp * side.softmin[i] - side.potential[i]);
+    for (int64_t i = 0; i < side.padded; i += kLanes<double>) {
+      const F64 f = load(side.potential + i);
+      store(side.potential + i, f + (load(side.softmin + i) * damp - f) * omega);
+    }
   }
   // The best (f + c, g - c): the one direction in which relaxed marginals make steps slow
   // (Sejourne et al. 2022, sec. 2).
@@ -100,7 +85,7 @@ class Dual {
   // After the last softmins: the potentials are what these saw, or become the softmins.
   void land(bool on_softmins) {
     for (Side<A>* side : {&x_, &y_}) {
-      std::copy_n(side->potential.data(), side->n, side->seen.data());
+      std::copy_n(side->potential, side->n, side->seen);
       if (&x_ == &y_) break;
     }
     if (!on_softmins) return;
@@ -112,7 +97,7 @@ class Dual {
     double sum = 0;
     for (const Side<A>* side : {&x_, &y_})
       for (int64_t i = 0; i < side->n; ++i)
-        sum += side->measure.weight[i] * side->reward(side->potential[i]);
+        sum += side->weight[i] * side->reward(side->potential[i]);
     return sum - epsilon_ * (mass - x_.measure.mass * y_.measure.mass);
   }
   // Of a symmetric problem at (softmin f, f), where it is larger than at (f, f).
@@ -120,7 +105,7 @@ class Dual {
     const double damp = x_.damp(epsilon_);
     double sum = 0, mass = 0;
     for (int64_t i = 0; i < x_.n; ++i) {
-      const double w = x_.measure.weight[i], f = damp * x_.softmin[i];
+      const double w = x_.weight[i], f = damp * x_.softmin[i];
       sum += w * (x_.reward(f) + x_.reward(x_.potential[i]));
       mass += w * x_.marginal(f);
     }
@@ -137,49 +122,104 @@ class Dual {
   Side<A>& y() const { return y_; }
 
  private:
-  template <class Shift>
-  void guess(Side<A>& side, Shift&& shift) const {
-    for (int64_t i = 0; i < side.n; ++i)
-      side.guess[i] = static_cast<A>(unit_ * (side.potential[i] - shift(i)));
+  bool symmetric() const { return &x_ == &y_; }
+  typename Sweep<A>::Input input() const { return {k_, x_.guess, y_.guess, y_.counted}; }
+
+  // Of a block of rows in a sweep: see Sweep::run.
+  bool advance(int64_t i, int64_t count, double omega, A* own, const double* sum, A* w) const {
+    constexpr double kFar = 40;  // powers of 2 by which E may be off its new place
+    const double damp = x_.damp(epsilon_);
+    bool again = !settle(x_, unit_, i, count, sum);
+    if (again) {
+      double softmin[kRowBlock];
+      Scratch<A> other(z_.padded());
+      weigh(y_, other.data());
+      alignas(64) A buffer[kRowBlock * kColumnTile];
+      RowPass<A>(z_, k_, x_.guess, other.data()).block(i, count, buffer, softmin);
+      for (int64_t r = 0; r < count; ++r) finish(x_, i + r, softmin[r]);
+    }
+    I64 far{};
+    for (int64_t r = 0; r < count; r += kLanes<double>) {
+      const F64 old = load(x_.potential + i + r);
+      const F64 f = old + (load(x_.softmin + i + r) * damp - old) * omega;
+      store(x_.potential + i + r, f);
+      const F64 moved = (f - load(x_.shift + i + r)) * unit_ - load_as_double(own + r);
+      far = far | ~(abs(moved) < kFar);
+      store_as(w + r, load(x_.weight + i + r) * power_of_two(moved));
+    }
+    again = again || wide::any(far);
+    for (int64_t r = 0; again && r < count; r += kLanes<double>) {
+      const F64 f = (load(x_.potential + i + r) - load(x_.shift + i + r)) * unit_;
+      store_as(own + r, f);
+      store_as(w + r, load(x_.weight + i + r) * power_of_two(f - load_as_double(own + r)));
+    }
+    return !again;
   }
-  template <class Shift>
-  void weigh(Side<A>& side, Shift&& shift) const {
-    for (int64_t i = 0; i < side.n; ++i) {
-      const double log = side.log_weight[i];
-      side.weighted[i] = std::isinf(log)
-                             ? kNothing<A>
-                             : static_cast<A>(unit_ * (side.potential[i] - shift(i)) + log);
+  // The softmins at y from the columns' sums; false where a sum is out of range.
+  bool settle_columns() const {
+    constexpr int64_t kStrip = Sweep<A>::kStrip;
+    std::atomic<bool> fine{true};
+    parallel_for((y_.n + kStrip - 1) / kStrip, 1, [&](int64_t begin, int64_t end) {
+      alignas(64) double sum[kStrip];
+      for (int64_t j = begin * kStrip; j < std::min(end * kStrip, y_.n); j += kStrip) {
+        const int64_t count = std::min(kStrip, y_.n - j);
+        sweep_.column_sums(j, std::min(kStrip, z_.padded() - j), sum);
+        for (int64_t c = 0; symmetric() && c < count; ++c) sum[c] += x_.error[j + c];
+        for (int64_t c = count; c < std::min(kStrip, z_.padded() - j); ++c) sum[c] = 1;
+        if (!settle(y_, unit_, j, count, sum)) fine = false;
+      }
+    });
+    return fine;
+  }
+
+  // The same by two passes that find the largest power first where they must.
+  Marginal step_x() {
+    weigh(y_, y_.counted);
+    guess(x_);
+    RowPass<A>(z_, k_, x_.guess, y_.counted).run([&](int64_t i, double softmin) {
+      finish(x_, i, softmin);
+    });
+    return total(x_);
+  }
+  Marginal step_y() {
+    weigh(x_, x_.counted);
+    guess(y_);
+    ColumnPass<A>(z_, k_, y_.guess, x_.counted).run([&](int64_t j, double softmin) {
+      finish(y_, j, softmin);
+    });
+    return total(y_);
+  }
+  void guess(Side<A>& side) const {
+    for (int64_t i = 0; i < side.n; ++i)
+      side.guess[i] = static_cast<A>(unit_ * (side.potential[i] - side.shift[i]));
+  }
+  // Guesses and the logarithms of weights.
+  void weigh(const Side<A>& side, A* to) const {
+    for (int64_t i = 0; i < round_up(side.n, kTileCols<A>); ++i) {
+      const bool none = i >= side.n || std::isinf(side.log_weight[i]);
+      to[i] =
+          none ? kNothing<A>
+               : static_cast<A>(unit_ * (side.potential[i] - side.shift[i]) + side.log_weight[i]);
     }
   }
-  template <class Shift>
-  auto finish(Side<A>& side, Shift shift) const {
-    return [this, &side, shift](int64_t i, double softmin) {
-      const double f = side.potential[i], w = side.measure.weight[i];
-      side.softmin[i] = softmin / unit_ + shift(i);
-      const double share = std::exp2(unit_ * (f - side.softmin[i]));
-      side.error[i] = w > 0 ? w * std::fabs(share - side.marginal(f)) : 0;
-      side.mass[i] = w > 0 ? w * share : 0;
-    };
+  void finish(Side<A>& side, int64_t i, double softmin) const {
+    const double f = side.potential[i], w = side.weight[i];
+    side.softmin[i] = softmin / unit_ + side.shift[i];
+    const double share = std::exp2(unit_ * (f - side.softmin[i]));
+    side.error[i] = w > 0 ? w * std::fabs(share - side.marginal(f)) : 0;
+    side.mass[i] = w > 0 ? w * share : 0;
   }
   static double total_marginal(const Side<A>& side) {
-    double sum = 0;
-    for (int64_t i = 0; i < side.n; ++i)
-      sum += side.measure.weight[i] * side.marginal(side.potential[i]);
-    return sum;
-  }
-  static Marginal total(const Side<A>& side) {
-    Marginal sum;
-    for (int64_t i = 0; i < side.n; ++i) {
-      sum.error += side.error[i];
-      sum.mass += side.mass[i];
-    }
-    sum.wanted = side.relaxed() ? sum.mass : side.measure.mass;
-    return sum;
+    F64 sum{};
+    for (int64_t i = 0; i < side.padded; i += kLanes<double>)
+      sum = sum + load(side.weight + i) * side.marginal(load(side.potential + i));
+    return reduce_add(sum);
   }
 
   const Scores<A>& z_;
   Side<A>&x_, &y_;
+  const bool plain_;
+  const Sweep<A> sweep_;
   double epsilon_ = 0, unit_ = 0;
   A k_ = 0;
-  bool fresh_x_ = true, fresh_y_ = true;
 };

@@ -16,23 +16,24 @@ class Geometry {
 
   const Cloud<A>& x() const { return *x_; }
   const Cloud<A>& y() const { return *y_; }
-  std::unique_ptr<Scores<A>> cross() const {
-    if (!x_) return held(new Scores<A>(op_, one_, false));
-    return held(new Scores<A>(op_, *x_, *y_, labels_ ? labels_->data() : nullptr));
+  std::unique_ptr<Scores<A>> cross(bool hold = true) const {
+    if (!x_) return held(new Scores<A>(op_, one_, false), hold);
+    return held(new Scores<A>(op_, *x_, *y_, labels_ ? labels_->data() : nullptr), hold);
   }
   // Rows are the points of y.
-  std::unique_ptr<Scores<A>> transposed() const {
-    if (!x_) return held(new Scores<A>(op_, one_, true));
-    return held(new Scores<A>(op_, *y_, *x_, labels_ ? labels_->data() + area() : nullptr));
+  std::unique_ptr<Scores<A>> transposed(bool hold = true) const {
+    if (!x_) return held(new Scores<A>(op_, one_, true), hold);
+    return held(new Scores<A>(op_, *y_, *x_, labels_ ? labels_->data() + area() : nullptr), hold);
   }
-  std::unique_ptr<Scores<A>> self(const Cloud<A>& cloud) const {
-    return held(new Scores<A>(op_, cloud, cloud, labels_ ? labels_->data() + 2 * area() : nullptr));
+  std::unique_ptr<Scores<A>> self(const Cloud<A>& cloud, bool hold = true) const {
+    const A* label_cost = labels_ ? labels_->data() + 2 * area() : nullptr;
+    return held(new Scores<A>(op_, cloud, cloud, label_cost), hold);
   }
 
  private:
   int64_t area() const { return op_.labels * op_.labels; }
-  std::unique_ptr<Scores<A>> held(Scores<A>* scores) const {
-    scores->hold(workspace_);
+  std::unique_ptr<Scores<A>> held(Scores<A>* scores, bool hold) const {
+    if (hold) scores->hold(workspace_);
     return std::unique_ptr<Scores<A>>(scores);
   }
 

@@ -8,16 +8,21 @@ using namespace ::surprisal::sinkhorn;
 #include "ops/sinkhorn/scores.h"
 #include "ops/sinkhorn/powers.h"
 #include "ops/sinkhorn/softmin.h"
+#include "ops/sinkhorn/side.h"
+#include "ops/sinkhorn/sweep.h"
 #include "ops/sinkhorn/dual.h"
 #include "ops/sinkhorn/iterate.h"
 #include "ops/sinkhorn/geometry.h"
 #include "ops/sinkhorn/weighted.h"
+#include "ops/sinkhorn/means.h"
+#include "ops/sinkhorn/kept.h"
+#include "ops/sinkhorn/points.h"
 #include "ops/sinkhorn/backward.h"
 
 template <class A>
 void keep(const Side<A>& side, double* to) {
-  for (const Scratch<double>* part : {&side.potential, &side.seen, &side.softmin}) {
-    std::copy_n(part->data(), side.n, to);
+  for (const double* part : {side.potential, side.seen, side.softmin}) {
+    std::copy_n(part, side.n, to);
     to += side.n;
   }
 }
@@ -28,7 +33,7 @@ Outcome solve_self(const Problem& op, const Instance& one, const Geometry<A>& ge
   const auto z = geometry.self(cloud);
   Side<A> side(cloud.measure, cloud.n);
   Dual<A> dual(*z, side, side, op.epsilon);
-  const Outcome out = op.geomloss ? follow(op, one, dual) : symmetrise(op, one, dual);
+  const Outcome out = op.geomloss ? follow(op, one, dual) : symmetrise(op, dual);
   keep(side, kept);
   return out;
 }

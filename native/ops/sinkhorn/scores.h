@@ -1,10 +1,11 @@
 // Z, of which costs are made: C_ij = shift_i + shift_j - Z_ij with Z = x·y and shifts of half the
-// squared norms, Z = -|x-y|, Z = cos and shifts of 1 and 0, or C_ij = Z_ij for a given cost. What
+// squared norms, Z = -|x-y|, Z = cos and shifts of 1/2, or C_ij = Z_ij for a given cost. What
 // is additive in i and j goes into the potentials. Z is held where the workspace allows, else made
 // anew by tiles; its bits are the same. Included inside a target's namespace.
 
 constexpr int64_t kRowBlock = 24;  // rows of one task: tiles of 6, groups of 4
 constexpr int64_t kColumnTile = 256;
+constexpr int64_t kSquare = 48;  // of the diagonal of a measure and itself: whole tiles both ways
 
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -16,11 +17,11 @@ class Cloud {
       : measure(measure),
         n(measure.n),
         depth(op.width),
-        rows_(round_up(n, kTileRows) * depth),
+        rows_((n + kOver) * depth),
         panels_(round_up(n, kTileCols<A>) * depth),
         shift(n) {
     const Cost kind = static_cast<Cost>(op.kind);
-    std::fill_n(rows_.data() + n * depth, (round_up(n, kTileRows) - n) * depth, A{0});
+    std::fill_n(rows_.data() + n * depth, kOver * depth, A{0});
     visit_float(measure.points.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
       if constexpr (std::is_same_v<accumulator_t<T>, A>) {
@@ -36,6 +37,7 @@ class Cloud {
   const A* panel(int64_t j) const { return panels_.data() + j * depth; }  // j a multiple of 16
 
  private:
+  static constexpr int64_t kOver = 12;  // rows that tiles from any multiple of 8 on may read
   Scratch<A> rows_, panels_;
 
  public:
@@ -54,7 +56,7 @@ class Cloud {
           to[k] = static_cast<A>(v);
           square += kind == Cost::cosine ? v * v : static_cast<double>(to[k]) * to[k];
         }
-        shift[i] = kind == Cost::half_square ? square / 2 : 0;
+        shift[i] = kind == Cost::half_square ? square / 2 : kind == Cost::cosine ? 0.5 : 0;
         if (kind != Cost::cosine) continue;
         const double inverse = square > 0 ? 1 / std::sqrt(square) : 0;
         for (int64_t k = 0; k < depth; ++k) to[k] = static_cast<A>(plain(from[k]) * inverse);
@@ -129,19 +131,27 @@ class Scores {
   // 1 where Z is a similarity, -1 where it is the cost.
   A sign() const { return kind == Cost::matrix ? A(-1) : A(1); }
   // C_ij = row_shift + column_shift - sign Z
-  double row_shift(int64_t i) const {
-    return kind == Cost::cosine ? 1 : row_shift_ ? row_shift_[i] : 0;
-  }
+  double row_shift(int64_t i) const { return row_shift_ ? row_shift_[i] : 0; }
   double column_shift(int64_t j) const { return column_shift_ ? column_shift_[j] : 0; }
+  // D where products of the points are cheaper than reading what is held, else 0.
+  int64_t few_dimensions() const {
+    return kind == Cost::half_square && !label_cost_ && x_->depth <= 3 ? x_->depth : 0;
+  }
+  // Whether tiles are made anew by products of many dimensions.
+  bool is_streamed() const { return !held_ && !few_dimensions(); }
+  const Cloud<A>& x() const { return *x_; }
+  const Cloud<A>& y() const { return *y_; }
 
   // Computes Z once, if `bytes` suffice.
   void hold(int64_t bytes) {
-    if (held_ || round_up(rows, kTileRows) * padded() * int64_t(sizeof(A)) > bytes) return;
+    if (held_ || few_dimensions() ||
+        round_up(rows, kTileRows) * padded() * int64_t(sizeof(A)) > bytes)
+      return;
     ld_ = padded();
     own_.reset(new Scratch<A>(round_up(rows, kTileRows) * ld_));
     parallel_for((rows + kRowBlock - 1) / kRowBlock, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin * kRowBlock; i < std::min(end * kRowBlock, rows); i += kRowBlock)
-        for (int64_t j = 0; j < ld_; j += kColumnTile)
+        for (int64_t j = first_held(i); j < ld_; j += kColumnTile)
           fill(i, std::min(kRowBlock, rows - i), j, std::min(kColumnTile, ld_ - j),
                own_->data() + i * ld_ + j, ld_);
     });
@@ -155,12 +165,15 @@ class Scores {
   // Rows [i, i + count), count <= kRowBlock, i a multiple of 6; columns [j, j + width), multiples
   // of 16, width <= kColumnTile, zeros beyond the last one. `buffer` holds kRowBlock x kColumnTile.
   Tile tile(int64_t i, int64_t count, int64_t j, int64_t width, A* buffer) const {
-    if (held_) return {held_ + i * ld_ + j, ld_};
+    if (held_ && j >= first_held(i)) return {held_ + i * ld_ + j, ld_};
     fill(i, count, j, width, buffer, kColumnTile);
     return {buffer, kColumnTile};
   }
 
  private:
+  // Of a measure and itself only the triangle is held, which is all that sweeps read.
+  int64_t first_held(int64_t i) const { return x_ && x_ == y_ ? i / kSquare * kSquare : 0; }
+
   void fill(int64_t i, int64_t count, int64_t j, int64_t width, A* to, int64_t ld) const {
     if (kind == Cost::matrix) return fill_given(i, count, j, width, to, ld);
     const int64_t depth = x_->depth, part = depth_part(depth);

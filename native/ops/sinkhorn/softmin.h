@@ -13,8 +13,8 @@ constexpr A kNothing = A(-1e30);
 template <class A>
 class RowPass {
  public:
-  RowPass(const Scores<A>& z, A k, const A* guess, const A* other, bool fresh)
-      : z_(z), k_(k), guess_(guess), other_(other), fresh_(fresh) {}
+  RowPass(const Scores<A>& z, A k, const A* guess, const A* other)
+      : z_(z), k_(k), guess_(guess), other_(other) {}
 
   // finish(i, softmin) for each row.
   template <class F>
@@ -29,17 +29,13 @@ class RowPass {
       }
     });
   }
-
- private:
   void block(int64_t i, int64_t count, A* buffer, double* softmin) const {
     double sum[kRowBlock];
-    bool fine = !fresh_;
-    if (fine) {
-      sums(i, count, guess_ + i, buffer, sum);
-      for (int64_t r = 0; r < count; ++r) {
-        fine = fine && in_range<A>(sum[r]);
-        softmin[r] = guess_[i + r] - std::log2(sum[r]);
-      }
+    bool fine = true;
+    sums(i, count, guess_ + i, buffer, sum);
+    for (int64_t r = 0; r < count; ++r) {
+      fine = fine && in_range<A>(sum[r]);
+      softmin[r] = guess_[i + r] - std::log2(sum[r]);
     }
     if (fine) return;
     A top[kRowBlock];
@@ -51,8 +47,10 @@ class RowPass {
     double again[kRowBlock];
     sums(i, count, top, buffer, again);
     for (int64_t r = 0; r < count; ++r)
-      if (fresh_ || !in_range<A>(sum[r])) softmin[r] = top[r] - std::log2(again[r]);
+      if (!in_range<A>(sum[r])) softmin[r] = top[r] - std::log2(again[r]);
   }
+
+ private:
   void sums(int64_t i, int64_t count, const A* guess, A* buffer, double* sum) const {
     std::fill_n(sum, count, 0.0);
     each_tile(i, count, buffer, [&](Tile<A> t, int64_t j, int64_t width) {
@@ -70,15 +68,14 @@ class RowPass {
   const Scores<A>& z_;
   const A k_;
   const A *guess_, *other_;
-  const bool fresh_;
 };
 
 // The same of the columns.
 template <class A>
 class ColumnPass {
  public:
-  ColumnPass(const Scores<A>& z, A k, const A* guess, const A* other, bool fresh)
-      : z_(z), k_(k), guess_(guess), other_(other), fresh_(fresh) {}
+  ColumnPass(const Scores<A>& z, A k, const A* guess, const A* other)
+      : z_(z), k_(k), guess_(guess), other_(other) {}
 
   template <class F>
   void run(F&& finish) const {
@@ -99,13 +96,11 @@ class ColumnPass {
   void block(int64_t j, int64_t width, A* buffer, double* softmin) const {
     const int64_t real = std::min(width, z_.columns - j);
     double sum[kColumnTile], again[kColumnTile];
-    bool fine = !fresh_;
-    if (fine) {
-      sums(j, width, guess_ + j, buffer, sum);
-      for (int64_t c = 0; c < real; ++c) {
-        fine = fine && in_range<A>(sum[c]);
-        softmin[c] = guess_[j + c] - std::log2(sum[c]);
-      }
+    bool fine = true;
+    sums(j, width, guess_ + j, buffer, sum);
+    for (int64_t c = 0; c < real; ++c) {
+      fine = fine && in_range<A>(sum[c]);
+      softmin[c] = guess_[j + c] - std::log2(sum[c]);
     }
     if (fine) return;
     alignas(64) A top[kColumnTile];
@@ -116,7 +111,7 @@ class ColumnPass {
     for (int64_t c = 0; c < width; ++c) top[c] = -top[c];
     sums(j, width, top, buffer, again);
     for (int64_t c = 0; c < real; ++c)
-      if (fresh_ || !in_range<A>(sum[c])) softmin[c] = top[c] - std::log2(again[c]);
+      if (!in_range<A>(sum[c])) softmin[c] = top[c] - std::log2(again[c]);
   }
   void sums(int64_t j, int64_t width, const A* guess, A* buffer, double* sum) const {
     constexpr int64_t kFlush = 240;  // rows that are summed before going to doubles
@@ -141,5 +136,4 @@ class ColumnPass {
   const Scores<A>& z_;
   const A k_;
   const A *guess_, *other_;
-  const bool fresh_;
 };
