@@ -25,9 +25,12 @@
   X(random)                     \
   X(reduce)                     \
   X(roofline)                   \
+  X(sinkd)                      \
   X(sinkhorn)                   \
+  X(sinkhorn_knopp)             \
   X(softmax)                    \
-  X(sort)
+  X(sort)                       \
+  X(uld)
 
 #define DECLARE(op)                    \
   namespace surprisal::op {            \

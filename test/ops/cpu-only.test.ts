@@ -22,6 +22,9 @@ describe.skipIf(isOnCpu)('on a device', () => {
     conv2d: () => sp.conv2d(image(), sp.ones([2, 2, 1, 1])),
     conv3d: () => sp.conv3d(volume(), sp.ones([2, 2, 1, 1, 1])),
     convTranspose2d: () => sp.convTranspose2d(image(), sp.ones([2, 2, 1, 1])),
+    sinkhornKnopp: () => sp.sinkhornKnopp(image()),
+    sinkd: () => sp.sinkd(image(), image()),
+    uldLoss: () => sp.uldLoss(image(), image()),
     convTranspose3d: () => sp.convTranspose3d(volume(), sp.ones([2, 2, 1, 1, 1])),
   };
   test.each(Object.keys(calls))('%s', (name) => {
