@@ -81,7 +81,7 @@ export const cloudNames = [
 
 type In = Inputs<'x' | 'y', CloudTensors>;
 
-function checkPoints(op: string, { x, y }: In, packed: boolean): void {
+export function checkPoints(op: string, { x, y }: Pick<In, 'x' | 'y'>, packed: boolean): void {
   expectCpu(op, 'x', x);
   expectDType(op, 'x', x, floats);
   expectSameDType(op, 'x', x, 'y', y);
@@ -139,13 +139,21 @@ function checkLabels(op: string, { labelsX, labelsY, labelCost }: In, layout: La
   expectShape(op, 'labelCost', labelCost, [rows, rows], 'square');
 }
 
-export function checkClouds(op: string, t: In, options: CloudOptions): void {
-  const { p = 2, blur = 0.05, cost, solver = 'auto', scaling = 0.5, onInfo } = options;
+type CostOptions = Pick<CloudOptions, 'p' | 'cost'>;
+
+export function checkCost(op: string, { p = 2, cost }: CostOptions): void {
   if (p !== 1 && p !== 2) fail(op, 'ERR_INVALID_VALUE', `expected p to be 1 or 2, got ${show(p)}`);
+  if (cost !== undefined) expectOneOf(op, 'cost', cost, costs);
+}
+
+export const costOf = ({ p, cost }: CostOptions) => cost ?? (p === 1 ? 'euclidean' : 'sqeuclidean');
+
+export function checkClouds(op: string, t: In, options: CloudOptions): void {
+  const { blur = 0.05, solver = 'auto', scaling = 0.5, onInfo } = options;
+  checkCost(op, options);
   expectNumber(op, 'blur', blur, { above: 0 });
   expectNumber(op, 'scaling', scaling, { above: 0, below: 1 });
   expectOneOf(op, 'solver', solver, solvers);
-  if (cost !== undefined) expectOneOf(op, 'cost', cost, costs);
   if (onInfo !== undefined) expectFunction(op, 'onInfo', onInfo);
   checkReach(op, options.reach);
   checkIterations(op, options);
@@ -210,7 +218,7 @@ export function savedOptions<O extends CloudOptions>(options: O): O {
 
 export function cloudFields(t: In, options: CloudOptions, layout: Layout) {
   const { blur = 0.05, reach, scaling = 0.5, solver } = options;
-  const cost = options.cost ?? (options.p === 1 ? 'euclidean' : 'sqeuclidean');
+  const cost = costOf(options);
   const power = cost === 'sqeuclidean' ? 2 : 1;
   const { batch, startsX, startsY } = layout;
   const side = (key: 'x' | 'y') => (typeof reach === 'object' ? reach?.[key] : reach) ?? undefined;

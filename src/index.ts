@@ -41,6 +41,7 @@ export { loadNpy, saveNpy } from './io/npy.js';
 export type { SafetensorsOptions } from './io/safetensors.js';
 export { loadSafetensors, loadSafetensorsMetadata, saveSafetensors } from './io/safetensors.js';
 export type { LinearOptions, ScoredOptions } from './linear-logits.js';
+export type { LineOptions } from './lines.js';
 export type { Epilogue, LogitOptions, LossOptions, LossReduction } from './loss-options.js';
 export { OutOfMemoryError } from './native.js';
 export type { Activation, DropoutOptions, GeluOptions } from './ops/activation.js';
@@ -97,6 +98,9 @@ export {
   square,
   sub,
 } from './ops/elementwise.js';
+export type { EmdClouds, EmdOptions, EmdResult } from './ops/emd.js';
+export { emd } from './ops/emd.js';
+export { emd1d } from './ops/emd1d.js';
 export type { EmbeddingOptions } from './ops/indexing.js';
 export {
   embedding,
@@ -169,6 +173,8 @@ export type { SinkhornKnoppOptions } from './ops/sinkhorn-knopp.js';
 export { sinkhornKnopp } from './ops/sinkhorn-knopp.js';
 export { sinkhornPotentials } from './ops/sinkhorn-potentials.js';
 export { pad, slice, tril, triu } from './ops/slice.js';
+export type { SlicedWassersteinOptions } from './ops/sliced-wasserstein.js';
+export { slicedWasserstein } from './ops/sliced-wasserstein.js';
 export type { Softmax, SoftmaxOptions } from './ops/softmax.js';
 export { logSoftmax, softmax } from './ops/softmax.js';
 export type { Sorted, SortOptions, Topk, TopkOptions } from './ops/sort.js';

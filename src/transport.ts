@@ -12,7 +12,7 @@ import {
   fail,
   show,
 } from './expect.js';
-import { type Field, launch, native } from './native.js';
+import { type Field, type Kernel, launch, native } from './native.js';
 import { onDevice } from './place.js';
 import { type Shape, sizeOf } from './shape.js';
 import { empty, expectTensor, type Tensor } from './tensor.js';
@@ -172,6 +172,8 @@ export interface Solution {
   layout: Layout;
   /** Native fields of the problem, potentials included. */
   fields: () => Record<string, Field>;
+  /** What makes the plan and multiplies by it; by default Sinkhorn's. */
+  kernels?: { plan: Kernel; apply: Kernel };
 }
 
 export function transportPlan(solution: Solution): TransportPlan {
@@ -185,7 +187,7 @@ export function transportPlan(solution: Solution): TransportPlan {
   };
 }
 
-function planOf({ name, f, layout, fields }: Solution): Tensor {
+function planOf({ name, f, layout, fields, kernels }: Solution): Tensor {
   if (!layout.plan) {
     fail(
       `${name}.plan`,
@@ -195,7 +197,7 @@ function planOf({ name, f, layout, fields }: Solution): Tensor {
   }
   const shape = layout.plan;
   const out = onDevice('cpu', () => empty(shape, f.dtype));
-  launch(native.sinkhornPlan, { ...fields(), out: out.raw });
+  launch(kernels?.plan ?? native.sinkhornPlan, { ...fields(), out: out.raw });
   return out;
 }
 
@@ -218,6 +220,6 @@ function applied(solution: Solution, v: Tensor, options: { axis?: 0 | 1 } = {}):
   const shape = isMatrix ? [...to, columns] : to;
   const out = onDevice('cpu', () => empty(shape, f.dtype));
   const fields = { ...solution.fields(), v: v.raw, out: out.raw, columns, transposed: axis === 0 };
-  if (columns > 0) launch(native.sinkhornApply, fields);
+  if (columns > 0) launch(solution.kernels?.apply ?? native.sinkhornApply, fields);
   return out;
 }

@@ -13,6 +13,8 @@
   X(cross_entropy)              \
   X(cumsum)                     \
   X(divergence)                 \
+  X(emd)                        \
+  X(emd1d)                      \
   X(elementwise)                \
   X(indexing)                   \
   X(interpolate)                \

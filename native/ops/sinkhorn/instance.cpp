@@ -2,41 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 
+#include "core/measures.h"
 #include "core/parallel.h"
 
 namespace surprisal::sinkhorn {
-namespace {
-
-std::string text_of(double x) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.9g", x);
-  return std::isnan(x) ? "NaN" : std::isinf(x) ? (x > 0 ? "Infinity" : "-Infinity") : text;
-}
-
-[[noreturn]] void refuse(const Problem& op, const std::string& message) {
-  throw Error(Code::invalid_value, std::string(name_of(op)) + ": " + message);
-}
-
-// Calls f(i, value) in order; f gives false to end.
-template <class F>
-void each_value(const View& view, F&& f) {
-  visit_float(view.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const T* p = view.as<T>();
-    for (int64_t i = 0; i < view.size; ++i) {
-      if constexpr (std::is_same_v<T, double>) {
-        f(i, p[i]);
-      } else {
-        f(i, to_float(p[i]));
-      }
-    }
-  });
-}
-
-}  // namespace
 
 const char* name_of(const Problem& op) {
   return op.caller == 0 ? "sinkhornDivergence" : op.caller == 1 ? "sinkhornPotentials" : "sinkhorn";
@@ -57,12 +28,15 @@ Batch::Batch(const Problem& op)
   require(!op.a || op.a.size == rows_, "sinkhorn: size of a");
   require(!op.b || op.b.size == columns_, "sinkhorn: size of b");
   require(!given || !op.debias, "sinkhorn: a given cost has no self terms");
-  read_weights(op.a, op.starts_x, "a", a_.data());
-  read_weights(op.b, op.starts_y, "b", b_.data());
-  if (balanced()) match_masses();
+  const char* name = name_of(op);
+  const Weights a{"a", op.a, op.starts_x.as<int64_t>(), a_.data()};
+  const Weights b{"b", op.b, op.starts_y.as<int64_t>(), b_.data()};
+  read_weights(name, a, op.batch);
+  read_weights(name, b, op.batch);
+  if (balanced()) match_masses(name, a, b, op.batch, op.caller == 2 ? "rhoA or rhoB" : "reach");
   if (!given) {
-    check_points(op.x, "x");
-    check_points(op.y, "y");
+    expect_finite(name, "x", op.x, op.width);
+    expect_finite(name, "y", op.y, op.width);
   }
   if (op.labels) {
     check_labels(op.labels_x, "labelsX");
@@ -70,63 +44,11 @@ Batch::Batch(const Problem& op)
     require(op.label_cost.size == op.labels * op.labels, "sinkhorn: size of labelCost");
     each_value(op.label_cost, [&](int64_t, double w) {
       if (!std::isfinite(w))
-        refuse(op_, "expected labelCost to hold finite numbers, got " + text_of(w));
+        refuse(name, "expected labelCost to hold finite numbers, got " + text_of(w));
       label_range_ = std::max(label_range_, std::fabs(w));
     });
   }
   find_scales();
-}
-
-void Batch::read_weights(const View& from, const View& starts, const char* name, double* to) const {
-  const int64_t* start = starts.as<int64_t>();
-  for (int64_t p = 0; p < op_.batch; ++p) {
-    require(start[p + 1] > start[p], "sinkhorn: a problem without points");
-    double mass = 0;
-    for (int64_t i = start[p]; i < start[p + 1]; ++i) {
-      const double w = from ? value_of(from, i) : 1 / double(start[p + 1] - start[p]);
-      if (!(w >= 0) || std::isinf(w)) {
-        refuse(op_, std::string("expected ") + name +
-                        " to hold finite numbers of at least 0, got " + text_of(w) + " at " +
-                        std::to_string(i));
-      }
-      to[i] = w;
-      mass += w;
-    }
-    if (mass > 0) continue;
-    refuse(op_, std::string("expected ") + name + " to have a positive sum, got 0" +
-                    (op_.batch > 1 ? " in problem " + std::to_string(p) : ""));
-  }
-}
-
-// Marginals that must hold can only if the masses are equal: small differences are rounding, which
-// is spread over the points; unit masses stay so.
-void Batch::match_masses() {
-  const auto narrow = [](const View& v) { return v && size_of(v.dtype) == 2; };
-  const double allowed = narrow(op_.a) || narrow(op_.b) ? 2e-2 : 1e-4;
-  const int64_t *x = op_.starts_x.as<int64_t>(), *y = op_.starts_y.as<int64_t>();
-  for (int64_t p = 0; p < op_.batch; ++p) {
-    double a = 0, b = 0;
-    for (int64_t i = x[p]; i < x[p + 1]; ++i) a += a_[i];
-    for (int64_t j = y[p]; j < y[p + 1]; ++j) b += b_[j];
-    if (std::fabs(a - b) > allowed * std::max(a, b)) {
-      const char* relax = op_.caller == 2 ? "rhoA or rhoB relaxes" : "reach relaxes";
-      refuse(op_, std::string("expected a and b to have the same mass (balanced transport; ") +
-                      relax + " it), got " + text_of(a) + " and " + text_of(b) +
-                      (op_.batch > 1 ? " in problem " + std::to_string(p) : ""));
-    }
-    const bool unit = std::fabs(a - 1) <= allowed && std::fabs(b - 1) <= allowed;
-    const double mass = unit ? 1 : (a + b) / 2;
-    for (int64_t i = x[p]; i < x[p + 1]; ++i) a_[i] *= mass / a;
-    for (int64_t j = y[p]; j < y[p + 1]; ++j) b_[j] *= mass / b;
-  }
-}
-
-void Batch::check_points(const View& points, const char* name) const {
-  each_value(points, [&](int64_t i, double v) {
-    if (std::isfinite(v)) return;
-    refuse(op_, std::string("expected ") + name + " to hold finite numbers, got " + text_of(v) +
-                    " at point " + std::to_string(i / op_.width));
-  });
 }
 
 void Batch::check_labels(const View& labels, const char* name) const {
@@ -149,10 +71,10 @@ void Batch::find_scales() {
       for (; i < end; ++i) {
         const double c = value_of(op_.cost, i);
         if (!std::isfinite(c)) {
-          refuse(op_, "expected cost to hold finite numbers, got " + text_of(c) + " at [" +
-                          (op_.batch > 1 ? std::to_string(p) + ", " : "") +
-                          std::to_string((m * (x[p + 1] - x[p]) - (end - i)) / m) + ", " +
-                          std::to_string((m * (x[p + 1] - x[p]) - (end - i)) % m) + "]");
+          refuse(name_of(op_), "expected cost to hold finite numbers, got " + text_of(c) + " at [" +
+                                   (op_.batch > 1 ? std::to_string(p) + ", " : "") +
+                                   std::to_string((m * (x[p + 1] - x[p]) - (end - i)) / m) + ", " +
+                                   std::to_string((m * (x[p + 1] - x[p]) - (end - i)) % m) + "]");
         }
         least = std::min(least, c);
         most = std::max(most, c);

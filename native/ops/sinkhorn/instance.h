@@ -37,9 +37,6 @@ class Batch {
   bool balanced() const { return op_.rho_a < 0 && op_.rho_b < 0; }
 
  private:
-  void read_weights(const View& from, const View& starts, const char* name, double* to) const;
-  void match_masses();
-  void check_points(const View& points, const char* name) const;
   void check_labels(const View& labels, const char* name) const;
   void find_scales();
 

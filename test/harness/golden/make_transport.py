@@ -1,29 +1,13 @@
 """Answers of GeomLoss and POT in float64 for test/ops/sinkhorn-geomloss.test.ts:
     python test/harness/golden/make_transport.py > test/harness/golden/transport.json
-Inputs come from the generator below, which the test repeats (test/harness/transport.ts).
+Inputs come from transport_clouds.py, which the tests repeat (test/harness/transport.ts).
 """
 
 import json
 
 import geomloss
 import ot
-import torch
-
-
-def uniforms(seed, count):
-    values = []
-    for _ in range(count):
-        seed = (1103515245 * seed + 12345) % 2**31
-        values.append(seed / 2**31)
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def clouds(batch, n, m, d, seed):
-    u = uniforms(seed, batch * (n * d + m * d + n + m))
-    x, y, a, b = u.split([batch * n * d, batch * m * d, batch * n, batch * m])
-    a, b = a.view(batch, n) + 0.5, b.view(batch, m) + 0.5
-    weights = a / a.sum(1, keepdim=True), b / b.sum(1, keepdim=True)
-    return x.view(batch, n, d), y.view(batch, m, d), *weights
+from transport_clouds import clouds
 
 
 def geomloss_case(p, blur, scaling, reach, debias, batch, n, m, d, seed):
@@ -66,13 +50,10 @@ def pot_cases():
         yield pot_case(epsilon, rho, 9, 7, 3, 8)
 
 
-print(
-    json.dumps(
-        dict(
-            versions=dict(geomloss=geomloss.__version__, pot=ot.__version__),
-            geomloss=list(geomloss_cases()),
-            pot=list(pot_cases()),
-        ),
-        indent=1,
+if __name__ == "__main__":
+    answers = dict(
+        versions=dict(geomloss=geomloss.__version__, pot=ot.__version__),
+        geomloss=list(geomloss_cases()),
+        pot=list(pot_cases()),
     )
-)
+    print(json.dumps(answers, indent=1))
