@@ -32,6 +32,7 @@ export {
 export type { DLPackOptions } from './dlpack.js';
 export { fromDLPack, toDLPack } from './dlpack.js';
 export type { DataOf, DType, FloatDType, IndexDType, ItemOf } from './dtype.js';
+export type { EmoRules } from './emo-options.js';
 export type { ErrorCode } from './expect.js';
 export { manualSeed } from './generator.js';
 export type { GradcheckOptions } from './gradcheck.js';
@@ -101,6 +102,8 @@ export {
 export type { EmdClouds, EmdOptions, EmdResult } from './ops/emd.js';
 export { emd } from './ops/emd.js';
 export { emd1d } from './ops/emd1d.js';
+export type { EmoOptions } from './ops/emo.js';
+export { emo } from './ops/emo.js';
 export type { EmbeddingOptions } from './ops/indexing.js';
 export {
   embedding,

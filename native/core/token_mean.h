@@ -13,9 +13,11 @@ namespace surprisal {
 
 class TokenMean {
  public:
-  // Weights (rows) of any float dtype, or absent; NaN among them throws.
-  TokenMean(const char* op, const View& weight, int64_t rows, int32_t reduction)
-      : weight_(weight), rows_(rows), reduction_(static_cast<Reduction>(reduction)) {
+  // Weights (rows) of any float dtype, or absent; NaN among them throws. Where `label` (rows) is
+  // given, rows of label -1 are ignored: of weight 0.
+  TokenMean(const char* op, const View& weight, int64_t rows, int32_t reduction,
+            const int64_t* label = nullptr)
+      : weight_(weight), label_(label), rows_(rows), reduction_(static_cast<Reduction>(reduction)) {
     require(!weight || weight.size == rows, op);
     for (int64_t n = 0; weight && n < rows; ++n) {
       if (!std::isnan(value_of(weight, n))) continue;
@@ -29,7 +31,11 @@ class TokenMean {
 
   bool reduced() const { return reduction_ != Reduction::none; }
   int64_t outputs() const { return reduced() ? 1 : rows_; }
-  double weight(int64_t n) const { return weight_ ? value_of(weight_, n) : 1; }
+  bool ignored(int64_t n) const { return label_ && label_[n] < 0; }
+  double weight(int64_t n) const {
+    if (ignored(n)) return 0;
+    return weight_ ? value_of(weight_, n) : 1;
+  }
   double inverse() const { return total_ == 0 ? 0 : 1 / total_; }
   // The derivative of the result by row n, for its upstream gradient.
   double scale(int64_t n, const View& upstream) const {
@@ -52,7 +58,7 @@ class TokenMean {
     const double mean = reduction_ == Reduction::mean ? sum(loss) * inverse() : 0;
     for (int64_t n = 0; n < rows_; ++n) {
       const double slope = value_of(upstream, reduced() ? 0 : n) * inverse();
-      set_value(grad, n, slope == 0 ? 0 : slope * (loss(n) - mean));
+      set_value(grad, n, slope == 0 || ignored(n) ? 0 : slope * (loss(n) - mean));
     }
   }
 
@@ -70,6 +76,7 @@ class TokenMean {
   }
 
   const View weight_;
+  const int64_t* const label_;
   const int64_t rows_;
   const Reduction reduction_;
   double total_ = 0;

@@ -16,6 +16,7 @@
   X(emd)                        \
   X(emd1d)                      \
   X(elementwise)                \
+  X(emo)                        \
   X(indexing)                   \
   X(interpolate)                \
   X(linear_cross_entropy)       \

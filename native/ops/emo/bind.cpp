@@ -1,0 +1,20 @@
+#include "node/bind.h"
+#include "ops/emo/op.h"
+
+namespace surprisal::emo {
+
+#define RULES(Op)                                                                              \
+  SP_FIELD(Op, target), SP_FIELD(Op, token_weight), SP_FIELD(Op, rows), SP_FIELD(Op, classes), \
+      SP_FIELD(Op, ignore_index), SP_FIELD(Op, combination), SP_FIELD(Op, reduction),          \
+      SP_FIELD(Op, plain), SP_FIELD(Op, floor), SP_FIELD(Op, ceiling), SP_FIELD(Op, row_loss)
+#define ON_LOGITS(Op)                                                              \
+  RULES(Op), SP_FIELD(Op, logits), SP_FIELD(Op, embedding), SP_FIELD(Op, cosines), \
+      SP_FIELD(Op, width), SP_FIELD(Op, grad_logits)
+
+void bind(node::Module& m) {
+  m.def<Forward, forward>("emoForward", {ON_LOGITS(Forward), SP_FIELD(Forward, loss)});
+  m.def<Backward, backward>("emoBackward", {ON_LOGITS(Backward), SP_FIELD(Backward, upstream),
+                                            SP_FIELD(Backward, grad_token_weight)});
+}
+
+}  // namespace surprisal::emo

@@ -1,0 +1,76 @@
+#include <memory>
+#include <string>
+
+#include "core/token_mean.h"
+#include "ops/emo/op.h"
+#include "ops/emo/row.h"
+
+#define SURPRISAL_BODY "ops/emo/kernels.h"
+#include "cpu/foreach_target.h"
+
+namespace surprisal::emo {
+namespace {
+
+// The class of each row, -1 for ignored ones.
+void find_labels(const Rules& op, const char* name, int64_t* label) {
+  visit_index(op.target.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    for (int64_t n = 0; n < op.rows; ++n) {
+      const int64_t y = op.target.as<T>()[n];
+      label[n] = y == op.ignore_index ? -1 : y;
+      if (y == op.ignore_index || (y >= 0 && y < op.classes)) continue;
+      throw Error(Code::out_of_range, std::string(name) + ": expected target in [0, " +
+                                          std::to_string(op.classes) + ") or ignoreIndex " +
+                                          std::to_string(op.ignore_index) + ", got " +
+                                          std::to_string(y) + " at row " + std::to_string(n));
+    }
+  });
+}
+
+void check(const OnLogits& op) {
+  require(op.logits.size == op.rows * op.classes, "emo: size of logits");
+  require(op.target.size == op.rows && op.row_loss.size == op.rows, "emo: size of target");
+  require(op.cosines ? op.cosines.size == op.classes * op.classes
+                     : op.embedding.size == op.classes * op.width,
+          "emo: size of cosines or embedding");
+  const View& g = op.grad_logits;
+  require(!g || (g.size == op.logits.size && g.dtype == op.logits.dtype), "emo: gradLogits");
+}
+
+RowRules rules_of(const Rules& op) {
+  return {static_cast<Combination>(op.combination), op.plain, op.floor, op.ceiling};
+}
+
+}  // namespace
+
+void forward(const Forward& op) {
+  check(op);
+  const Scratch<int64_t> label(op.rows);
+  find_labels(op, "emo", label.data());
+  const TokenMean tokens("emo", op.token_weight, op.rows, op.reduction, label.data());
+  require(op.loss.size == tokens.outputs(), "emo: size of loss");
+  const Scratch<double> scale(op.rows);
+  for (int64_t n = 0; n < op.rows; ++n) {
+    const double w = tokens.weight(n);
+    scale[n] = w == 0 || !op.grad_logits ? w : w * tokens.inverse();
+  }
+  double* const loss = op.row_loss.as<double>();
+  SURPRISAL_DISPATCH(emo::run, op, rules_of(op), label.data(), scale.data(), loss);
+  tokens.write([&](int64_t n) { return loss[n]; }, op.loss);
+}
+
+void backward(const Backward& op) {
+  check(op);
+  const Scratch<int64_t> label(op.rows);
+  find_labels(op, "emo", label.data());
+  const TokenMean tokens("emo", op.token_weight, op.rows, op.reduction, label.data());
+  require(op.upstream.size == tokens.outputs(), "emo: size of upstream");
+  const Scratch<double> scale(op.rows);
+  for (int64_t n = 0; n < op.rows; ++n) scale[n] = tokens.scale(n, op.upstream);
+  if (op.grad_logits)
+    SURPRISAL_DISPATCH(emo::run, op, rules_of(op), label.data(), scale.data(), nullptr);
+  const auto loss = [&](int64_t n) { return op.row_loss.as<double>()[n]; };
+  tokens.differentiate_weights(loss, op.upstream, op.grad_token_weight);
+}
+
+}  // namespace surprisal::emo
