@@ -47,6 +47,8 @@ export type { Epilogue, LogitOptions, LossOptions, LossReduction } from './loss-
 export { OutOfMemoryError } from './native.js';
 export type { Activation, DropoutOptions, GeluOptions } from './ops/activation.js';
 export { dropout, gelu, relu, sigmoid, silu, softplus, tanh } from './ops/activation.js';
+export type { AppliedPlan, BarycentricMapOptions } from './ops/barycentric-map.js';
+export { barycentricMap } from './ops/barycentric-map.js';
 export { bettiMatching, bettiMatchingBatch, persistenceBarcode } from './ops/betti-matching.js';
 export type { BettiMatchingLossOptions } from './ops/betti-matching-loss.js';
 export { bettiMatchingLoss } from './ops/betti-matching-loss.js';

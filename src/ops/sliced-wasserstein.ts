@@ -68,7 +68,7 @@ type ValueDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
  *
  *   1/L Σ_l W_p^p(⟨x, θ_l⟩, ⟨y, θ_l⟩), |θ_l| = 1
  *
- * Differentiable in x, y, a and b, with `emd1d`'s choices at kinks. Bonneel et al. 2015 (eq. 8).
+ * Differentiable in x, y, a and b, with `emd1d`'s choices at kinks. Bonneel et al. 2015.
  *
  * @throws as `emd1d`; ERR_INVALID_VALUE for directions beside projections or seed.
  * @example sp.slicedWasserstein(x, y, { projections: 100, seed: 1 }).backward()

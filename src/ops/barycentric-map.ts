@@ -1,0 +1,92 @@
+// Where a transport plan sends points on average: see the doc comment below.
+import { defineOp, type Inputs, type Op } from '../autograd.js';
+import type { DType } from '../dtype.js';
+import { expectDType, expectOnCpu, expectShape, fail, show, showShape } from '../expect.js';
+import type { Shape } from '../shape.js';
+import type { Tensor } from '../tensor.js';
+import type { TransportPlan } from '../transport.js';
+import { eq, where } from './comparison.js';
+import { div } from './elementwise.js';
+import { pad, slice } from './slice.js';
+
+/** What a plan is multiplied by: results of sinkhorn, sinkhornPotentials and emd have it. */
+export type AppliedPlan<D extends DType = DType> = Pick<TransportPlan<D>, 'f' | 'g' | 'apply'>;
+
+export interface BarycentricMapOptions {
+  /** 1 (default): for each point of x, from points of y; 0: for each of y, from points of x. */
+  axis?: 0 | 1;
+}
+
+const name = 'barycentricMap';
+type Options = BarycentricMapOptions & { plan: AppliedPlan };
+type In = Inputs<'points', never>;
+
+function check({ points }: In, { plan, axis = 1 }: Options): void {
+  if (typeof plan?.apply !== 'function') {
+    const wanted = 'the result of sinkhornPotentials, sinkhorn or emd';
+    fail(name, 'ERR_INVALID_TYPE', `expected plan to be ${wanted}, got ${show(plan)}`);
+  }
+  if (axis !== 0 && axis !== 1) {
+    fail(name, 'ERR_INVALID_VALUE', `expected axis to be 0 or 1, got ${show(axis)}`);
+  }
+  const from = axis === 1 ? plan.g : plan.f;
+  expectOnCpu(name, 'points', points);
+  expectDType(name, 'points', points, [from.dtype]);
+  const { rank, shape } = points as Tensor;
+  const width = rank === from.rank + 1 ? shape[rank - 1] : 1;
+  const why = `a row for each potential of ${showShape(from.shape)}`;
+  expectShape(name, 'points', points, [...from.shape, width], why);
+}
+
+function forward({ points }: In, { plan, axis = 1 }: Options) {
+  const width = points.shape[points.rank - 1];
+  // A column of ones: one pass gives sums and masses.
+  const sums = plan.apply(pad(points, [0, 1], 'constant', 1), { axis });
+  const mass = slice(sums, -1, width);
+  const divisor = where(eq(mass, 0), 1, mass) as Tensor;
+  // A function, not the plan, whose tensors the tape would take for its own.
+  const back = (g: Tensor) => plan.apply(g, { axis: axis === 1 ? 0 : 1 });
+  return { output: div(slice(sums, -1, 0, width), divisor), saved: { divisor, back } };
+}
+
+interface Saved {
+  divisor: Tensor;
+  back: (g: Tensor) => Tensor;
+}
+
+const operation = defineOp({
+  name,
+  builtin: true,
+  inputs: ['points'],
+  options: ['plan', 'axis'],
+  check,
+  forward,
+  backward: ({ divisor, back }: Saved, g: Tensor) => ({ points: back(div(g, divisor)) }),
+});
+
+const call = (plan: AppliedPlan, points: Tensor, options: BarycentricMapOptions = {}) =>
+  operation(points, { ...options, plan });
+const async = (plan: AppliedPlan, points: Tensor, options: BarycentricMapOptions = {}) =>
+  operation.async(points, { ...options, plan });
+
+/**
+ * Where a transport plan sends each point on average: Σ_j P_ij y_j / Σ_j P_ij for each point of x
+ * (`axis` 1, the default), or Σ_i P_ij x_i / Σ_i P_ij for each of y (`axis` 0). By the plan's
+ * `apply`: never an N·M array.
+ *
+ * plan: what `sinkhornPotentials`, `sinkhorn` or `emd` gave; points [B?, M, D] (axis 0: [B?, N, D])
+ * of its dtype, also any other features of the points -> [B?, N, D] (axis 0: [B?, M, D]). A point
+ * without mass is sent to 0. Differentiable in points, with the plan held constant.
+ *
+ * Ferradans et al. 2014; Seguy et al. 2018.
+ *
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_TYPE, ERR_INVALID_VALUE for bad arguments.
+ * @example const moved = sp.barycentricMap(sp.sinkhornPotentials(x, y), y)
+ */
+export const barycentricMap: Op<
+  <D extends DType>(
+    plan: AppliedPlan<D>,
+    points: Tensor<NoInfer<D>, Shape>,
+    options?: BarycentricMapOptions,
+  ) => Tensor<D>
+> = Object.assign(call, { async, raw: operation.raw }) as never;
