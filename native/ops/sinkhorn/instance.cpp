@@ -8,6 +8,28 @@
 #include "core/parallel.h"
 
 namespace surprisal::sinkhorn {
+namespace {
+
+// box (D, 2): the least and the largest coordinate.
+void widen_box(const View& points, int64_t begin, int64_t end, int64_t width, double* box) {
+  visit_float(points.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const T* p = points.as<T>() + begin * width;
+    for (int64_t i = begin; i < end; ++i)
+      for (int64_t k = 0; k < width; ++k, ++p) {
+        double v;
+        if constexpr (std::is_same_v<T, double>) {
+          v = *p;
+        } else {
+          v = to_float(*p);
+        }
+        box[2 * k] = std::min(box[2 * k], v);
+        box[2 * k + 1] = std::max(box[2 * k + 1], v);
+      }
+  });
+}
+
+}  // namespace
 
 const char* name_of(const Problem& op) {
   return op.caller == 0 ? "sinkhornDivergence" : op.caller == 1 ? "sinkhornPotentials" : "sinkhorn";
@@ -83,33 +105,25 @@ void Batch::find_scales() {
     }
     return;
   }
-  const auto box = [&](int64_t p, int64_t k, double* least, double* most) {
-    for (int64_t i = x[p]; i < x[p + 1]; ++i) {
-      const double v = value_of(op_.x, i * op_.width + k);
-      *least = std::min(*least, v);
-      *most = std::max(*most, v);
-    }
-    for (int64_t j = y[p]; j < y[p + 1]; ++j) {
-      const double v = value_of(op_.y, j * op_.width + k);
-      *least = std::min(*least, v);
-      *most = std::max(*most, v);
-    }
-  };
   const Cost kind = static_cast<Cost>(op_.kind);
   std::vector<double> all(static_cast<size_t>(op_.width) * 2);
   for (size_t k = 0; k < all.size(); k += 2) {
     all[k] = kInfinity;
     all[k + 1] = -kInfinity;
   }
+  std::vector<double> box(all.size());
   for (int64_t p = 0; p < op_.batch; ++p) {
+    for (size_t k = 0; k < box.size(); k += 2) {
+      box[k] = kInfinity;
+      box[k + 1] = -kInfinity;
+    }
+    widen_box(op_.x, x[p], x[p + 1], op_.width, box.data());
+    widen_box(op_.y, y[p], y[p + 1], op_.width, box.data());
     double square = 0;
-    for (int64_t k = 0; k < op_.width; ++k) {
-      double least = kInfinity, most = -kInfinity;
-      box(p, k, &least, &most);
-      square += (most - least) * (most - least);
-      double* whole = &all[static_cast<size_t>(2 * k)];
-      whole[0] = std::min(whole[0], least);
-      whole[1] = std::max(whole[1], most);
+    for (size_t k = 0; k < box.size(); k += 2) {
+      square += (box[k + 1] - box[k]) * (box[k + 1] - box[k]);
+      all[k] = std::min(all[k], box[k]);
+      all[k + 1] = std::max(all[k + 1], box[k + 1]);
     }
     scale_[static_cast<size_t>(p)] = label_range_ + (kind == Cost::half_square ? square
                                                      : kind == Cost::distance  ? std::sqrt(square)

@@ -100,7 +100,7 @@ class Sweep {
       : z_(z),
         triangle_(triangle),
         columns_(per_column > 0),
-        block_(z.is_streamed() ? kRowBlock : 8),
+        block_(z.is_streamed() || z.padded() <= 256 ? kRowBlock : 8),
         chunk_(chunk_of(z, per_column)),
         chunks_((z.rows + chunk_ - 1) / chunk_),
         partial_(columns_ ? chunks_ * z.padded() : 0) {}
@@ -178,8 +178,10 @@ class Sweep {
   void powers(const Input& in, int64_t i, int64_t count, int64_t first, const A* own, A* e,
               int64_t ld, double* sum) const {
     using V = vector_t<A>;
-    std::fill_n(sum, kRowBlock, 0.0);
-    V acc[kRowBlock] = {};
+    const int64_t whole = round_up(count, 8);
+    std::fill_n(sum, whole, 0.0);
+    V acc[kRowBlock];
+    std::fill(acc + count, acc + whole, V{});
     for (int64_t j = first; j < z_.padded(); j += kTurn) {
       const int64_t width = std::min(kTurn, z_.padded() - j);
       switch (z_.few_dimensions()) {
@@ -197,7 +199,7 @@ class Sweep {
       }
       for (int64_t r = 0; r < count; r += 8) reduce_each(acc + r, sum + r);
     }
-    std::fill(sum + count, sum + kRowBlock, 1.0);
+    std::fill(sum + count, sum + whole, 1.0);
   }
   template <int D>
   void points(const Input& in, int64_t i, int64_t count, int64_t j, int64_t width, const A* own,
