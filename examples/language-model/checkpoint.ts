@@ -2,8 +2,9 @@
 // loss of every step so far. saveSafetensors replaces a file in one step, so whatever happens, the
 // name holds a whole checkpoint.
 import * as sp from 'surprisal';
+import { UsageError } from '../command-line.js';
 import type { Corpus } from './data.js';
-import { resumedSettings, type Settings, UsageError } from './options.js';
+import { resumedSettings, type Settings } from './options.js';
 import { Trainer } from './train.js';
 
 type Tensors = Record<string, sp.Tensor>;

@@ -3,16 +3,16 @@
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import * as sp from 'surprisal';
+import { say, statusOf } from '../command-line.js';
+import { megabytes, minutes, Progress, painter, thousands } from '../progress.js';
 import { loadCheckpoint, saveCheckpoint } from './checkpoint.js';
 import { type Corpus, loadCorpus } from './data.js';
-import { completeSettings, type Options, readOptions, UsageError, usage } from './options.js';
-import { megabytes, minutes, Progress, painter, thousands } from './progress.js';
+import { completeSettings, type Options, readOptions, usage } from './options.js';
 import { logitBytes, meanRate, type Results, writeReport } from './report.js';
 import { sentence } from './sample.js';
 import { perplexity, Trainer, tableRate } from './train.js';
 import { unigramLogProbabilities, unigramPerplexity } from './unigram.js';
 
-const say = (text = '') => process.stdout.write(`${text}\n`);
 const paint = painter(process.stdout);
 
 const counted = (n: number, noun: string) => `${thousands(n)} ${noun}${n === 1 ? '' : 's'}`;
@@ -61,14 +61,13 @@ async function train(trainer: Trainer, options: Options): Promise<number> {
     loss = steps === 1 ? last.loss : loss + weight * (last.loss - loss);
     tokensPerSecond += weight * (trainer.tokensPerStep / last.seconds - tokensPerSecond);
     const spent = trainer.history.slice(started).reduce((sum, step) => sum + step.seconds, 0);
-    progress.update({
-      step: trainer.history.length,
-      loss,
-      tokensPerSecond,
-      memoryBytes: memoryInUse(),
-      fraction,
-      secondsLeft: (spent * (1 - fraction)) / fraction,
-    });
+    progress.update(fraction, [
+      `step ${trainer.history.length}`,
+      `loss ${loss.toFixed(3)}`,
+      `${thousands(tokensPerSecond)} tokens/s`,
+      megabytes(memoryInUse()),
+      `${minutes((spent * (1 - fraction)) / fraction)} left`,
+    ]);
   });
   progress.end();
   const { peak, scratchPeak } = sp.memory().cpu;
@@ -160,20 +159,8 @@ function conclude(results: Results, out: string): void {
   say(`Report: ${pathToFileURL(resolve(out))}`);
 }
 
-async function main(): Promise<number> {
-  try {
-    const options = readOptions(process.argv.slice(2));
-    if (options === 'help') say(usage);
-    else await run(options);
-    return 0;
-  } catch (error) {
-    const { code, message, stack } = error as Error & { code?: string };
-    const ours = error instanceof UsageError || code === 'ERR_DEVICE';
-    const plain = ours || code !== undefined;
-    process.stderr.write(`${plain ? message : stack}\n`);
-    if (ours) process.stderr.write('--help lists the options\n');
-    return ours ? 2 : 1;
-  }
-}
-
-process.exitCode = await main();
+process.exitCode = await statusOf(async () => {
+  const options = readOptions(process.argv.slice(2));
+  if (options === 'help') say(usage);
+  else await run(options);
+});

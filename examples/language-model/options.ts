@@ -1,7 +1,14 @@
 // The command line: what can be asked for, its defaults, and plain words for what is wrong with it.
-import { existsSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { parseArgs } from 'node:util';
+import {
+  fileOf,
+  help,
+  integerOf,
+  numberOf,
+  parsed,
+  text,
+  UsageError,
+  wordOf,
+} from '../command-line.js';
 
 /** What the model is built with. */
 export interface Size {
@@ -68,41 +75,6 @@ The model, its defaults tuned for two minutes on two cores:
   --width ${defaults.width}  --layers ${defaults.layers}  --heads ${defaults.heads}  --length ${defaults.length} (tokens of a window)
   --batch ${defaults.batch} (windows of a step)  --learning-rate ${defaults.learningRate}`;
 
-/** The user asked for something that cannot be. */
-export class UsageError extends Error {}
-
-type Values = Record<string, string | boolean | undefined>;
-
-function numberOf(values: Values, name: string): number | undefined {
-  const text = values[name];
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (text !== '' && Number.isFinite(value) && value > 0) return value;
-  throw new UsageError(`--${name}: expected a number above 0, got '${text}'`);
-}
-
-function integerOf(values: Values, name: string, min = 1): number | undefined {
-  const text = values[name];
-  if (text === undefined) return undefined;
-  const value = Number(text);
-  if (text !== '' && Number.isSafeInteger(value) && value >= min) return value;
-  throw new UsageError(`--${name}: expected an integer from ${min} on, got '${text}'`);
-}
-
-function wordOf<T extends string>(values: Values, name: string, words: readonly T[]) {
-  const text = values[name] as T | undefined;
-  if (text === undefined || words.includes(text)) return text;
-  throw new UsageError(`--${name}: expected ${words.join(' or ')}, got '${text}'`);
-}
-
-/** A file to be written after the training, so its folder has to be there before it. */
-function fileOf(values: Values, name: string): string | undefined {
-  const path = values[name] as string | undefined;
-  if (path === undefined || (path !== '' && existsSync(dirname(path)))) return path;
-  throw new UsageError(`--${name}: expected a file in an existing folder, got '${path}'`);
-}
-
-const text = { type: 'string' } as const;
 const known = {
   steps: text,
   seconds: text,
@@ -118,20 +90,12 @@ const known = {
   length: text,
   batch: text,
   'learning-rate': text,
-  help: { type: 'boolean', short: 'h' },
+  help,
 } as const;
-
-function parsed(args: readonly string[]) {
-  try {
-    return parseArgs({ args: [...args], options: known }).values;
-  } catch (error) {
-    throw new UsageError((error as Error).message);
-  }
-}
 
 /** The options of a command line, or 'help'. Throws UsageError. */
 export function readOptions(args: readonly string[]): Options | 'help' {
-  const values = parsed(args);
+  const values = parsed(args, known);
   if (values.help) return 'help';
   const steps = integerOf(values, 'steps');
   const given: Partial<Settings> = {

@@ -1,8 +1,9 @@
 // The report of a run: one HTML file that needs nothing else (no scripts, fonts or images), with
 // the charts of chart.ts, light or dark as the reader's system is.
 import { writeFileSync } from 'node:fs';
-import { barChart, escaped, lineChart, type Point } from './chart.js';
-import { megabytes, minutes, thousands } from './progress.js';
+import { barChart, escaped, lineChart, type Point } from '../chart.js';
+import { figure, page, settingsTable, tile } from '../page.js';
+import { megabytes, minutes, thousands } from '../progress.js';
 
 /** One training step, as a checkpoint remembers it. */
 export interface StepRecord {
@@ -111,14 +112,6 @@ export function meanRate({ history, tokensPerStep }: Pick<Results, 'history' | '
   return (history.length * tokensPerStep) / seconds;
 }
 
-function tile(value: string, name: string): string {
-  return `<div class="tile"><dd>${escaped(value)}</dd><dt>${escaped(name)}</dt></div>`;
-}
-
-function figure(heading: string, chart: string, caption: string): string {
-  return `<section><h2>${escaped(heading)}</h2><figure>${chart}<figcaption>${escaped(caption)}</figcaption></figure></section>`;
-}
-
 function trained(results: Results): string {
   const { history } = results;
   if (history.length === 0) return '';
@@ -153,80 +146,19 @@ export function reportPage(results: Results): string {
         ]
       : []),
   ];
-  const rows = Object.entries(results.settings).map(
-    ([name, value]) => `<tr><th scope="row">${escaped(name)}</th><td>${escaped(value)}</td></tr>`,
-  );
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>Moby-Dick in ${minutes(seconds)}: perplexity ${modelPerplexity.toFixed(1)}</title>
-<style>${style}</style>
-</head>
-<body>
-<main>
-<header>
-<h1>Moby-Dick, ${thousands(results.vocabulary)} tokens to choose from, no logits stored</h1>
-<p>A transformer of ${thousands(results.parameters)} weights, trained on ${thousands(results.trainTokens)} tokens and
-scored on ${thousands(results.heldOutTokens)} tokens of chapters it never saw.</p>
-</header>
-<dl class="tiles">${tiles.join('')}</dl>
-${trained(results)}
-<section><h2>Sample</h2><blockquote>${escaped(results.sample)}</blockquote></section>
-<section><h2>Settings</h2><table>${rows.join('')}</table></section>
-</main>
-</body>
-</html>
-`;
+  return page({
+    title: `Moby-Dick in ${minutes(seconds)}: perplexity ${modelPerplexity.toFixed(1)}`,
+    heading: `Moby-Dick, ${thousands(results.vocabulary)} tokens to choose from, no logits stored`,
+    lead: `A transformer of ${thousands(results.parameters)} weights, trained on ${thousands(results.trainTokens)} tokens and
+scored on ${thousands(results.heldOutTokens)} tokens of chapters it never saw.`,
+    body: [
+      `<dl class="tiles">${tiles.join('')}</dl>`,
+      trained(results),
+      `<section><h2>Sample</h2><blockquote>${escaped(results.sample)}</blockquote></section>`,
+      `<section><h2>Settings</h2>${settingsTable(results.settings)}</section>`,
+    ],
+  });
 }
-
-const style = `
-:root { --paper: #fbfbf9; --ink: #1b1f24; --soft: #59636e; --rule: #dfe2e6; --card: #ffffff;
-  --ours: #0b6e8f; --theirs: #b9c2cb; --accent: #b4441f; }
-@media (prefers-color-scheme: dark) {
-  :root { --paper: #12161b; --ink: #e8eaed; --soft: #9aa5b1; --rule: #2b323a; --card: #1a2027;
-    --ours: #4fb3d4; --theirs: #47525e; --accent: #f08a5d; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 800px; margin: 0 auto; padding: 48px 24px 64px; }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 8px; letter-spacing: -0.01em; }
-h2 { font-size: 1.05rem; margin: 0 0 12px; }
-header p { margin: 0; color: var(--soft); }
-section { margin-top: 40px; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(128px, 1fr)); gap: 12px;
-  margin: 28px 0 0; }
-.tile { display: flex; flex-direction: column; background: var(--card);
-  border: 1px solid var(--rule); border-radius: 10px; padding: 14px 16px; }
-.tile dd { margin: 0; font-size: 1.5rem; font-weight: 650; font-variant-numeric: tabular-nums; }
-.tile:first-child dd { color: var(--ours); }
-.tile dt { color: var(--soft); font-size: 0.85rem; }
-figure { margin: 0; background: var(--card); border: 1px solid var(--rule); border-radius: 10px;
-  padding: 18px 20px 14px; }
-figcaption { color: var(--soft); font-size: 0.88rem; margin-top: 8px; }
-svg { display: block; width: 100%; height: auto; font-size: 12.5px; }
-svg text { fill: var(--soft); font-variant-numeric: tabular-nums; }
-svg .axis { fill: var(--ink); }
-svg .value { fill: var(--ink); font-size: 14px; font-weight: 600; }
-svg .note { fill: var(--accent); }
-svg .grid { stroke: var(--rule); }
-svg .level { stroke: var(--accent); stroke-dasharray: 5 4; }
-svg polyline { fill: none; stroke-linejoin: round; }
-svg .strong { stroke: var(--ours); stroke-width: 2.2; }
-svg .faint { stroke: var(--ours); stroke-width: 1; opacity: 0.4; }
-svg .dot { fill: var(--ours); }
-svg .ours { fill: var(--ours); }
-svg .theirs { fill: var(--theirs); }
-blockquote { margin: 0; padding: 4px 0 4px 18px; border-left: 3px solid var(--ours);
-  font: italic 1.1rem/1.6 Georgia, "Times New Roman", serif; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 6px 12px 6px 0; border-bottom: 1px solid var(--rule);
-  font-size: 0.92rem; }
-th { color: var(--soft); font-weight: 500; width: 40%; }
-`;
 
 export function writeReport(path: string, results: Results): void {
   writeFileSync(path, reportPage(results));

@@ -1,22 +1,15 @@
 // What a run shows: the live line, plain lines when piped, and the report.
 import { describe, expect, test } from 'vitest';
-import { ticks } from '../../examples/language-model/chart.js';
-import { Progress, painter } from '../../examples/language-model/progress.js';
+import { ticks } from '../../examples/chart.js';
 import { type Results, reportPage } from '../../examples/language-model/report.js';
+import { Progress, painter } from '../../examples/progress.js';
 
 function screen(isTTY: boolean, columns = 80) {
   const written: string[] = [];
   return { isTTY, columns, written, write: (text: string) => written.push(text) > 0 };
 }
 
-const state = (fraction: number) => ({
-  step: 12,
-  loss: 6.54321,
-  tokensPerSecond: 3456.7,
-  memoryBytes: 171e6,
-  fraction,
-  secondsLeft: 61,
-});
+const words = ['step 12', 'loss 6.543', '3,457 tokens/s', '171 MB', '1:01 left'];
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: terminal codes begin with one
 const plain = (text: string) => text.replace(/\x1b\[[0-9;]*[mK]|[\r\n]/g, '');
@@ -25,7 +18,7 @@ describe('progress', () => {
   test('is a line every tenth of the run when piped', () => {
     const output = screen(false);
     const progress = new Progress(output);
-    for (let i = 1; i <= 200; i++) progress.update(state(i / 200));
+    for (let i = 1; i <= 200; i++) progress.update(i / 200, words);
     progress.end();
     expect(output.written).toHaveLength(10);
     expect(output.written[0]).toBe(
@@ -36,7 +29,7 @@ describe('progress', () => {
   test('says where a run that stopped early got to', () => {
     const output = screen(false);
     const progress = new Progress(output);
-    progress.update(state(0.05));
+    progress.update(0.05, words);
     progress.end();
     expect(output.written).toEqual([expect.stringMatching(/^ {2}5 % · step 12/)]);
   });
@@ -44,8 +37,8 @@ describe('progress', () => {
   test.each([40, 60, 80, 200])('overwrites one line of a terminal of %i columns', (columns) => {
     const output = screen(true, columns);
     const progress = new Progress(output);
-    progress.update(state(0.3));
-    progress.update(state(0.3001)); // too soon to be drawn
+    progress.update(0.3, words);
+    progress.update(0.3001, words); // too soon to be drawn
     progress.end();
     expect(output.written).toHaveLength(3);
     expect(output.written[1]).toMatch(/^\r/);

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest';
+import { UsageError } from '../../examples/command-line.js';
 import {
   completeSettings,
   defaults,
   readOptions,
   resumedSettings,
-  UsageError,
 } from '../../examples/language-model/options.js';
 
 const read = (text: string) => readOptions(text.split(' ').filter(Boolean));

@@ -1,17 +1,6 @@
-// The training display: on a terminal one live line with a bar, elsewhere a plain line about every
-// tenth of the run. NO_COLOR (https://no-color.org) and TERM=dumb turn colour off.
+// The display of long work: on a terminal one live line with a bar, elsewhere a plain line about
+// every tenth of it. NO_COLOR (https://no-color.org) and TERM=dumb turn colour off.
 import type { WriteStream } from 'node:tty';
-
-export interface State {
-  /** Steps done, those of the resumed run included. */
-  step: number;
-  loss: number;
-  tokensPerSecond: number;
-  memoryBytes: number;
-  /** How much of this run is done, in [0, 1]. */
-  fraction: number;
-  secondsLeft: number;
-}
 
 type Output = Pick<WriteStream, 'write'> & { isTTY?: boolean; columns?: number };
 
@@ -35,16 +24,6 @@ export function minutes(seconds: number): string {
 
 export const thousands = (value: number): string => Math.round(value).toLocaleString('en-US');
 
-function figures({ step, loss, tokensPerSecond, memoryBytes, secondsLeft }: State): string[] {
-  return [
-    `step ${step}`,
-    `loss ${loss.toFixed(3)}`,
-    `${thousands(tokensPerSecond)} tokens/s`,
-    megabytes(memoryBytes),
-    `${minutes(secondsLeft)} left`,
-  ];
-}
-
 const eighths = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
 function bar(fraction: number, width: number): [string, string] {
@@ -57,6 +36,12 @@ function bar(fraction: number, width: number): [string, string] {
 
 const redrawEvery = 100; // milliseconds
 
+/** How much is done, in [0, 1], and what else is said of it, the least important last. */
+interface State {
+  fraction: number;
+  words: readonly string[];
+}
+
 export class Progress {
   private readonly paint;
   private drawnAt = Number.NEGATIVE_INFINITY;
@@ -68,7 +53,8 @@ export class Progress {
     this.paint = painter(output);
   }
 
-  update(state: State): void {
+  update(fraction: number, words: readonly string[]): void {
+    const state = { fraction, words };
     this.last = state;
     if (this.output.isTTY) {
       const now = performance.now();
@@ -95,13 +81,13 @@ export class Progress {
     this.last = null;
   }
 
-  private print(state: State): void {
-    const percent = `${Math.round(state.fraction * 100)} %`;
-    this.output.write(`${[percent.padStart(5), ...figures(state)].join(' · ')}\n`);
+  private print({ fraction, words }: State): void {
+    const percent = `${Math.round(fraction * 100)} %`;
+    this.output.write(`${[percent.padStart(5), ...words].join(' · ')}\n`);
   }
 
   private draw(state: State): void {
-    const words = figures(state);
+    const words = [...state.words];
     const percent = `${Math.round(state.fraction * 100)} %`.padStart(5);
     // A line wider than the terminal would wrap, and the next one would not overwrite it.
     const room = (this.output.columns ?? 80) - 1;

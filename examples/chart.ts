@@ -24,6 +24,10 @@ export interface LineChart {
   levels?: readonly { name: string; y: number }[];
   /** A value that the vertical axis must reach. */
   yFrom?: number;
+  /** Powers of ten upwards; every value is above 0. */
+  logarithmic?: boolean;
+  /** Names the lines above the chart, each in its colour. */
+  legend?: boolean;
 }
 
 const width = 720;
@@ -47,8 +51,12 @@ export function ticks(low: number, high: number, count: number): number[] {
   return Array.from({ length: last - first + 1 }, (_, i) => at(first + i));
 }
 
-const fixed = (value: number) => value.toFixed(1);
-const label = (value: number) => value.toLocaleString('en-US', { maximumFractionDigits: 6 });
+export const fixed = (value: number) => value.toFixed(1);
+/** Without the noise of a power of ten. */
+const label = (value: number) =>
+  value > 0 && value < 1e-3
+    ? value.toExponential(0).replace('-', '−')
+    : value.toLocaleString('en-US', { maximumFractionDigits: 6 });
 
 /** Where values lie on the drawing. */
 interface Frame {
@@ -58,17 +66,30 @@ interface Frame {
   yTicks: number[];
 }
 
-function frameOf({ lines, levels = [], yFrom = Number.POSITIVE_INFINITY }: LineChart): Frame {
+/** Powers of ten that cover [low, high], about `count` of them. */
+function powers(low: number, high: number, count: number): number[] {
+  const first = Math.floor(Math.log10(low) + 1e-9);
+  const last = Math.max(first + 1, Math.ceil(Math.log10(high) - 1e-9));
+  const step = Math.ceil((last - first) / count);
+  const most = Math.ceil((last - first) / step);
+  return Array.from({ length: most + 1 }, (_, i) => 10 ** (first + i * step));
+}
+
+function frameOf(chart: LineChart): Frame {
+  const { lines, levels = [], yFrom = Number.POSITIVE_INFINITY, logarithmic } = chart;
   const points = lines.flatMap((line) => line.points);
   const ys = [...points, ...levels].map((point) => point.y);
-  const yTicks = ticks(Math.min(yFrom, ...ys), Math.max(...ys), 6);
+  const yTicks = (logarithmic ? powers : ticks)(Math.min(yFrom, ...ys), Math.max(...ys), 6);
+  const placed = logarithmic ? Math.log10 : (value: number) => value;
   // Across, the drawing ends with the data; upwards, with a tick.
   const right = Math.max(1, ...points.map((point) => point.x));
   const scale = (low: number, high: number, from: number, to: number) => (value: number) =>
     from + ((value - low) / (high - low)) * (to - from);
+  const [bottom, top] = [yTicks[0], yTicks[yTicks.length - 1]].map(placed);
+  const upwards = scale(bottom, top, height - margin.bottom, margin.top);
   return {
     x: scale(0, right, margin.left, width - margin.right),
-    y: scale(yTicks[0], yTicks[yTicks.length - 1], height - margin.bottom, margin.top),
+    y: (value) => upwards(placed(value)),
     xTicks: ticks(0, right, 8).filter((tick) => tick <= right),
     yTicks,
   };
@@ -103,11 +124,32 @@ function path({ x, y }: Frame, { points, style }: Line): string {
   return `<polyline class="${style}" points="${places.join(' ')}"/>`;
 }
 
+const legendHeight = 24;
+const legendPitch = 160;
+
+/** In a row above the chart, which moves down by its height. */
+function underLegend(lines: readonly Line[], inside: string): string {
+  const row = lines.map(({ name, style }, i) => {
+    const x = margin.left + legendPitch * i;
+    return (
+      `<polyline class="${style}" points="${x},10 ${x + 20},10"/>` +
+      `<text class="axis" x="${x + 26}" y="14">${escaped(name)}</text>`
+    );
+  });
+  return `${row.join('\n')}\n<g transform="translate(0 ${legendHeight})">${inside}</g>`;
+}
+
 let count = 0;
 
-function svg(title: string, description: string, tall: number, inside: string): string {
+/** A drawing with a title, and a description for whoever cannot see it. */
+export function svg(
+  title: string,
+  description: string,
+  [wide, tall]: readonly [number, number],
+  inside: string,
+): string {
   const id = `chart${++count}`;
-  return `<svg viewBox="0 0 ${width} ${tall}" role="img" aria-labelledby="${id}t ${id}d">
+  return `<svg viewBox="0 0 ${wide} ${tall}" role="img" aria-labelledby="${id}t ${id}d">
 <title id="${id}t">${escaped(title)}</title>
 <desc id="${id}d">${escaped(description)}</desc>
 ${inside}
@@ -125,7 +167,9 @@ export function lineChart(chart: LineChart): string {
   });
   const lines = chart.lines.map((line) => path(frame, line));
   const inside = [axes(frame, chart), ...lines, ...levels].join('\n');
-  return svg(chart.title, chart.description, height, inside);
+  const { title, description, legend } = chart;
+  if (!legend) return svg(title, description, [width, height], inside);
+  return svg(title, description, [width, height + legendHeight], underLegend(chart.lines, inside));
 }
 
 export interface Bar {
@@ -152,5 +196,5 @@ export function barChart(title: string, description: string, bars: readonly Bar[
       `<text class="value" x="${fixed(length + 10)}" y="${top + 22 + barHeight / 2 + 5}">${escaped(text)}</text>`
     );
   });
-  return svg(title, description, bars.length * barPitch, rows.join('\n'));
+  return svg(title, description, [width, bars.length * barPitch], rows.join('\n'));
 }
