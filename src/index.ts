@@ -106,6 +106,8 @@ export { emd } from './ops/emd.js';
 export { emd1d } from './ops/emd1d.js';
 export type { EmoOptions } from './ops/emo.js';
 export { emo } from './ops/emo.js';
+export type { Hvp, HvpOptions } from './ops/hvp.js';
+export { hvp } from './ops/hvp.js';
 export type { EmbeddingOptions } from './ops/indexing.js';
 export {
   embedding,

@@ -1,0 +1,215 @@
+// The second derivative of entropic transport in the points, along a direction, by products with
+// the plan alone. With C = |x-y|²/2, Ċ_ij = (x_i - y_j)·(u_i - w_j) for directions u of x, w of y:
+//   [αr Dr  P ] [ḟ]   [(P∘Ċ)1 ]
+//   [Pᵀ  αc Dc] [ġ] = [(P∘Ċ)ᵀ1],  D the plan's marginals, α = 1 + ε/ρ (1 where they hold)
+//   H_i = Σ_j P_ij ((ḟ_i + ġ_j - Ċ_ij)(x_i - y_j)/ε + u_i - w_j)
+// ḟ is eliminated, ġ found by conjugate gradients scaled by Dc; `damping`·Dc is added, for constants
+// change nothing and the system hardly sees them. Every product is a request that the caller answers.
+
+/** Points of all problems and their direction, flat, less a common centre. */
+export interface Moving {
+  points: Float64Array;
+  direction: Float64Array;
+}
+
+export interface Curve {
+  x: Moving;
+  y: Moving;
+  batch: number;
+  width: number;
+  epsilon: number;
+  /** ε/ρ of either side, 0 where the marginal holds. */
+  slackX: number;
+  slackY: number;
+  damping: number;
+  tolerance: number;
+  maxIterations: number;
+}
+
+export interface Curvature {
+  product: Float64Array;
+  iterations: number;
+  /** Of the linear system, relative to its right side; the worst of the problems. */
+  residual: number;
+}
+
+/** P v (axis 1) or Pᵀv (axis 0) for v of `columns` columns. */
+export interface Request {
+  v: Float64Array;
+  columns: number;
+  axis: 0 | 1;
+}
+
+/** A computation that asks for products with the plan. */
+export type Asking<R> = Generator<Request, R, Float64Array>;
+
+const map = (n: number, f: (i: number) => number) =>
+  Float64Array.from({ length: n }, (_, i) => f(i));
+const inverse = (v: number) => (v > 0 ? 1 / v : 0);
+
+/** Rows of numbers beside each other. */
+function beside(rows: number, parts: readonly [Float64Array, number][]) {
+  const columns = parts.reduce((sum, [, width]) => sum + width, 0);
+  const v = new Float64Array(rows * columns);
+  let at = 0;
+  for (const [part, width] of parts) {
+    for (let i = 0; i < rows; i++)
+      v.set(part.subarray(i * width, (i + 1) * width), i * columns + at);
+    at += width;
+  }
+  return { v, columns };
+}
+
+const dots = (p: Float64Array, q: Float64Array, width: number) =>
+  map(p.length / width, (i) => {
+    let sum = 0;
+    for (let k = i * width; k < (i + 1) * width; k++) sum += p[k] * q[k];
+    return sum;
+  });
+
+/** What the plan makes of one side's points, as the other side's rows see them. */
+interface Moments {
+  mass: Float64Array;
+  points: Float64Array;
+  direction: Float64Array;
+  /** (P∘Ċ)1 */
+  right: Float64Array;
+}
+
+function* moments(
+  { points, direction }: Moving,
+  other: Moving,
+  width: number,
+  axis: 0 | 1,
+): Asking<Moments> {
+  const ones = new Float64Array(other.points.length / width).fill(1);
+  const along = dots(other.points, other.direction, width);
+  const { v, columns } = beside(ones.length, [
+    [ones, 1],
+    [other.points, width],
+    [other.direction, width],
+    [along, 1],
+  ]);
+  const sums = yield { v, columns, axis };
+  const rows = points.length / width;
+  const column = (at: number, count: number) =>
+    map(rows * count, (e) => sums[Math.floor(e / count) * columns + at + (e % count)]);
+  const [mass, p, q, w] = [
+    column(0, 1),
+    column(1, width),
+    column(1 + width, width),
+    column(1 + 2 * width, 1),
+  ];
+  const own = dots(points, direction, width);
+  const [pull, push] = [dots(direction, p, width), dots(points, q, width)];
+  const right = map(rows, (i) => mass[i] * own[i] - pull[i] - push[i] + w[i]);
+  return { mass, points: p, direction: q, right };
+}
+
+/** ġ of [αc Dc + damping Dc - Pᵀ(αr Dr)⁻¹P] ġ = right, each problem by its own steps. */
+function* solved(
+  curve: Curve,
+  rows: Float64Array,
+  columns: Float64Array,
+  right: Float64Array,
+): Asking<{ g: Float64Array; iterations: number; residual: number }> {
+  const { batch, slackY, damping, tolerance, maxIterations } = curve;
+  const size = right.length / batch;
+  const sums = (p: Float64Array, q: Float64Array) =>
+    map(batch, (b) => {
+      let sum = 0;
+      for (let j = b * size; j < (b + 1) * size; j++) sum += p[j] * q[j];
+      return sum;
+    });
+  const scaled = (r: Float64Array) => r.map((v, j) => v * inverse(columns[j]));
+  const g = new Float64Array(right.length);
+  const rest = right.slice();
+  let z = scaled(rest);
+  const step = z.slice();
+  let power = sums(rest, z);
+  const whole = power.slice();
+  const worst = () =>
+    Math.sqrt(Math.max(...power.map((p, b) => (whole[b] > 0 ? p / whole[b] : 0))));
+  let iterations = 0;
+  for (; iterations < maxIterations && worst() > tolerance; iterations++) {
+    const across = yield { v: step, columns: 1, axis: 1 };
+    const back = yield { v: across.map((v, i) => v * rows[i]), columns: 1, axis: 0 };
+    const image = back.map((v, j) => (1 + slackY + damping) * columns[j] * step[j] - v);
+    const bend = sums(step, image);
+    // Where it is not positive, rounding has taken over.
+    const length = power.map((p, b) => (bend[b] > 0 && p > 0 ? p / bend[b] : 0));
+    if (length.every((l) => l === 0)) break;
+    for (let j = 0; j < g.length; j++) {
+      const l = length[Math.floor(j / size)];
+      g[j] += l * step[j];
+      rest[j] -= l * image[j];
+    }
+    z = scaled(rest);
+    const next = sums(rest, z);
+    for (let j = 0; j < g.length; j++) {
+      const b = Math.floor(j / size);
+      step[j] = z[j] + (power[b] > 0 ? next[b] / power[b] : 0) * step[j];
+    }
+    power = next;
+  }
+  return { g, iterations, residual: worst() };
+}
+
+/** Σ_j P_ij Ċ_ij y_j, by the products of features, some at a time. */
+function* pulled(curve: Curve, seen: Moments): Asking<Float64Array> {
+  const { x, y, width } = curve;
+  const rows = x.points.length / width;
+  const own = dots(x.points, x.direction, width);
+  const along = dots(y.points, y.direction, width);
+  const times = (by: (j: number) => number) =>
+    y.points.map((v, e) => v * by(Math.floor(e / width)));
+  const m = y.points.length / width;
+  const sum = yield { v: times((j) => along[j]), columns: width, axis: 1 };
+  for (let e = 0; e < sum.length; e++) sum[e] += own[Math.floor(e / width)] * seen.points[e];
+  const group = Math.max(1, Math.floor(64 / (2 * width)));
+  for (let from = 0; from < width; from += group) {
+    const features = Array.from({ length: Math.min(group, width - from) }, (_, k) => from + k);
+    const parts = features.flatMap((k): [Float64Array, number][] => [
+      [times((j) => y.points[j * width + k]), width],
+      [times((j) => y.direction[j * width + k]), width],
+    ]);
+    const { v, columns } = beside(m, parts);
+    const products = yield { v, columns, axis: 1 };
+    for (let i = 0; i < rows; i++) {
+      for (const [at, k] of features.entries()) {
+        const [u, p] = [x.direction[i * width + k], x.points[i * width + k]];
+        const start = i * columns + 2 * at * width;
+        for (let d = 0; d < width; d++)
+          sum[i * width + d] -= u * products[start + d] + p * products[start + width + d];
+      }
+    }
+  }
+  return sum;
+}
+
+/** The part in x of H times the directions. */
+export function* curvature(curve: Curve): Asking<Curvature> {
+  const { x, y, width, epsilon, slackX } = curve;
+  const seen = yield* moments(x, y, width, 1);
+  const back = yield* moments(y, x, width, 0);
+  const rows = seen.mass.map((v) => inverse(v) / (1 + slackX));
+  const carried = yield { v: seen.right.map((v, i) => v * rows[i]), columns: 1, axis: 0 };
+  const right = back.right.map((v, j) => v - carried[j]);
+  const { g, iterations, residual } = yield* solved(curve, rows, back.mass, right);
+  const moved = y.points.map((v, e) => v * g[Math.floor(e / width)]);
+  const { v, columns } = beside(g.length, [
+    [g, 1],
+    [moved, width],
+  ]);
+  const products = yield { v, columns, axis: 1 };
+  const pull = yield* pulled(curve, seen);
+  const product = map(x.points.length, (e) => {
+    const [i, k] = [Math.floor(e / width), e % width];
+    const f = (seen.right[i] - products[i * columns]) * rows[i];
+    const weight = f * seen.mass[i] + products[i * columns] - seen.right[i];
+    const mean = f * seen.points[e] + products[i * columns + 1 + k] - pull[e];
+    const bent = (x.points[e] * weight - mean) / epsilon;
+    return bent + seen.mass[i] * x.direction[e] - seen.direction[e];
+  });
+  return { product, iterations, residual };
+}
