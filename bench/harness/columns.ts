@@ -109,6 +109,8 @@ const transport = [
   versus('pot batch', 'vs POT batch'),
 ];
 
+const exact = [peerMs('pot', 'POT ms'), versus('pot', 'vs POT')];
+
 const logitsCase = [caseName('N × V'), dtype, way];
 const headCase = [caseName('N, D, V'), dtype, way];
 const smallCase = [caseName('case'), dtype, way];
@@ -150,6 +152,10 @@ const tables: Record<string, Tables> = {
   sinkhorn: {
     terminal: [[...smallCase, ...timing, ...transport]],
     readme: [[...smallCase, ms, ...transport]],
+  },
+  emd: {
+    terminal: [[...smallCase, ...timing, extra('pivots', 'pivots'), ...exact]],
+    readme: [[...smallCase, ms, ...exact]],
   },
   betti: {
     terminal: [

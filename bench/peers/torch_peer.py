@@ -337,6 +337,10 @@ def answer(cases, command):
     if what == "setup":
         if command["kind"] == "sinkhorn":
             from transport_peer import Sinkhorn as kind
+        elif command["kind"] in ("emd", "lines"):
+            import exact_peer
+
+            kind = exact_peer.KINDS[command["kind"]]
         else:
             kind = KINDS[command["kind"]]
         cases[command["id"]] = kind(**command["args"])
