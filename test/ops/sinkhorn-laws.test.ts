@@ -246,3 +246,16 @@ test('scratch memory keeps to the workspace and O((N + M) D)', () => {
     expect(sp.memory({ resetPeak: true }).cpu.scratchPeak).toBeLessThan(2 ** 20 + 300 * 2 * n);
   }
 });
+
+test('scratch memory of a debiased solve and its gradients grows with the points, not the pairs', () => {
+  const n = 6000;
+  for (const d of [3, 5]) {
+    const x = floats(uniforms(1, n * d), 'float32', [n, d], true);
+    const y = floats(uniforms(2, n * d), 'float32', [n, d], true);
+    sp.memory({ resetPeak: true });
+    const options = { maxIterations: 1, onInfo: () => {}, workspaceBytes: 0 };
+    sp.sinkhornDivergence(x, y, options).backward();
+    // 4 MiB bound the sums by chunks of rows; an array of the pairs has 144 MB.
+    expect(sp.memory({ resetPeak: true }).cpu.scratchPeak).toBeLessThan(2 ** 22 + 300 * 2 * n);
+  }
+});

@@ -20,10 +20,10 @@ void add_pull(const Gradients& op, const End<A>& end, double factor, int64_t i, 
   for (int64_t k = 0; k < x.depth; ++k) to[k] += scale * (pull * x.row(i)[k] - means[k]);
 }
 
-// Of |x-y|, or where weights are out of the range of A: powers with weights in their exponents.
+// In any number of dimensions, also of |x-y|; weights are in the exponents, which any may be.
 template <class A>
-void distance_gradient(const Gradients& op, const Scores<A>& z, const End<A>& x, const End<A>& y,
-                       double factor) {
+void row_gradient(const Gradients& op, const Scores<A>& z, const End<A>& x, const End<A>& y,
+                  double factor) {
   const Exponents<A> exponents(z, op.epsilon, x.kept.softmin, y.kept.seen, y.cloud.measure.weight);
   const Values<A> values(y.cloud.row(0), y.cloud.n, y.cloud.depth);
   const bool is_distance = static_cast<Cost>(op.kind) == Cost::distance;
@@ -56,14 +56,14 @@ inline bool are_near(const KeptSide& kept, int64_t n, double unit) {
 template <class A>
 bool add_gradients(const Gradients& op, const Scores<A>& z, const End<A>& x, const End<A>& y,
                    double factor) {
+  const auto plainly = [&] {
+    if (!y.sum) row_gradient(op, z, x, y, factor);
+    return !y.sum;
+  };
+  if (!z.few_dimensions()) return plainly();
   const A k = static_cast<A>(1.4426950408889634 / op.epsilon);
   Side<A> rows(x.cloud.measure, x.cloud.n), columns(y.cloud.measure, y.cloud.n);
-  const bool plain = rows.has_plain_weights() && columns.has_plain_weights();
-  if (static_cast<Cost>(op.kind) == Cost::distance || !plain) {
-    if (y.sum) return false;
-    distance_gradient(op, z, x, y, factor);
-    return true;
-  }
+  if (!rows.has_plain_weights() || !columns.has_plain_weights()) return plainly();
   if (y.sum && !(are_near(x.kept, rows.n, k) && are_near(y.kept, columns.n, k))) return false;
   see(rows, x.kept.softmin, k, z, true);
   see(columns, y.kept.seen, k, z, false);

@@ -144,7 +144,7 @@ class Sweep {
   static int64_t chunk_of(const Scores<A>& z, int64_t per_column) {
     const int64_t values = z.padded() * std::max<int64_t>(1, per_column);
     const int64_t most = per_column > 1 ? std::clamp<int64_t>((int64_t{1} << 19) / values, 4, 64)
-                                        : std::clamp<int64_t>((int64_t{1} << 21) / values, 16, 64);
+                                        : std::clamp<int64_t>((int64_t{1} << 18) / values, 16, 64);
     return std::max<int64_t>(kSquare, round_up((z.rows + most - 1) / most, kSquare));
   }
   // The first column that chunk c adds to, or before.

@@ -10,7 +10,6 @@ struct Rows {
   A k;
   const A *row, *column;  // (rows), (padded columns)
 
-  // f(i, count, e, sums): e is kRowBlock x padded tile by tile; see `powers`.
   A scale() const { return k * z.sign(); }
 };
 
