@@ -19,7 +19,6 @@ import {
   checkIterations,
   checkWeights,
   equalLayout,
-  expectCpu,
   floats,
   type IterationOptions,
   iterationFields,
@@ -82,7 +81,6 @@ export const cloudNames = [
 type In = Inputs<'x' | 'y', CloudTensors>;
 
 export function checkPoints(op: string, { x, y }: Pick<In, 'x' | 'y'>, packed: boolean): void {
-  expectCpu(op, 'x', x);
   expectDType(op, 'x', x, floats);
   expectSameDType(op, 'x', x, 'y', y);
   const form = packed ? '[ΣN, D]' : '[N, D] or [B, N, D]';

@@ -12,10 +12,12 @@ import {
   fail,
   show,
 } from './expect.js';
-import { type Field, type Kernel, launch, native } from './native.js';
-import { onDevice } from './place.js';
+import { type Field, type Kernel, launch, native, type Raw } from './native.js';
+import { ambient, onDevice } from './place.js';
+import { keep } from './scope.js';
 import { type Shape, sizeOf } from './shape.js';
-import { empty, expectTensor, type Tensor } from './tensor.js';
+import { empty, expectTensor, Tensor } from './tensor.js';
+import { readData } from './transfer.js';
 
 export const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 
@@ -36,7 +38,10 @@ export interface IterationOptions {
   maxIterations?: number;
   /** Throws `ERR_NOT_CONVERGED` where the tolerance was not reached; default false. */
   strict?: boolean;
-  /** Upper bound on memory that grows with N·M; default 32 MiB. Results do not depend on it. */
+  /**
+   * Upper bound on memory that grows with N·M; default 32 MiB, on a device 256 MiB. Results do not
+   * depend on it.
+   */
   workspaceBytes?: number;
 }
 
@@ -53,15 +58,8 @@ export function checkIterations(op: string, options: IterationOptions): void {
 export const iterationFields = (options: IterationOptions) => ({
   tolerance: options.tolerance ?? 1e-3,
   maxIterations: options.maxIterations ?? 10000,
-  workspaceBytes: options.workspaceBytes ?? 2 ** 25,
+  workspaceBytes: options.workspaceBytes ?? (ambient === 'cpu' ? 2 ** 25 : 2 ** 28),
 });
-
-/** Transport on a device does not exist yet: said before anything is allocated there. */
-export function expectCpu(op: string, name: string, t: Tensor): void {
-  if (t.device === 'cpu') return;
-  const message = `expected ${name} to be on cpu (this operation has no CUDA form yet), got ${t.device}`;
-  fail(op, 'ERR_DEVICE', message);
-}
 
 /** Weights of the points: any float dtype, one each. */
 export function checkWeights(op: string, name: string, w: Tensor | undefined, shape: Shape): void {
@@ -103,7 +101,17 @@ export const keptSize = ({ f, g }: Layout, debias: boolean) =>
   3 * (sizeOf(f) + sizeOf(g)) * (debias ? 2 : 1);
 
 /** `info` of native code: iterations, error and whether converged, for each problem. */
-export function infoOf(values: Float64Array): TransportInfo {
+export type Infos = Float64Array | Tensor;
+
+/** Where an operation that runs now leaves them: where its tensors are. */
+export const newInfos = (batch: number): Infos =>
+  ambient === 'cpu' ? new Float64Array(3 * batch) : keep(empty([3 * batch], 'float64'));
+
+export const rawOf = (infos: Infos): Raw => (infos instanceof Tensor ? infos.raw : infos);
+
+/** Of a device waits for it. */
+export function infoOf(infos: Infos): TransportInfo {
+  const values = infos instanceof Tensor ? (readData(infos) as Float64Array) : infos;
   const info = { iterations: 0, error: 0, converged: true };
   for (let i = 0; i < values.length; i += 3) {
     info.iterations = Math.max(info.iterations, values[i]);
@@ -125,7 +133,7 @@ export function shortfall(op: string, info: TransportInfo, options: IterationOpt
 
 /** Throws if `strict` asks for it. */
 export function demand(op: string, info: TransportInfo, options: IterationOptions): void {
-  if (info.converged || !options.strict) return;
+  if (!options.strict || info.converged) return;
   throw errorOf('ERR_NOT_CONVERGED', shortfall(op, info, options));
 }
 
@@ -148,6 +156,19 @@ export function finished<F extends (...args: never[]) => unknown>(
   return Object.assign(call, { async, raw: op.raw }) as unknown as Op<F>;
 }
 
+/** Tells `onInfo`, and throws if `strict` asks for it; reads nothing unless one of them does. */
+export function tell(
+  op: string,
+  info: TransportInfo,
+  options: IterationOptions & { onInfo?: (info: TransportInfo) => void },
+): void {
+  if (options.onInfo) {
+    const { iterations, error, converged } = info;
+    options.onInfo({ iterations, error, converged });
+  }
+  demand(op, info, options);
+}
+
 /** Potentials, and the plan P_ij = a_i b_j e^((f_i + g_j - C_ij)/epsilon) that they stand for. */
 export interface TransportPlan<D extends DType = DType> extends TransportInfo {
   /** Potential of the points of x, or of the rows of the cost: [B?, N]. */
@@ -168,7 +189,7 @@ export interface Solution {
   name: string;
   f: Tensor;
   g: Tensor;
-  info: Float64Array;
+  info: Infos;
   layout: Layout;
   /** Native fields of the problem, potentials included. */
   fields: () => Record<string, Field>;
@@ -178,10 +199,23 @@ export interface Solution {
 
 export function transportPlan(solution: Solution): TransportPlan {
   const { f, g, info } = solution;
+  let known: TransportInfo | undefined;
+  const told = () => {
+    known ??= infoOf(info);
+    return known;
+  };
   return {
     f,
     g,
-    ...infoOf(info),
+    get iterations() {
+      return told().iterations;
+    },
+    get error() {
+      return told().error;
+    },
+    get converged() {
+      return told().converged;
+    },
     plan: () => planOf(solution),
     apply: (v, options) => applied(solution, v, options),
   };
@@ -196,7 +230,7 @@ function planOf({ name, f, layout, fields, kernels }: Solution): Tensor {
     );
   }
   const shape = layout.plan;
-  const out = onDevice('cpu', () => empty(shape, f.dtype));
+  const out = onDevice(f.device, () => empty(shape, f.dtype));
   launch(kernels?.plan ?? native.sinkhornPlan, { ...fields(), out: out.raw });
   return out;
 }
@@ -211,14 +245,17 @@ function applied(solution: Solution, v: Tensor, options: { axis?: 0 | 1 } = {}):
   }
   const { f, g } = solution;
   const [from, to] = axis === 1 ? [g.shape, f.shape] : [f.shape, g.shape];
-  expectCpu(op, 'v', v);
+  if (v.device !== f.device) {
+    const message = `expected v to be on ${f.device}, where the solution is, got ${v.device}`;
+    fail(op, 'ERR_DEVICE', message);
+  }
   expectDType(op, 'v', v, [f.dtype]);
   const isMatrix = v.rank === from.length + 1;
   const columns = isMatrix ? v.shape[v.rank - 1] : 1;
   const wanted = isMatrix ? [...from, columns] : from;
   expectShape(op, 'v', v, wanted, isMatrix ? 'one row per point' : 'one value per point');
   const shape = isMatrix ? [...to, columns] : to;
-  const out = onDevice('cpu', () => empty(shape, f.dtype));
+  const out = onDevice(f.device, () => empty(shape, f.dtype));
   const fields = { ...solution.fields(), v: v.raw, out: out.raw, columns, transposed: axis === 0 };
   if (columns > 0) launch(solution.kernels?.apply ?? native.sinkhornApply, fields);
   return out;

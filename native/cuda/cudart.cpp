@@ -168,17 +168,26 @@ Status launch(const void* kernel, const Shape& shape, void** arguments,
               void (*)(const void*, void**), const size_t*, int, int device, void* stream) {
   const Status status = prepare(kernel, shape, device);
   if (status) return status;
-  cudaLaunchAttribute cluster{};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim.x = static_cast<unsigned>(shape.cluster);
-  cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+  cudaLaunchAttribute attributes[2] = {};
+  unsigned count_of_attributes = 0;
+  if (shape.cluster > 1) {
+    cudaLaunchAttribute& cluster = attributes[count_of_attributes++];
+    cluster.id = cudaLaunchAttributeClusterDimension;
+    cluster.val.clusterDim.x = static_cast<unsigned>(shape.cluster);
+    cluster.val.clusterDim.y = cluster.val.clusterDim.z = 1;
+  }
+  if (shape.together) {
+    cudaLaunchAttribute& together = attributes[count_of_attributes++];
+    together.id = cudaLaunchAttributeCooperative;
+    together.val.cooperative = 1;
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
   config.blockDim = dim3(static_cast<unsigned>(shape.threads));
   config.dynamicSmemBytes = static_cast<size_t>(shape.shared);
   config.stream = stream_of(stream);
-  config.attrs = &cluster;
-  config.numAttrs = shape.cluster > 1 ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = count_of_attributes;
   return done(cudaLaunchKernelExC(&config, kernel, arguments));
 }
 

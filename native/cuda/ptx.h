@@ -128,6 +128,12 @@ __device__ inline void lock_release(uint32_t* lock) {
   __threadfence();
   atomicExch(lock, 0u);
 }
+// Waits until other blocks have counted `p` up to `target` by atomic_add, modulo 2^32, and sees
+// what they did before. They run at the same time only in a launch of blocks that are together.
+__device__ inline void wait_count(uint32_t* p, uint32_t target) {
+  while (static_cast<int32_t>(*static_cast<volatile uint32_t*>(p) - target) < 0) __nanosleep(20);
+  __threadfence();
+}
 
 // --- arithmetic ----------------------------------------------------------------------------------
 __device__ inline float exp2_fast(float x) {  // 2 ulp, flushes subnormal results

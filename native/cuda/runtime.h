@@ -29,6 +29,9 @@ struct Shape {
   int threads = 256;
   int64_t shared = 0;  // bytes of dynamic shared memory
   int cluster = 1;     // blocks a cluster; `blocks` is a multiple of it
+  // All blocks run at once, so that they may wait for each other; the launch fails where they do
+  // not fit the device.
+  bool together = false;
 };
 
 // The compute stream of one device, as an operation gets it: the device is current, and scratch

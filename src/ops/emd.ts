@@ -151,6 +151,7 @@ function costs(clouds: EmdClouds): Tensor {
   expectOptions(name, clouds, ['x', 'y', 'p', 'cost']);
   expectTensor(name, 'x', clouds.x);
   expectTensor(name, 'y', clouds.y);
+  expectOnCpu(name, 'x', clouds.x);
   checkPoints(name, clouds, false);
   checkCost(name, clouds);
   const [x, y] = [to(clouds.x, 'float64'), to(clouds.y, 'float64')];

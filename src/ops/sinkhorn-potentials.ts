@@ -13,11 +13,13 @@ import { accumulatorOf, type DType } from '../dtype.js';
 import { launch, native } from '../native.js';
 import { empty, type Tensor } from '../tensor.js';
 import {
-  demand,
   finished,
   keptSize,
+  newInfos,
+  rawOf,
   type Solution,
   type TransportPlan,
+  tell,
   transportPlan,
 } from '../transport.js';
 
@@ -39,13 +41,19 @@ const operation = defineOp({
     const dtype = accumulatorOf(t.x.dtype);
     const [value, f, g] = [layout.shape, layout.f, layout.g].map((shape) => empty(shape, dtype));
     const potentials = empty([keptSize(layout, false)], 'float64');
-    const info = new Float64Array(3 * layout.batch);
+    const info = newInfos(layout.batch);
     const fields = () => ({
       ...cloudFields(t, options, layout),
       caller: 1,
       potentials: potentials.raw,
     });
-    launch(native.sinkhornSolve, { ...fields(), value: value.raw, f: f.raw, g: g.raw, info });
+    launch(native.sinkhornSolve, {
+      ...fields(),
+      value: value.raw,
+      f: f.raw,
+      g: g.raw,
+      info: rawOf(info),
+    });
     solutions.set(f, { name, f, g, info, layout, fields });
     return { outputs: { f, g } };
   },
@@ -53,12 +61,7 @@ const operation = defineOp({
 
 function resultOf({ f }: { f: Tensor }, options: CloudOptions): TransportPlan {
   const plan = transportPlan(solutions.get(f) as Solution);
-  options.onInfo?.({
-    iterations: plan.iterations,
-    error: plan.error,
-    converged: plan.converged,
-  });
-  demand(name, plan, options);
+  tell(name, plan, options);
   return plan;
 }
 

@@ -7,17 +7,18 @@ import { empty, type Tensor } from '../tensor.js';
 import {
   checkIterations,
   checkWeights,
-  demand,
   equalLayout,
-  expectCpu,
   finished,
   floats,
   type IterationOptions,
   iterationFields,
   iterationNames,
   keptSize,
+  newInfos,
+  rawOf,
   type Solution,
   type TransportPlan,
+  tell,
   transportPlan,
 } from '../transport.js';
 
@@ -45,7 +46,6 @@ const layoutOf = ({ shape, rank }: Tensor) =>
   equalLayout(shape.slice(0, -2), shape[rank - 2], shape[rank - 1]);
 
 function check({ cost, a, b }: In, options: SinkhornOptions): void {
-  expectCpu(name, 'cost', cost);
   expectDType(name, 'cost', cost, floats);
   const { rank, shape } = cost as Tensor;
   if ((rank !== 2 && rank !== 3) || shape[rank - 1] === 0 || shape[rank - 2] === 0) {
@@ -93,14 +93,14 @@ function forward(t: In, options: SinkhornOptions) {
   const dtype = accumulatorOf(t.cost.dtype);
   const [output, f, g] = [layout.shape, layout.f, layout.g].map((shape) => empty(shape, dtype));
   const potentials = empty([keptSize(layout, false)], 'float64');
-  const info = new Float64Array(3 * layout.batch);
+  const info = newInfos(layout.batch);
   const problem = () => fields(t, options, potentials);
   launch(native.sinkhornSolve, {
     ...problem(),
     value: output.raw,
     f: f.raw,
     g: g.raw,
-    info,
+    info: rawOf(info),
   });
   solutions.set(output, { name, f, g, info, layout, fields: problem });
   // The tape disposes of what it saved; the plan may outlive it.
@@ -135,8 +135,9 @@ const operation = defineOp({
 
 function resultOf(value: Tensor, options: SinkhornOptions) {
   const plan = transportPlan(solutions.get(value) as Solution);
-  demand(name, plan, options);
-  return { value, ...plan };
+  tell(name, plan, options);
+  // Not spread, which would read the information of a device.
+  return Object.assign(plan, { value });
 }
 
 type ValueDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';

@@ -230,4 +230,68 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       }
     });
   });
+
+  describe('sinkhorn', () => {
+    const silent = { onInfo: () => {} };
+    // One block a term by one warp and by several, scores in its shared memory; teams of blocks,
+    // with few features, with scores in global memory, and without.
+    const sizes = [
+      [9, 7, 3, {}],
+      [40, 70, 20, {}],
+      [200, 340, 2, {}],
+      [200, 340, 17, {}],
+      [200, 340, 17, { workspaceBytes: 0 }],
+    ] as const;
+    test.each(sizes)('of %d and %d points, D %d, %o', (n, m, d, options) => {
+      agrees('float32', [{ shape: [n, d] }, { shape: [m, d] }], (x, y) =>
+        sp.sinkhornDivergence(x, y, { ...silent, ...options, blur: Math.sqrt(d) / 2 }),
+      );
+    });
+
+    test('packed, of both signs of relaxation, all costs', () => {
+      const inputs = [{ shape: [21, 3] }, { shape: [30, 3] }];
+      const packed = { cuSeqlensX: [0, 5, 21], cuSeqlensY: [0, 26, 30] };
+      for (const options of [
+        { p: 1 as const, blur: 0.5, reach: 1 },
+        { cost: 'cosine' as const, blur: 0.2, reach: { y: 0.5 }, debias: false },
+        { solver: 'geomloss' as const, blur: 0.3 },
+      ])
+        for (const dtype of ['float64', 'bfloat16'] as const)
+          agrees(dtype, inputs, (x, y) =>
+            sp.sinkhornDivergence(x, y, { ...silent, ...packed, ...options }),
+          );
+    });
+
+    test('labels, weights, a given cost', () => {
+      const positive = (x: number) => Math.abs(x) + 0.1;
+      const shapes = [[12, 2], [9, 2], [12], [9], [3, 3]];
+      agrees(
+        'float64',
+        shapes.map((shape) => ({ shape, map: positive })),
+        (x, y, a, b, w, device) => {
+          const labels = (n: number) =>
+            sp.tensor(
+              Array.from({ length: n }, (_, i) => (i * 7) % 3),
+              { dtype: 'int32', device },
+            );
+          const options = { labelsX: labels(12), labelsY: labels(9), labelCost: w, a, b, reach: 1 };
+          return sp.sinkhornDivergence(x, y, { ...silent, ...options, blur: 0.6 } as never);
+        },
+      );
+      for (const dtype of ['float32', 'float16'] as const)
+        agrees(
+          dtype,
+          [{ shape: [2, 130, 9] }],
+          (cost) => sp.sinkhorn(cost, { epsilon: 0.3 }).value,
+        );
+    });
+
+    test('plans and their products', () => {
+      agrees('float32', [{ shape: [40, 2] }, { shape: [33, 2] }, { shape: [33, 5] }], (x, y, v) => {
+        const plan = sp.sinkhornPotentials(x, y, { blur: 0.7, p: 1 });
+        const parts = [plan.plan().reshape([-1]), plan.apply(v.detach()).reshape([-1])];
+        return sp.concat([...parts, x.mul(0).add(y.sum()).mul(v.sum()).reshape([-1])]);
+      });
+    });
+  });
 });

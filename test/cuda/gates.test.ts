@@ -27,12 +27,15 @@ const rows = [
   /ex2\.approx\.ftz/,
   /cvt\.rn\.bf16x2/,
 ];
+// Fast exponentials of tiles from shared memory, and the blocks' barrier.
+const solved = [/ex2\.approx\.ftz/, /ld\.shared/, /atom\S*\.add/, /ld\.volatile/];
 const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
   'native/ops/cast/cuda.cu': { 80: wide, '90a': wide },
   'native/ops/cross_entropy/cuda.cu': { 80: rows, '90a': [...rows, ...clusters] },
   'native/ops/divergence/cuda.cu': { 80: wide, '90a': wide },
   'native/ops/elementwise/cuda.cu': { 80: wide, '90a': wide },
   'native/ops/movement/cuda.cu': { 80: wide, '90a': wide },
+  'native/ops/sinkhorn/cuda_solve_f32.cu': { 80: solved, '90a': solved },
   'native/ops/softmax/cuda.cu': { 80: wide, '90a': [...wide, ...clusters] },
   'native/ops/linear_cross_entropy/cuda_products_bf16.cu': { 80: multiplied, '90a': multiplied },
   'native/ops/linear_cross_entropy/cuda_products_f16.cu': { 80: multiplied, '90a': multiplied },
@@ -47,9 +50,11 @@ const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
 };
 
 /** Host code that launches the kernels of other files. */
-const withoutKernels = ['cuda.cu', 'cuda_pass.cu'].map(
-  (name) => `native/ops/linear_cross_entropy/${name}`,
-);
+const withoutKernels = [
+  'native/ops/linear_cross_entropy/cuda.cu',
+  'native/ops/linear_cross_entropy/cuda_pass.cu',
+  'native/ops/sinkhorn/cuda.cu',
+];
 
 /** Bytes of local memory that kernels of these names may use. */
 const stackAllowed: [RegExp, number][] = [

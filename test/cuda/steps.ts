@@ -199,6 +199,17 @@ add(
   ([x, w, y]) => sp.linearCrossEntropy(x, w, y as never),
 );
 
+for (const [n, m, d] of [
+  [9, 13, 3],
+  [200, 340, 2],
+]) {
+  const clouds: Make = (s, dtype) => [s.normal([n, d], dtype), s.normal([m, d], dtype)];
+  // Of a fixed number of iterations: a graph repeats what was recorded.
+  add(`sinkhornDivergence [${n}, ${d}] [${m}, ${d}]`, two, clouds, ([x, y]) =>
+    sp.sinkhornDivergence(x as never, y as never, { blur: 0.5, maxIterations: 6 }),
+  );
+}
+
 /** Weights after some steps of an optimiser, which only a first call may set up. */
 function optimiser(name: string, make: (weights: sp.Tensor[]) => sp.optim.Optimizer<never>): void {
   for (const dtype of two) {

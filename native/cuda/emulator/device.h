@@ -137,6 +137,16 @@ inline void lock_release(uint32_t* lock) {
   fence_device();
   __atomic_store_n(lock, 0u, __ATOMIC_SEQ_CST);
 }
+inline void wait_count(uint32_t* p, uint32_t target, SP_SITE) {
+  if (!emulator::launch_of_current().shape.together)
+    emulator::stop("wait_count in a launch whose blocks are not together", site);
+  emulator::check_atomic(p, site);
+  while (static_cast<int32_t>(__atomic_load_n(p, __ATOMIC_SEQ_CST) - target) < 0)
+    emulator::yield("wait_count", site);
+  if (emulator::watching) {
+    learn(emulator::current->actor.seen, emulator::kOfDevice, emulator::advance());
+  }
+}
 
 // --- arithmetic ----------------------------------------------------------------------------------
 inline float exp2_fast(float x) {

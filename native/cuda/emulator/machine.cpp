@@ -32,6 +32,9 @@ void run(const void* kernel, const Shape& shape, void** arguments,
   require(shape.cluster >= 1 && shape.cluster <= 16, "launch: 1 to 16 blocks a cluster");
   require(shape.cluster == 1 || clusters, "launch: clusters need sm_90");
   require(shape.blocks % shape.cluster == 0, "launch: blocks must be a multiple of the cluster");
+  // Two blocks of 1024 threads on each multiprocessor.
+  require(!shape.together || shape.blocks * shape.threads <= 2048 * (clusters ? 132 : 108),
+          "launch: more blocks than run together");
   require(shape.shared >= 0 && shape.shared <= (clusters ? 227 : 163) << 10,
           "launch: too much shared memory");
   run_here({kernel, shape, arguments, emulate, seed});

@@ -43,6 +43,7 @@ void Machine::run(const Launch& launch) {
     while (std::gcd(stride_, count_) != 1) stride_++;
     offset_ = static_cast<int64_t>(random_.below(static_cast<uint64_t>(count_)));
   }
+  if (shape.together) residents_ = static_cast<int>(count_);
   if (static_cast<int>(clusters_.size()) < residents_) {
     clusters_ = std::vector<Cluster>(static_cast<size_t>(residents_));
   }

@@ -75,4 +75,9 @@ void gradients(const Gradients& op);
 void plan(const Plan& op);
 void apply(const Apply& op);
 
+void solve_cuda(const Solve& op, cuda::Stream& stream);
+void gradients_cuda(const Gradients& op, cuda::Stream& stream);
+void plan_cuda(const Plan& op, cuda::Stream& stream);
+void apply_cuda(const Apply& op, cuda::Stream& stream);
+
 }  // namespace surprisal::sinkhorn
