@@ -7,6 +7,7 @@ import {
   errorOf,
   expectBoolean,
   expectNumber,
+  expectOnCpu,
   expectOptions,
   expectSameDType,
   expectShape,
@@ -56,6 +57,7 @@ const known = ['blur', 'reach', 'a', 'b', 'debias', 'damping', 'solveTolerance',
 function check(x: Tensor, y: Tensor, v: Tensor, options: HvpOptions): void {
   for (const [key, t] of Object.entries({ x, y, v })) expectTensor(name, key, t);
   expectOptions(name, options, [...known, ...iterationNames]);
+  expectOnCpu(name, 'x', x);
   checkPoints(name, { x, y }, false);
   expectSameDType(name, 'x', x, 'v', v);
   expectShape(name, 'v', v, x.shape, 'a direction for each point of x');
