@@ -17,6 +17,7 @@
   X(emd1d)                      \
   X(elementwise)                \
   X(emo)                        \
+  X(focal)                      \
   X(indexing)                   \
   X(interpolate)                \
   X(linear_cross_entropy)       \
@@ -24,6 +25,7 @@
   X(movement)                   \
   X(norm)                       \
   X(optimiser)                  \
+  X(overlap)                    \
   X(pool)                       \
   X(random)                     \
   X(reduce)                     \

@@ -1,0 +1,106 @@
+// Focal loss of independent logits: see the doc comment below. Nothing is stored for backward.
+import { defineOp, type Gradients, type Inputs, type Op } from '../autograd.js';
+import { accumulatorOf, type DType } from '../dtype.js';
+import {
+  expectDType,
+  expectNumber,
+  expectOnCpu,
+  expectOneOf,
+  expectShape,
+  showShape,
+} from '../expect.js';
+import type { LossReduction } from '../loss-options.js';
+import { launch, native } from '../native.js';
+import type { Shape } from '../shape.js';
+import { empty, type Tensor } from '../tensor.js';
+import { floats } from '../transport.js';
+
+const name = 'focalLoss';
+const reductions = ['none', 'mean', 'sum'] as const;
+
+export interface FocalLossOptions<R extends LossReduction = LossReduction> {
+  /** How much what is right already is weighed down; default 2. 0 gives binary cross-entropy. */
+  gamma?: number;
+  /** Weight of positives, between 0 and 1, 1 - alpha that of negatives; default none: both 1. */
+  alpha?: number;
+  /** Default 'mean', over all elements. */
+  reduction?: R;
+}
+
+type In = Inputs<'logits' | 'target', never>;
+
+function check({ logits, target }: In, options: FocalLossOptions): void {
+  expectOnCpu(name, 'logits', logits);
+  expectDType(name, 'logits', logits, floats);
+  expectDType(name, 'target', target, [logits.dtype, 'bool', 'uint8']);
+  expectShape(name, 'target', target, logits.shape, `like logits ${showShape(logits.shape)}`);
+  expectNumber(name, 'gamma', options.gamma ?? 2, { min: 0 });
+  expectNumber(name, 'alpha', options.alpha ?? 0.5, { min: 0, max: 1 });
+  expectOneOf(name, 'reduction', options.reduction ?? 'mean', reductions);
+}
+
+const fields = ({ logits, target }: In, { gamma = 2, alpha, reduction }: FocalLossOptions) => ({
+  logits: logits.raw,
+  target: target.raw,
+  gamma,
+  positive: alpha ?? 1,
+  negative: alpha === undefined ? 1 : 1 - alpha,
+  reduction: reductions.indexOf(reduction ?? 'mean'),
+});
+
+function forward(t: In, options: FocalLossOptions) {
+  const shape = options.reduction === 'none' ? t.logits.shape : [];
+  const output = empty(shape, accumulatorOf(t.logits.dtype));
+  launch(native.focalForward, { ...fields(t, options), loss: output.raw });
+  return { output, saved: { t, options } };
+}
+
+function backward(
+  { t, options }: { t: In; options: FocalLossOptions },
+  upstream: Tensor,
+): Gradients {
+  const logits = empty(t.logits.shape, t.logits.dtype);
+  launch(native.focalBackward, {
+    ...fields(t, options),
+    upstream: upstream.raw,
+    grad: logits.raw,
+  });
+  return { logits };
+}
+
+type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
+
+/**
+ * Focal loss of independent logits, as of masks with few positives: binary cross-entropy that what
+ * is right already adds little to. With p = sigmoid(logits),
+ *
+ *   element = -alpha t (1-p)^gamma log p - (1-alpha) (1-t) p^gamma log(1-p)
+ *
+ * (both factors 1 without alpha). For classes that exclude each other take `crossEntropy` with the
+ * epilogue `{ kind: 'focal', gamma }`.
+ *
+ * logits [...], any float dtype; target of the same shape, 0 to 1 (the same dtype, bool or uint8)
+ * -> [] for 'mean' and 'sum', [...] for 'none'; float32, or float64 for float64 logits.
+ *
+ * Differentiable in logits. No digits are lost where p is near 0 or 1. Same input, same bits for any
+ * number of threads. Lin et al. 2017 (eq. 5), who take gamma 2 and alpha 0.25.
+ *
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments.
+ * @example const loss = sp.focalLoss(logits, mask, { alpha: 0.25 })
+ */
+export const focalLoss: Op<
+  <D extends DType, S extends Shape, R extends LossReduction = 'mean'>(
+    logits: Tensor<D, S>,
+    target: Tensor,
+    options?: FocalLossOptions<R>,
+  ) => Tensor<LossDType<D>, R extends 'none' ? S : readonly []>
+> = defineOp({
+  name,
+  builtin: true,
+  inputs: ['logits', 'target'],
+  options: ['gamma', 'alpha', 'reduction'],
+  nondifferentiable: ['target'],
+  check,
+  forward,
+  backward,
+});

@@ -1,0 +1,255 @@
+// Losses of the overlap of regions, which topology losses are added to: see the doc comments below.
+// One kernel for all: sums over the voxels of each channel, then the gradient by reading them again.
+import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
+import { accumulatorOf, type DType } from '../dtype.js';
+import {
+  expectBoolean,
+  expectDType,
+  expectNumber,
+  expectOnCpu,
+  expectOneOf,
+  expectShape,
+  fail,
+  showShape,
+} from '../expect.js';
+import type { LossReduction } from '../loss-options.js';
+import { launch, native } from '../native.js';
+import { type Shape, sizeOf } from '../shape.js';
+import { empty, type Tensor } from '../tensor.js';
+import { floats } from '../transport.js';
+
+const reductions = ['none', 'mean', 'sum'] as const;
+const activations = ['none', 'sigmoid', 'softmax'] as const;
+
+export interface OverlapOptions<R extends LossReduction = LossReduction> {
+  /**
+   * What makes probabilities of the prediction: 'sigmoid' (also `true`), 'softmax' over the channels,
+   * or false (default): it holds probabilities. Logits taken for probabilities give losses that are
+   * negative or do not fall.
+   */
+  fromLogits?: boolean | 'sigmoid' | 'softmax';
+  /** Added to both sides of the quotient; default 1. With 0 two empty regions have loss 0. */
+  smooth?: number;
+  /** Sums over the whole batch rather than over each image; default false. */
+  overBatch?: boolean;
+  /** Whether channel 0 counts; default true. */
+  background?: boolean;
+  /**
+   * Weights of voxels, [B, ...spatial], of the prediction's dtype or float32; a voxel of weight 0 adds
+   * nothing, whatever it holds.
+   */
+  voxelWeight?: Tensor;
+  /** Class index that leaves a voxel out; default -100. */
+  ignoreIndex?: number;
+  /** Default 'mean', over images and channels; 'none' gives [B, C] ([C] with overBatch). */
+  reduction?: R;
+}
+
+export interface DiceOptions<R extends LossReduction = LossReduction> extends OverlapOptions<R> {
+  /** Sums of p² and t² below the line, as V-Net has them; default false. */
+  squared?: boolean;
+}
+
+export interface TverskyOptions<R extends LossReduction = LossReduction> extends OverlapOptions<R> {
+  /** What a false positive weighs; default 0.5. */
+  alpha?: number;
+  /** What a false negative weighs; default 0.5. */
+  beta?: number;
+  /** Exponent of (1 - index); default 1. Focal Tversky loss: 0.75. */
+  exponent?: number;
+}
+
+type Options = DiceOptions & TverskyOptions;
+type In = Inputs<'prediction' | 'target', 'voxelWeight'>;
+
+/** The quotient (kI + s)/(uI + aP + bT + s). */
+interface Quotient {
+  k: number;
+  u: number;
+  a: number;
+  b: number;
+}
+
+const names = ['diceLoss', 'jaccardLoss', 'tverskyLoss'] as const;
+type Name = (typeof names)[number];
+
+const hasLabels = ({ prediction, target }: In) => target.rank === prediction.rank - 1;
+const activationOf = ({ fromLogits = false }: Options) =>
+  fromLogits === true ? 'sigmoid' : fromLogits === false ? 'none' : fromLogits;
+
+function check(name: Name, t: In, options: Options): void {
+  const { prediction, target, voxelWeight } = t;
+  expectOnCpu(name, 'prediction', prediction);
+  expectDType(name, 'prediction', prediction, floats);
+  const { shape, rank } = prediction as Tensor;
+  if (rank < 2 || shape[1] === 0) {
+    const wanted = '[B, C, ...spatial] with at least one channel';
+    fail(name, 'ERR_SHAPE', `expected prediction to have shape ${wanted}, got ${showShape(shape)}`);
+  }
+  const [batch, , ...spatial] = shape;
+  const like = `prediction ${showShape(shape)}`;
+  if (hasLabels(t)) {
+    expectDType(name, 'target', target, ['int32', 'int64']);
+    expectShape(name, 'target', target, [batch, ...spatial], `class indices of ${like}`);
+  } else {
+    expectDType(name, 'target', target, [prediction.dtype, 'bool', 'uint8']);
+    expectShape(name, 'target', target, shape, `like ${like}`);
+  }
+  if (voxelWeight) {
+    expectDType(name, 'voxelWeight', voxelWeight, [prediction.dtype, 'float32']);
+    expectShape(name, 'voxelWeight', voxelWeight, [batch, ...spatial], `one a voxel of ${like}`);
+  }
+  if (typeof options.fromLogits !== 'boolean')
+    expectOneOf(name, 'fromLogits', activationOf(options), activations);
+  for (const key of ['overBatch', 'background', 'squared'] as const)
+    expectBoolean(name, key, options[key] ?? false);
+  for (const key of ['smooth', 'alpha', 'beta'] as const)
+    expectNumber(name, key, options[key] ?? 0, { min: 0 });
+  expectNumber(name, 'exponent', options.exponent ?? 1, { above: 0 });
+  expectNumber(name, 'ignoreIndex', options.ignoreIndex ?? -100, { integer: true });
+  expectOneOf(name, 'reduction', options.reduction ?? 'mean', reductions);
+}
+
+function fields(name: Name, t: In, options: Options) {
+  const { prediction, target, voxelWeight } = t;
+  const [batch, channels, ...spatial] = prediction.shape;
+  return {
+    image: prediction.raw,
+    target: target.raw,
+    weight: voxelWeight?.raw,
+    batch,
+    channels,
+    voxels: sizeOf(spatial),
+    labels: hasLabels(t),
+    ignore: options.ignoreIndex ?? -100,
+    how: activations.indexOf(activationOf(options)),
+    squared: options.squared ?? false,
+    caller: names.indexOf(name),
+    overBatch: options.overBatch ?? false,
+    firstChannel: options.background === false ? 1 : 0,
+    reduction: reductions.indexOf(options.reduction ?? 'mean'),
+  };
+}
+
+function define(name: Name, own: readonly string[], quotientOf: (options: Options) => Quotient) {
+  interface Saved {
+    t: In;
+    options: Options;
+    slopes: Tensor;
+  }
+  return defineOp({
+    name,
+    builtin: true,
+    inputs: ['prediction', 'target'],
+    optionTensors: ['voxelWeight'],
+    options: [
+      'fromLogits',
+      'smooth',
+      'overBatch',
+      'background',
+      'ignoreIndex',
+      'reduction',
+      ...own,
+    ],
+    nondifferentiable: ['target', 'voxelWeight'],
+    check: (t: In, options: Options) => check(name, t, options),
+    forward(t: In, options: Options, needs: Needs) {
+      const given = fields(name, t, options);
+      const scored = given.channels - given.firstChannel;
+      const each = given.overBatch ? [scored] : [given.batch, scored];
+      const isReduced = options.reduction !== 'none';
+      const output = empty(isReduced ? [] : each, accumulatorOf(t.prediction.dtype));
+      const size = [given.batch, given.channels, 2];
+      const slopes = needs.prediction ? empty(size, 'float64') : undefined;
+      const { smooth = 1, exponent = 1 } = options;
+      launch(native.overlapForward, {
+        ...given,
+        ...quotientOf(options),
+        smooth,
+        exponent,
+        loss: output.raw,
+        slopes: slopes?.raw,
+      });
+      return { output, saved: slopes && ({ t, options, slopes } satisfies Saved) };
+    },
+    backward({ t, options, slopes }: Saved, upstream: Tensor): Gradients {
+      const grad = empty(t.prediction.shape, t.prediction.dtype);
+      launch(native.overlapBackward, {
+        ...fields(name, t, options),
+        slopes: slopes.raw,
+        upstream: upstream.raw,
+        grad: grad.raw,
+      });
+      return { prediction: grad };
+    },
+  });
+}
+
+type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
+type OverlapLoss<Own> = Op<
+  <D extends DType, R extends LossReduction = 'mean'>(
+    prediction: Tensor<D>,
+    target: Tensor,
+    options?: Own & { reduction?: R },
+  ) => Tensor<LossDType<D>, R extends 'none' ? Shape : readonly []>
+>;
+
+/**
+ * Dice loss of regions, the base that topology losses are added to:
+ *
+ *   loss = 1 - (2I + s)/(P + T + s),  I = sum p t, P = sum p (or p²), T = sum t (or t²)
+ *
+ * over the voxels of each channel of each image (or of the batch), s = smooth.
+ *
+ * prediction [B, C, ...spatial], any float dtype, probabilities or, with `fromLogits`, logits;
+ * target of the same shape (the same dtype, bool or uint8), or class indices [B, ...spatial] (int32, int64)
+ * -> [] for 'mean' and 'sum', [B, C] for 'none'; float32, or float64 for float64 predictions.
+ *
+ * Differentiable in prediction. Same input, same bits for any number of threads. Holds nothing of
+ * the images' size but the gradient.
+ *
+ * Milletari et al. 2016 ("V-Net", with `squared`); Drozdzal et al. 2016.
+ *
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments,
+ *   ERR_OUT_OF_RANGE for a class index.
+ * @example const loss = sp.diceLoss(logits, mask, { fromLogits: 'sigmoid' }).add(topology)
+ */
+export const diceLoss = define('diceLoss', ['squared'], () => ({
+  k: 2,
+  u: 0,
+  a: 1,
+  b: 1,
+})) as unknown as OverlapLoss<DiceOptions>;
+
+/**
+ * Soft Jaccard loss (intersection over union): loss = 1 - (I + s)/(P + T - I + s), and all else as
+ * `diceLoss`. Rahman and Wang 2016.
+ *
+ * @throws as `diceLoss`.
+ * @example const loss = sp.jaccardLoss(probabilities, mask)
+ */
+export const jaccardLoss = define('jaccardLoss', ['squared'], () => ({
+  k: 1,
+  u: -1,
+  a: 1,
+  b: 1,
+})) as unknown as OverlapLoss<DiceOptions>;
+
+/**
+ * Tversky loss: false positives weigh alpha, false negatives beta,
+ *
+ *   loss = (1 - (I + s)/(I + alpha (P - I) + beta (T - I) + s))^exponent
+ *
+ * and all else as `diceLoss`, which alpha = beta = 1/2 is but for s; 1 and 1 give `jaccardLoss`. At a
+ * perfect overlap an exponent below 1 would make the gradient infinite: it is 0 there.
+ *
+ * Salehi et al. 2017; Abraham and Khan 2019 (focal Tversky loss, whose 1/gamma is `exponent`).
+ *
+ * @throws as `diceLoss`.
+ * @example const loss = sp.tverskyLoss(probabilities, mask, { alpha: 0.3, beta: 0.7 })
+ */
+export const tverskyLoss = define(
+  'tverskyLoss',
+  ['alpha', 'beta', 'exponent'],
+  ({ alpha = 0.5, beta = 0.5 }) => ({ k: 1, u: 1 - alpha - beta, a: alpha, b: beta }),
+) as unknown as OverlapLoss<TverskyOptions>;
