@@ -125,12 +125,15 @@ function path({ x, y }: Frame, { points, style }: Line): string {
 }
 
 const legendHeight = 24;
-const legendPitch = 160;
+/** Room for a name and its line, by the width of most letters. */
+const roomFor = (name: string) => 50 + 7 * name.length;
 
 /** In a row above the chart, which moves down by its height. */
 function underLegend(lines: readonly Line[], inside: string): string {
-  const row = lines.map(({ name, style }, i) => {
-    const x = margin.left + legendPitch * i;
+  let right = margin.left;
+  const row = lines.map(({ name, style }) => {
+    const x = right;
+    right += roomFor(name);
     return (
       `<polyline class="${style}" points="${x},10 ${x + 20},10"/>` +
       `<text class="axis" x="${x + 26}" y="14">${escaped(name)}</text>`

@@ -29,8 +29,8 @@ interface Box {
 const overlap = (a: Box, b: Box) =>
   a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
 
-/** About as wide as a font without serifs draws it. */
-const widthOf = (name: string) => name.length * fontSize * 0.54;
+/** At least as wide as most fonts without serifs draw it. */
+const widthOf = (name: string) => name.length * fontSize * 0.6;
 
 /** Where a name may stand: right, left, above and below its dot, then the corners. */
 function candidates(name: string, x: number, y: number): Box[] {

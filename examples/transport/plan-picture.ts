@@ -21,7 +21,7 @@ const gap = 3;
 const barWidth = 14;
 const [leftBar, rightBar] = [110, width - 110 - barWidth];
 const thinnest = 0.002; // share of the mass that is drawn
-const named = 0.006; // share of the mass that has room for a name
+const nameHeight = 12;
 
 /** Height of a mass of 1, with room for the gaps of the longer side. */
 const unitOf = (sides: readonly Side[]) =>
@@ -37,14 +37,20 @@ function boxes({ names, weights }: Side, order: readonly number[], unit: number)
   return result;
 }
 
-function bars(list: readonly Box[], x: number, weights: readonly number[], isLeft: boolean) {
+/** Bars with names, heaviest first where there is no room for all. */
+function bars(list: readonly Box[], x: number, isLeft: boolean) {
   const textAt = isLeft ? x - 8 : x + barWidth + 8;
-  return list.map((box, i) => {
-    const bar = `<rect class="${isLeft ? 'one' : 'two'}" x="${x}" y="${fixed(box.top)}" width="${barWidth}" height="${fixed(Math.max(0.5, box.height))}"/>`;
-    if (weights[i] < named) return bar;
-    const y = box.top + box.height / 2 + 4;
-    return `${bar}<text class="letter" x="${textAt}" y="${fixed(y)}" text-anchor="${isLeft ? 'end' : 'start'}">${escaped(box.name)}</text>`;
-  });
+  const anchor = isLeft ? 'end' : 'start';
+  const named: number[] = [];
+  return [...list]
+    .sort((a, b) => b.height - a.height)
+    .map((box) => {
+      const bar = `<rect class="${isLeft ? 'one' : 'two'}" x="${x}" y="${fixed(box.top)}" width="${barWidth}" height="${fixed(Math.max(0.5, box.height))}"/>`;
+      const y = box.top + box.height / 2 + 4;
+      if (named.some((other) => Math.abs(other - y) < nameHeight)) return bar;
+      named.push(y);
+      return `${bar}<text class="letter" x="${textAt}" y="${fixed(y)}" text-anchor="${anchor}">${escaped(box.name)}</text>`;
+    });
 }
 
 function band(from: Box, to: Box, [y1, y2]: [number, number], thick: number): string {
@@ -91,8 +97,8 @@ export function planPicture(
     heading(from, leftBar + barWidth / 2),
     heading(to, rightBar + barWidth / 2),
     ...bands,
-    ...bars(left, leftBar, from.weights, true),
-    ...bars(right, rightBar, to.weights, false),
+    ...bars(left, leftBar, true),
+    ...bars(right, rightBar, false),
   ];
   return svg(title, description, [width, height], inside.join('\n'));
 }

@@ -26,11 +26,13 @@ export interface Registration {
 }
 
 const falling = 0.7; // share of the steps in which blur and reach fall
+// Where all points are found again, what is left of the angle comes from marginals that do not hold.
+const tolerance = 1e-4;
 
 export function optionsAt({ steps, blur, reach }: Descent, step: number) {
   const share = Math.min(1, step / (falling * steps));
   const at = ([first, last]: Range) => first * (last / first) ** share;
-  return { blur: at(blur), reach: reach && at(reach) };
+  return { blur: at(blur), reach: reach && at(reach), tolerance };
 }
 
 // The cloud's mean square radius is 1, so along a translation the loss has curvature 1 and along a

@@ -157,7 +157,7 @@ function registrationPart(results: Results): string[] {
     figure(
       'A copy with a part missing',
       beforeAndAfter(reached),
-      `The same with ${percent(cropped)} of the copy cut off and noise of ${noise}. With a reach, which falls from ${reached.descent.reach!.join(' to ')}, mass that finds no partner nearby is given up: such points are pale.`,
+      `The same with ${percent(cropped)} of the copy cut off and noise of ${noise}. Blur to ${reached.descent.blur[1]}; with a reach, which falls from ${reached.descent.reach!.join(' to ')}, mass that finds no partner nearby is given up: such points are pale.`,
     ),
     figure(
       'What belongs to what',

@@ -166,11 +166,12 @@ describe('letters', () => {
   });
 
   test('no two letters of a text lie at one place', () => {
-    for (const { name, letters, weights } of loadLanguages()) {
+    const wrong = loadLanguages().filter(({ letters, weights }) => {
       const places = new Set(letters.map((letter) => Object.values(pointOf(letter)!).join()));
-      expect([name, places.size]).toEqual([name, letters.length]);
-      expect(weights.reduce((a, b) => a + b, 0)).toBeCloseTo(1, 10);
-    }
+      const total = weights.reduce((a, b) => a + b, 0);
+      return places.size < letters.length || Math.abs(total - 1) > 1e-12;
+    });
+    expect(wrong.map(({ name }) => name)).toEqual([]);
   });
 });
 
