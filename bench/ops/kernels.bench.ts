@@ -91,6 +91,28 @@ function headGradient(inputs: Inputs): sp.Tensor[] {
   return gradients;
 }
 
+const clouds =
+  (requiresGrad: boolean) =>
+  (n: number, v: number, dtype: Float, d: number): Inputs => [
+    randn([n, d], dtype, requiresGrad),
+    randn([v, d], dtype),
+  ];
+const sinkhornIterations = 20;
+
+/** A fixed number of iterations, of two passes over all pairs each, cost held where that pays. */
+function passes([x, y]: Inputs): sp.Tensor[] {
+  const options = { blur: 0.5, tolerance: 0, maxIterations: sinkhornIterations, debias: false };
+  return [sp.sinkhornDivergence(x as never, y as never, options)];
+}
+
+/** GeomLoss's iterates, debiased, and their gradient. */
+function transportGradient([x, y]: Inputs): sp.Tensor[] {
+  const loss = sp.sinkhornDivergence(x as never, y as never, { blur: 0.5, solver: 'geomloss' });
+  const gradients = sp.grad(loss, [x]) as sp.Tensor[];
+  loss.dispose();
+  return gradients;
+}
+
 function copied([from, to]: Inputs): sp.Tensor[] {
   to.copy_(from as never);
   return [];
@@ -170,6 +192,13 @@ const operations: Record<string, Operation> = {
     passes: 0,
     products: 2,
   },
+  'sinkhorn passes': {
+    make: clouds(false),
+    call: passes,
+    passes: 0,
+    products: 2 * sinkhornIterations,
+  },
+  'sinkhorn gradient': { make: clouds(true), call: transportGradient, passes: 0, products: 1 },
 };
 
 interface Case {
@@ -268,6 +297,17 @@ const cases: Case[] = [
       ['linearCrossEntropy gradient, frozen head', 8192, 256000, 2304, 26],
     ] as const
   ).map(([op, n, v, d, goal]) => ({ op, n, v, d, dtype: 'bfloat16' as const, goal })),
+  // Goals: 0.55 ps a pair and pass.
+  ...(
+    [
+      ['sinkhorn passes', 1000, 1000, 3, undefined],
+      ['sinkhorn passes', 10000, 10000, 3, undefined],
+      ['sinkhorn passes', 10000, 10000, 64, 2.2],
+      ['sinkhorn passes', 50000, 50000, 64, 55],
+      ['sinkhorn gradient', 1024, 1024, 3, undefined],
+      ['sinkhorn gradient', 1024, 1024, 64, undefined],
+    ] as const
+  ).map(([op, n, v, d, goal]) => ({ op, n, v, d, dtype: 'float32' as const, goal })),
 ];
 
 const { values: options } = parseArgs({
@@ -329,7 +369,7 @@ async function measure(one: Case, torch: Peer | undefined): Promise<Row> {
     ...(passes > 0
       ? { rate: bytes / sample.median / 1e6, unit: 'GB/s', limit }
       : { rate: flops / sample.median / 1e9, unit: 'TFLOP/s' }),
-    peers: peersOf(samples, ['torch', 'torch compile', 'liger', 'quack']),
+    peers: peersOf(samples, ['torch', 'torch compile', 'liger', 'quack', 'geomloss']),
     extra: {
       microseconds: sample.median * 1000,
       launchMicroseconds: launchMicroseconds(() => operations[op].call(inputs[0]), 10),

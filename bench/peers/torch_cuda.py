@@ -4,7 +4,7 @@ Data are random of the same distribution as ours, made on the device. A run give
 of one call, from replays of a CUDA graph with several calls on rotating inputs, as ours does; what
 cannot be captured is timed as plain calls. Ways: 'torch' as it comes (heads by
 linear_cross_entropy where torch has it), 'torch compile'; for
-crossEntropy also 'liger' and 'quack' where they are installed.
+crossEntropy also 'liger' and 'quack', for transport 'geomloss', where they are installed.
 
 With --rehearse it takes no commands: every operation runs once on the CPU, in small.
 """
@@ -130,6 +130,25 @@ OPS = {
 }
 
 
+def clouds(x_grad):
+    def make(n, v, dtype, d=4):
+        return [randn((n, d), dtype, x_grad), randn((v, d), dtype)]
+
+    return make
+
+
+try:
+    from geomloss import SamplesLoss
+
+    transport = SamplesLoss("sinkhorn", p=2, blur=0.5, scaling=0.5, backend="tensorized")
+    OPS["sinkhorn gradient"] = (
+        clouds(True),
+        lambda x, y: torch.autograd.grad(transport(x.float(), y.float()), x),
+    )
+except ImportError:
+    pass
+
+
 def other_losses():
     """Cross-entropies of other libraries that are installed: way -> f(logits, target)."""
     found = {}
@@ -157,6 +176,8 @@ class Case:
         self.works = {"torch": work}
         if op != "copy":
             self.works["torch compile"] = work
+        if op.startswith("sinkhorn"):
+            self.works = {"geomloss": work}
         if op.startswith("crossEntropy"):
             for way, loss in other_losses().items():
                 theirs = with_grad(loss) if "gradient" in op else loss
@@ -233,7 +254,7 @@ def rehearse():
     for op in OPS:
         for dtype in DTYPES:
             case = Case(op, 8, 16, dtype, 2)
-            case.batch(case.works["torch"])
+            case.batch(next(iter(case.works.values())))
     print(f"{len(OPS)} operations ran on the CPU in {len(DTYPES)} dtypes, torch {torch.__version__}")
 
 
