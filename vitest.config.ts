@@ -5,7 +5,7 @@ import { configDefaults, defineConfig } from 'vitest/config';
 const onlyOnCpu = {
   'test/ops/*-fences.test.ts': 'guard bytes around typed arrays',
   'test/ops/linear-cross-entropy-filter.test.ts': 'keeps every block of the gradient',
-  'test/ops/{emo,sinkhorn-knopp*,sinkd,uld-loss}.test.ts': 'have no CUDA form yet',
+  'test/ops/{emo,linear-emo,sinkhorn-knopp*,sinkd,uld-loss}.test.ts': 'have no CUDA form yet',
   'test/ops/{emd,emd1d,sliced-wasserstein,barycentric-map,hvp}.test.ts': 'have no CUDA form yet',
   'test/ops/{cdist,channel-norm,convolution,general-golden,interpolate,order,pool}.test.ts':
     'have no CUDA form yet',

@@ -128,6 +128,8 @@ export type {
   LinearCrossEntropyOptions,
 } from './ops/linear-cross-entropy.js';
 export { filterReport, linearCrossEntropy } from './ops/linear-cross-entropy.js';
+export type { LinearEmoOptions } from './ops/linear-emo.js';
+export { linearEmo } from './ops/linear-emo.js';
 export type {
   BackwardShardOptions,
   LinearLogprobsOptions,

@@ -6,16 +6,16 @@
 // Three products where a wave holds every column (the first wave's z lies in dW's own memory, which
 // is not due yet), one more per recomputation otherwise (core/logit_plan.h). Bias, maps, excluded
 // columns, temperatures and sums belong to the terms; dz of the targets joins at the end (see
-// LogitTargets). Every sum runs in an order fixed by
-// D and V, or by the row number for dW: bits depend on no thread count and no wave.
-// After Wijmans et al. 2024. Included inside a target's namespace, after cpu/gemm.h,
-// cpu/logit_terms.h and cpu/logit_filter.h.
+// LogitTargets). With a companion matrix (LogitProblem) every second panel holds rows of that,
+// whose products with it the terms see beside z; they have no gradient. Every sum runs in an order
+// fixed by D and V, or by the row number for dW: bits depend on no thread count and no wave. After
+// Wijmans et al. 2024. Included inside a target's namespace, after cpu/gemm.h, cpu/logit_terms.h
+// and cpu/logit_filter.h.
 
 template <class A>
 class LogitStream {
   static constexpr int64_t kPanel = kTileCols<A>;
-  // Between the panels of a block: one row more, or they would all compete for the same cache sets.
-  static constexpr int64_t kPanelStride = (kLogitBlock + 1) * kPanel;
+  static constexpr int64_t kPanelStride = kLogitPanelStride<A>;
   struct Wave {
     int64_t first, rows, padded, lent;
     int64_t panels() const { return padded / kPanel; }
@@ -28,7 +28,7 @@ class LogitStream {
  public:
   LogitStream(const LogitProblem<A>& problem, const LogitPlan& plan, int64_t row_bytes,
               LogitTerms<A>& terms)
-      : p_(problem), plan_(plan), terms_(terms) {
+      : p_(problem), plan_(plan), terms_(terms), step_(problem.companion ? 2 : 1) {
     const int64_t wave = std::max(plan.first_wave, plan.wave);
     const bool gradient = p_.dx || p_.dw || p_.dbias;
     int64_t elements = 0;
@@ -76,6 +76,8 @@ class LogitStream {
   }
 
  private:
+  // Rows of a wave that may have a gradient.
+  int64_t with_gradient(const Wave& wave) const { return wave.padded / step_; }
   int64_t features_padded() const { return round_up(p_.D, kPanel); }
   int64_t depth_padded() const { return round_up(p_.D, kTileRows); }
 
@@ -85,8 +87,9 @@ class LogitStream {
     const int64_t most = first == 0 ? plan_.first_wave : plan_.wave;
     const int64_t left = p_.n - first;
     const int64_t waves = (left + most - 1) / most;
-    const int64_t padded = first == 0 ? std::min(most, round_up(left, kPanel))
-                                      : round_up((left + waves - 1) / waves, kPanel);
+    const int64_t unit = step_ * kPanel;
+    const int64_t padded = first == 0 ? std::min(most, round_up(left, unit))
+                                      : round_up((left + waves - 1) / waves, unit);
     return {first, std::min(left, padded), padded, lend ? std::min(plan_.lent, padded) : 0};
   }
 
@@ -165,19 +168,27 @@ class LogitStream {
     parallel_for(units, limit ? (units + threads - 1) / threads : 1, f);
   }
 
-  // Calls f(rows, panel) with each panel of rows of x as accumulators, zeros beyond the last row.
+  bool is_companion(int64_t panel) const { return panel % step_ != 0; }
+  // Where the row of x is for a row of the wave, or -1.
+  int64_t source(const Wave& wave, int64_t row) const {
+    return row < wave.rows ? p_.row[wave.first + row] : -1;
+  }
+
+  // Calls f(rows, panel) with every `step`th panel of rows as accumulators, zeros where there is no
+  // row.
   template <class F>
-  void each_panel(const Wave& wave, F&& f) {
-    parallel_units(wave.panels(), [&](int64_t begin, int64_t end) {
+  void each_panel(const Wave& wave, int64_t step, F&& f) {
+    parallel_units(wave.panels() / step, [&](int64_t begin, int64_t end) {
       Scratch<A> rows(kPanel * p_.D);
-      for (int64_t panel = begin; panel < end; ++panel) {
+      for (int64_t panel = begin * step; panel < end * step; panel += step) {
+        const void* const all = is_companion(panel) ? p_.companion : p_.x;
         for (int64_t i = 0; i < kPanel; ++i) {
           A* to = rows.data() + i * p_.D;
-          const int64_t row = panel * kPanel + i;
-          if (row < wave.rows) {
+          const int64_t from = source(wave, panel * kPanel + i);
+          if (from >= 0) {
             with_storage<A>(p_.dtype, [&](auto tag) {
               using T = typename decltype(tag)::type;
-              widen(static_cast<const T*>(p_.x) + p_.row[wave.first + row] * p_.D, p_.D, to);
+              widen(static_cast<const T*>(all) + from * p_.D, p_.D, to);
             });
           } else {
             std::fill_n(to, p_.D, A{0});
@@ -190,16 +201,16 @@ class LogitStream {
 
   // x_ (panels, D, kPanel), for z.
   void pack_x(const Wave& wave) {
-    each_panel(wave, [&](const A* rows, int64_t panel) {
+    each_panel(wave, 1, [&](const A* rows, int64_t panel) {
       pack_transposed(rows, p_.D, kPanel, p_.D, x_ + panel * kPanel * p_.D);
       if (tiles_) tiles_->set_x_norm(panel, squares(rows, kPanel * p_.D));
     });
   }
   // features_ (D by kPanel, rows, kPanel), for dW.
   void pack_features(const Wave& wave) {
-    each_panel(wave, [&](const A* rows, int64_t panel) {
+    each_panel(wave, step_, [&](const A* rows, int64_t panel) {
       for (int64_t d = 0; d < p_.D; d += kPanel) {
-        A* to = features_ + (d * wave.padded) + panel * kPanel * kPanel;
+        A* to = features_ + d * with_gradient(wave) + panel / step_ * kPanel * kPanel;
         pack_columns<kPanel>(rows + d, p_.D, std::min(kPanel, p_.D - d), kPanel, to);
       }
     });
@@ -221,7 +232,7 @@ class LogitStream {
           const int64_t column = range.begin + block * kLogitBlock;
           const int64_t columns = std::min(kLogitBlock, range.end - column);
           logits_block(panel, panel_end, column, columns, memory.data(), z);
-          for (int64_t q = panel; sums && q < panel_end; ++q)
+          for (int64_t q = panel; sums && q < panel_end; q += step_)
             terms_.sums(strip, q * kPanel, column, columns, z + (q - panel) * kPanelStride);
           if (keep) keep_block(wave, range, panel, panel_end, column, columns, z);
         }
@@ -231,14 +242,21 @@ class LogitStream {
 
   void logits_block(int64_t panel, int64_t panel_end, int64_t column, int64_t columns, A* left,
                     A* z) {
+    multiply_panels(p_.w, panel, 0, panel_end, column, columns, left, z);
+    if (p_.companion) multiply_panels(p_.companion, panel, 1, panel_end, column, columns, left, z);
+  }
+
+  // Of a block's panels every `step_`th from `offset` on.
+  void multiply_panels(const void* w, int64_t panel, int64_t offset, int64_t panel_end,
+                       int64_t column, int64_t columns, A* left, A* z) {
     const int64_t part = depth_part(p_.D);
     for (int64_t k = 0; k < p_.D; k += part) {
       const int64_t depth = std::min(part, p_.D - k);
       with_storage<A>(p_.dtype, [&](auto tag) {
         using T = typename decltype(tag)::type;
-        pack_left_rows(static_cast<const T*>(p_.w) + column * p_.D + k, p_.D, columns, depth, left);
+        pack_left_rows(static_cast<const T*>(w) + column * p_.D + k, p_.D, columns, depth, left);
       });
-      for (int64_t q = panel; q < panel_end; ++q) {
+      for (int64_t q = panel + offset; q < panel_end; q += step_) {
         const A* right = x_ + (q * p_.D + k) * kPanel;
         A* to = z + (q - panel) * kPanelStride;
         for (int64_t i = 0; i < columns; i += kTileRows) {
@@ -366,7 +384,7 @@ class LogitStream {
   }
 
   bool keeps(int64_t column, int64_t panel) const {
-    return !tiles_ || tiles_->keeps(column, panel);
+    return !is_companion(panel) && (!tiles_ || tiles_->keeps(column, panel));
   }
 
   void gradient_x_block(const Wave& wave, const Range& range, int64_t panel, int64_t panel_end,
@@ -408,6 +426,8 @@ class LogitStream {
       parallel_for(wave.rows, 4, [&](int64_t begin, int64_t end) {
         Scratch<A> line(features_padded());
         for (int64_t row = begin; row < end; ++row) {
+          const int64_t to = source(wave, row);
+          if (to < 0 || is_companion(row / kPanel)) continue;
           const A* from = dx_ + row / kPanel * depth_padded() * kPanel + row % kPanel;
           for (int64_t d = 0; d < p_.D; ++d) line[d] = from[d * kPanel];
           const int64_t y = p_.target[wave.first + row];
@@ -415,7 +435,7 @@ class LogitStream {
             const A dz = p_.targets->dz(wave.first + row);
             add_multiple(dz, p_.w, p_.dtype, y * p_.D, p_.D, line.data());
           }
-          narrow(line.data(), p_.D, static_cast<T*>(p_.dx.data) + p_.row[wave.first + row] * p_.D);
+          narrow(line.data(), p_.D, static_cast<T*>(p_.dx.data) + to * p_.D);
         }
       });
     });
@@ -426,13 +446,14 @@ class LogitStream {
   void gradient_weight(const Wave& wave, const Range& range, void* to, DType dtype, bool carry,
                        bool add) {
     int64_t rows = kWeightRows;  // divides kLogitBlock
-    while (rows > kTileRows && rows * wave.padded > kWeightPart) rows /= 2;
+    const int64_t padded = with_gradient(wave);
+    while (rows > kTileRows && rows * padded > kWeightPart) rows /= 2;
     const int64_t units = (range.end - range.begin + rows - 1) / rows;
     const bool last = wave.first + wave.rows == p_.n;
     const bool past_caches =
         to == p_.dw.data && !add && p_.V * p_.D * size_of(dtype) > last_level_cache_bytes();
     parallel_units(units, [&](int64_t begin, int64_t end) {
-      const int64_t stride = wave.padded + kPanel;
+      const int64_t stride = padded + kPanel;
       Scratch<A> memory(rows * (stride + features_padded()));
       for (int64_t unit = begin; unit < end; ++unit) {
         const int64_t column = range.begin + unit * rows;
@@ -440,6 +461,11 @@ class LogitStream {
         A* const sum = memory.data() + rows * stride;
         for (int64_t i = 0; i < columns; ++i) {
           A* left = memory.data() + i * stride;
+          if (p_.companion) {
+            for (int64_t row = 0; row < wave.padded; row += 2 * kPanel)
+              std::memcpy(left + row / 2, &at(wave, range, column + i, row), kPanel * sizeof(A));
+            continue;
+          }
           if (wave.lent) std::memcpy(left, lent_row(column + i), wave.lent * sizeof(A));
           std::memcpy(left + wave.lent, own_row(column + i, range),
                       (wave.padded - wave.lent) * sizeof(A));
@@ -452,7 +478,7 @@ class LogitStream {
         if (tiles_) {
           gradient_weight_kept(wave, column, columns, memory.data(), stride, sum);
         } else {
-          gradient_weight_rows(wave, 0, wave.padded, columns, memory.data(), stride, sum);
+          gradient_weight_rows(wave, 0, padded, columns, memory.data(), stride, sum);
         }
         for (int64_t i = 0; i < columns; ++i) {
           A* row = sum + i * features_padded();
@@ -475,7 +501,7 @@ class LogitStream {
     for (int64_t k = begin; k < end; k += kPart) {
       const int64_t depth = std::min(kPart, end - k);
       for (int64_t d = 0; d < p_.D; d += kPanel) {
-        const A* right = features_ + d * wave.padded + k * kPanel;
+        const A* right = features_ + d * with_gradient(wave) + k * kPanel;
         for (int64_t i = 0; i < columns; i += kTileRows) {
           multiply_tile<false, Start::chain>(depth, left + i * stride + k, stride, right,
                                              sum + i * features_padded() + d, features_padded());
@@ -519,6 +545,7 @@ class LogitStream {
   const LogitProblem<A>& p_;
   const LogitPlan& plan_;
   LogitTerms<A>& terms_;
+  const int64_t step_;  // from a panel of rows of x to the next
   std::unique_ptr<Scratch<A>> memory_;
   std::unique_ptr<Scratch<double>> bias_;
   std::unique_ptr<LogitTiles<A>> tiles_;

@@ -38,7 +38,8 @@ struct LogitTerms {
   // A wave of `rows` (a multiple of kTileCols) begins; `memory` has row_bytes for each of them.
   virtual void begin(void* memory, int64_t first, int64_t rows) = 0;
   // z (columns, kTileCols) of the columns from `column` and the panel of rows from `row`. The
-  // columns of a strip come in order; strips run in parallel.
+  // columns of a strip come in order; strips run in parallel. A companion's panel lies
+  // kLogitPanelStride further, and has no call of its own.
   virtual void sums(int64_t strip, int64_t row, int64_t column, int64_t columns, const A* z) = 0;
   virtual void merge() {}    // strips to rows, once every column was seen
   virtual void prepare() {}  // before slopes, whether or not this wave had sums
@@ -58,6 +59,9 @@ struct LogitProblem {
   const void* x = nullptr;       // (.., D)
   const int64_t* row = nullptr;  // (n) which rows of x
   const void* w = nullptr;       // (V, D)
+  // (V, D) or absent: the odd panels of kTileCols rows are rows of it and are multiplied by it. A
+  // row of -1 is empty, and n is then a multiple of two panels.
+  const void* companion = nullptr;
   int64_t n = 0, V = 0, D = 0;
   View dx;     // (.., D), of dtype; only the rows in `row` are written
   View dw;     // (V, D), of dtype or float32
@@ -71,6 +75,9 @@ struct LogitProblem {
 };
 
 constexpr int64_t kLogitStrips = 32;
+// Between the panels of a block: one row more, or they would all compete for the same cache sets.
+template <class A>
+constexpr int64_t kLogitPanelStride = (kLogitBlock + 1) * kTileCols<A>;
 
 template <class A, class F>
 inline void with_storage(DType dtype, F&& f) {

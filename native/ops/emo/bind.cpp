@@ -11,10 +11,21 @@ namespace surprisal::emo {
   RULES(Op), SP_FIELD(Op, logits), SP_FIELD(Op, embedding), SP_FIELD(Op, cosines), \
       SP_FIELD(Op, width), SP_FIELD(Op, grad_logits)
 
+#define LINEAR(Op)                                                                                \
+  RULES(Op), SP_FIELD(Op, x), SP_FIELD(Op, weight), SP_FIELD(Op, embedding), SP_FIELD(Op, width), \
+      SP_FIELD(Op, workspace_bytes), SP_FIELD(Op, grad_x), SP_FIELD(Op, grad_weight)
+
 void bind(node::Module& m) {
   m.def<Forward, forward>("emoForward", {ON_LOGITS(Forward), SP_FIELD(Forward, loss)});
   m.def<Backward, backward>("emoBackward", {ON_LOGITS(Backward), SP_FIELD(Backward, upstream),
                                             SP_FIELD(Backward, grad_token_weight)});
+  m.def<LinearForward, linear_forward>(
+      "linearEmoForward",
+      {LINEAR(LinearForward), SP_FIELD(LinearForward, loss), SP_FIELD(LinearForward, later_x),
+       SP_FIELD(LinearForward, later_weight)});
+  m.def<LinearBackward, linear_backward>(
+      "linearEmoBackward", {LINEAR(LinearBackward), SP_FIELD(LinearBackward, upstream),
+                            SP_FIELD(LinearBackward, grad_token_weight)});
 }
 
 }  // namespace surprisal::emo

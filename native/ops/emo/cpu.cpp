@@ -1,31 +1,15 @@
 #include <memory>
-#include <string>
 
 #include "core/token_mean.h"
 #include "ops/emo/op.h"
 #include "ops/emo/row.h"
+#include "ops/emo/rows.h"
 
 #define SURPRISAL_BODY "ops/emo/kernels.h"
 #include "cpu/foreach_target.h"
 
 namespace surprisal::emo {
 namespace {
-
-// The class of each row, -1 for ignored ones.
-void find_labels(const Rules& op, const char* name, int64_t* label) {
-  visit_index(op.target.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    for (int64_t n = 0; n < op.rows; ++n) {
-      const int64_t y = op.target.as<T>()[n];
-      label[n] = y == op.ignore_index ? -1 : y;
-      if (y == op.ignore_index || (y >= 0 && y < op.classes)) continue;
-      throw Error(Code::out_of_range, std::string(name) + ": expected target in [0, " +
-                                          std::to_string(op.classes) + ") or ignoreIndex " +
-                                          std::to_string(op.ignore_index) + ", got " +
-                                          std::to_string(y) + " at row " + std::to_string(n));
-    }
-  });
-}
 
 void check(const OnLogits& op) {
   require(op.logits.size == op.rows * op.classes, "emo: size of logits");
@@ -35,10 +19,6 @@ void check(const OnLogits& op) {
           "emo: size of cosines or embedding");
   const View& g = op.grad_logits;
   require(!g || (g.size == op.logits.size && g.dtype == op.logits.dtype), "emo: gradLogits");
-}
-
-RowRules rules_of(const Rules& op) {
-  return {static_cast<Combination>(op.combination), op.plain, op.floor, op.ceiling};
 }
 
 }  // namespace

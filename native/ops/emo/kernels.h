@@ -6,6 +6,7 @@
 namespace emo {
 
 using namespace ::surprisal::emo;
+#include "ops/emo/norms.h"
 #include "ops/emo/cosines.h"
 
 // One row of logits against the cosines of its label, block by block.

@@ -38,7 +38,26 @@ struct Backward : OnLogits {
   View upstream, grad_token_weight;
 };
 
+// Without logits: z = x·weightᵀ.
+struct Linear : Rules {
+  View x;          // (N, width)
+  View weight;     // (V, width), of x's dtype
+  View embedding;  // like weight; absent: weight itself, as a constant
+  int64_t width = 0, workspace_bytes = int64_t{32} << 20;
+  View grad_x, grad_weight;  // absent if not needed; for an upstream of 1 in forward
+};
+struct LinearForward : Linear {
+  View loss;
+  // What a backward will ask for, so that a workspace too small for it is refused here.
+  bool later_x = false, later_weight = false;
+};
+struct LinearBackward : Linear {
+  View upstream, grad_token_weight;
+};
+
 void forward(const Forward& op);
 void backward(const Backward& op);
+void linear_forward(const LinearForward& op);
+void linear_backward(const LinearBackward& op);
 
 }  // namespace surprisal::emo
