@@ -122,6 +122,16 @@ const products = [
   versus('torch', 'vs torch'),
 ];
 
+const distillation = [
+  peerMs('torch official', 'official ms'),
+  versus('torch official', 'vs official'),
+  peerMs('torch head', 'with the head ms'),
+  versus('torch head', 'vs it'),
+  versus('torch cross-entropy', "vs torch's cross-entropy"),
+  versus('crossEntropy', 'vs crossEntropy'),
+  versus('linearCrossEntropy', 'vs linearCrossEntropy'),
+];
+
 const tables: Record<string, Tables> = {
   convolution: {
     terminal: [[...smallCase, ...timing, ...products]],
@@ -148,6 +158,10 @@ const tables: Record<string, Tables> = {
   kernels: {
     terminal: [[...smallCase, spread, rounds, ...kernels]],
     readme: [[...smallCase, ...kernels]],
+  },
+  distillation: {
+    terminal: [[...smallCase, ...timing, ...distillation]],
+    readme: [[...smallCase, ms, ...distillation]],
   },
   sinkhorn: {
     terminal: [[...smallCase, ...timing, ...transport]],

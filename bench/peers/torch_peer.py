@@ -341,8 +341,12 @@ def answer(cases, command):
             import exact_peer
 
             kind = exact_peer.KINDS[command["kind"]]
-        else:
+        elif command["kind"] in KINDS:
             kind = KINDS[command["kind"]]
+        else:
+            from distillation_peer import KINDS as more
+
+            kind = more[command["kind"]]
         cases[command["id"]] = kind(**command["args"])
         return {"ways": list(cases[command["id"]].ways)}
     if what == "threads":
