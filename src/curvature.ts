@@ -33,11 +33,12 @@ export interface Curvature {
   residual: number;
 }
 
-/** P v (axis 1) or Pᵀv (axis 0) for v of `columns` columns. */
+/** P v (axis 1) or Pᵀv (axis 0) for v of `columns` columns; with a form Σ_j P_ij ⟨u_i, w_j⟩ v_j. */
 export interface Request {
   v: Float64Array;
   columns: number;
   axis: 0 | 1;
+  form?: { u: Float64Array; w: Float64Array; inner: number };
 }
 
 /** A computation that asks for products with the plan. */
@@ -155,36 +156,22 @@ function* solved(
   return { g, iterations, residual: worst() };
 }
 
-/** Σ_j P_ij Ċ_ij y_j, by the products of features, some at a time. */
-function* pulled(curve: Curve, seen: Moments): Asking<Float64Array> {
-  const { x, y, width } = curve;
-  const rows = x.points.length / width;
+/** Σ_j P_ij Ċ_ij y_j: Ċ is additive in i and j but for -⟨u_i, y_j⟩ - ⟨x_i, w_j⟩. */
+function* pulled({ x, y, width }: Curve, seen: Moments): Asking<Float64Array> {
   const own = dots(x.points, x.direction, width);
   const along = dots(y.points, y.direction, width);
-  const times = (by: (j: number) => number) =>
-    y.points.map((v, e) => v * by(Math.floor(e / width)));
-  const m = y.points.length / width;
-  const sum = yield { v: times((j) => along[j]), columns: width, axis: 1 };
-  for (let e = 0; e < sum.length; e++) sum[e] += own[Math.floor(e / width)] * seen.points[e];
-  const group = Math.max(1, Math.floor(64 / (2 * width)));
-  for (let from = 0; from < width; from += group) {
-    const features = Array.from({ length: Math.min(group, width - from) }, (_, k) => from + k);
-    const parts = features.flatMap((k): [Float64Array, number][] => [
-      [times((j) => y.points[j * width + k]), width],
-      [times((j) => y.direction[j * width + k]), width],
-    ]);
-    const { v, columns } = beside(m, parts);
-    const products = yield { v, columns, axis: 1 };
-    for (let i = 0; i < rows; i++) {
-      for (const [at, k] of features.entries()) {
-        const [u, p] = [x.direction[i * width + k], x.points[i * width + k]];
-        const start = i * columns + 2 * at * width;
-        for (let d = 0; d < width; d++)
-          sum[i * width + d] -= u * products[start + d] + p * products[start + width + d];
-      }
-    }
-  }
-  return sum;
+  const moved = y.points.map((v, e) => v * along[Math.floor(e / width)]);
+  const sum = yield { v: moved, columns: width, axis: 1 };
+  const { v: u, columns: inner } = beside(own.length, [
+    [x.direction, width],
+    [x.points, width],
+  ]);
+  const { v: w } = beside(along.length, [
+    [y.points, width],
+    [y.direction, width],
+  ]);
+  const crossed = yield { v: y.points, columns: width, axis: 1, form: { u, w, inner } };
+  return sum.map((v, e) => v + own[Math.floor(e / width)] * seen.points[e] - crossed[e]);
 }
 
 /** The part in x of H times the directions. */

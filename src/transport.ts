@@ -204,7 +204,7 @@ export function transportPlan(solution: Solution): TransportPlan {
     known ??= infoOf(info);
     return known;
   };
-  return {
+  const plan: TransportPlan = {
     f,
     g,
     get iterations() {
@@ -219,6 +219,21 @@ export function transportPlan(solution: Solution): TransportPlan {
     plan: () => planOf(solution),
     apply: (v, options) => applied(solution, v, options),
   };
+  solutions.set(plan, solution);
+  return plan;
+}
+
+const solutions = new WeakMap<TransportPlan, Solution>();
+
+/** Σ_j P_ij ⟨u_i, w_j⟩ v_j of a plan of clouds on the CPU, for u, w and v of a row for each point. */
+export function contracted(plan: TransportPlan, u: Tensor, w: Tensor, v: Tensor): Tensor {
+  const { f, fields } = solutions.get(plan) as Solution;
+  const columns = v.shape[v.rank - 1];
+  const out = onDevice('cpu', () => empty([...f.shape, columns], f.dtype));
+  const inner = u.shape[u.rank - 1];
+  const given = { u: u.raw, w: w.raw, v: v.raw, out: out.raw, inner, columns };
+  launch(native.sinkhornContract, { ...fields(), ...given });
+  return out;
 }
 
 function planOf({ name, f, layout, fields, kernels }: Solution): Tensor {

@@ -1,7 +1,7 @@
 // Where a transport plan sends points on average: see the doc comment below.
 import { defineOp, type Inputs, type Op } from '../autograd.js';
 import type { DType } from '../dtype.js';
-import { expectDType, expectOnCpu, expectShape, fail, show, showShape } from '../expect.js';
+import { expectDevice, expectDType, expectShape, fail, show, showShape } from '../expect.js';
 import type { Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
 import type { TransportPlan } from '../transport.js';
@@ -30,7 +30,7 @@ function check({ points }: In, { plan, axis = 1 }: Options): void {
     fail(name, 'ERR_INVALID_VALUE', `expected axis to be 0 or 1, got ${show(axis)}`);
   }
   const from = axis === 1 ? plan.g : plan.f;
-  expectOnCpu(name, 'points', points);
+  expectDevice(name, 'points', points, from.device, 'like the plan');
   expectDType(name, 'points', points, [from.dtype]);
   const { rank, shape } = points as Tensor;
   const width = rank === from.rank + 1 ? shape[rank - 1] : 1;

@@ -17,6 +17,7 @@ import { record, submit } from '../native.js';
 import { sizeOf } from '../shape.js';
 import { expectTensor, type Tensor } from '../tensor.js';
 import {
+  contracted,
   type IterationOptions,
   iterationNames,
   type TransportInfo,
@@ -120,38 +121,38 @@ function systems(x: Tensor, y: Tensor, v: Tensor, options: HvpOptions): System[]
   return debias ? [cross, system(x, 'x', { a, b: a }, { points: p, direction })] : [cross];
 }
 
-/** v as a tensor of the plan's, of one row for each potential of the side that is summed over. */
-function operand({ f, g }: TransportPlan, { v, columns, axis }: Request): Tensor {
-  const shape = [...(axis === 1 ? g : f).shape, columns];
-  return tensor(v, { dtype: f.dtype, shape, device: 'cpu' });
-}
-
-/** The product that a request asks for. */
-function values(product: Tensor, v: Tensor): Float64Array {
-  const all = wide(product);
-  product.dispose();
-  v.dispose();
-  return all;
+/** The product that is asked for: launched, and then read. */
+function product(plan: TransportPlan, { v, columns, axis, form }: Request) {
+  const [rows, sums] = axis === 1 ? [plan.f, plan.g] : [plan.g, plan.f];
+  const given: Tensor[] = [];
+  const put = (values: Float64Array, { dtype, shape }: Tensor, width: number) => {
+    given.push(tensor(values, { dtype, shape: [...shape, width], device: 'cpu' }));
+    return given[given.length - 1];
+  };
+  const right = put(v, sums, columns);
+  const launched = form
+    ? contracted(plan, put(form.u, rows, form.inner), put(form.w, sums, form.inner), right)
+    : plan.apply(right, { axis });
+  return () => {
+    const all = wide(launched);
+    for (const t of [launched, ...given]) t.dispose();
+    return all;
+  };
 }
 
 function answered<R>(work: Asking<R>, plan: TransportPlan): R {
   let step = work.next();
-  while (!step.done) {
-    const { axis } = step.value;
-    const v = operand(plan, step.value);
-    step = work.next(values(plan.apply(v, { axis }), v));
-  }
+  while (!step.done) step = work.next(product(plan, step.value)());
   return step.value;
 }
 
 async function answeredLater<R>(work: Asking<R>, plan: TransportPlan): Promise<R> {
   let step = work.next();
   while (!step.done) {
-    const { axis } = step.value;
-    const v = operand(plan, step.value);
-    const { result, launches } = record(() => plan.apply(v, { axis }));
+    const { value } = step;
+    const { result, launches } = record(() => product(plan, value));
     await submit(launches);
-    step = work.next(values(result, v));
+    step = work.next(result());
   }
   return step.value;
 }

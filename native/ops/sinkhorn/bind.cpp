@@ -1,4 +1,5 @@
 #include "node/bind.h"
+#include "ops/sinkhorn/contract.h"
 #include "ops/sinkhorn/op.h"
 #include "ops/sinkhorn/plan.h"
 
@@ -47,6 +48,10 @@ void bind(node::Module& m) {
   m.def<Apply, apply, SP_CUDA(apply_cuda)>(
       "sinkhornApply", {PROBLEM_FIELDS(Apply), SP_FIELD(Apply, v), SP_FIELD(Apply, out),
                         SP_FIELD(Apply, columns), SP_FIELD(Apply, transposed)});
+  m.def<Contract, contract>("sinkhornContract",
+                            {PROBLEM_FIELDS(Contract), SP_FIELD(Contract, u), SP_FIELD(Contract, w),
+                             SP_FIELD(Contract, v), SP_FIELD(Contract, out),
+                             SP_FIELD(Contract, inner), SP_FIELD(Contract, columns)});
   m.def<LaunchQuery, query>(
       "sinkhornLaunches",
       {SP_FIELD(LaunchQuery, batch), SP_FIELD(LaunchQuery, n), SP_FIELD(LaunchQuery, m),

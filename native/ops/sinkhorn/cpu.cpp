@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "ops/sinkhorn/contract.h"
 #include "ops/sinkhorn/instance.h"
 
 #define SURPRISAL_BODY "ops/sinkhorn/kernels.h"
@@ -142,6 +143,17 @@ void apply(const Apply& op) {
   require(op.v.size == from * op.columns && op.out.size == to * op.columns, "sinkhorn: apply");
   each_problem(op, batch, [&](const Instance& one, int64_t) {
     SURPRISAL_DISPATCH(sinkhorn::apply, op, one, kept_of(op, batch, one, all), is_wide(op));
+  });
+}
+
+void contract(const Contract& op) {
+  const Batch batch(op);
+  double* all = potentials_of(op, batch, op.potentials);
+  require(op.u.size == batch.rows() * op.inner && op.w.size == batch.columns() * op.inner &&
+              op.v.size == batch.columns() * op.columns && op.out.size == batch.rows() * op.columns,
+          "sinkhorn: contract");
+  each_problem(op, batch, [&](const Instance& one, int64_t) {
+    SURPRISAL_DISPATCH(sinkhorn::contract, op, one, kept_of(op, batch, one, all), is_wide(op));
   });
 }
 

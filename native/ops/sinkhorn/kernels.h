@@ -18,6 +18,7 @@ using namespace ::surprisal::sinkhorn;
 #include "ops/sinkhorn/kept.h"
 #include "ops/sinkhorn/points.h"
 #include "ops/sinkhorn/backward.h"
+#include "ops/sinkhorn/forms.h"
 
 template <class A>
 void keep(const Side<A>& side, double* to) {
@@ -83,6 +84,10 @@ void plan(const Plan& op, const Instance& one, const Kept& kept, bool wide) {
 
 void apply(const Apply& op, const Instance& one, const Kept& kept, bool wide) {
   wide ? apply_as<double>(op, one, kept) : apply_as<float>(op, one, kept);
+}
+
+void contract(const Contract& op, const Instance& one, const Kept& kept, bool wide) {
+  wide ? contract_as<double>(op, one, kept) : contract_as<float>(op, one, kept);
 }
 
 }  // namespace sinkhorn

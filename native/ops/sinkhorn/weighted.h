@@ -82,9 +82,10 @@ struct MeanRow {
   double sum;    // sum of e w
 };
 
-// finish(i, row, means): means (width) of A. `least` < 0: w = 1.
-template <class A, class F>
-void weighted_means(const Rows<A>& p, const Values<A>& values, A least, F&& finish) {
+// finish(i, plain, sum, means): means (width) of A. weigh(tile, i, count, j, width, e, sum) makes
+// of powers e what multiplies the values, and may add to `sum`.
+template <class A, class W, class F>
+void each_mean(const Rows<A>& p, const Values<A>& values, W&& weigh, F&& finish) {
   const Scores<A>& z = p.z;
   parallel_for((z.rows + kRowBlock - 1) / kRowBlock, 1, [&](int64_t begin, int64_t end) {
     alignas(64) A buffer[kRowBlock * kColumnTile], e[kRowBlock * kColumnTile];
@@ -100,7 +101,7 @@ void weighted_means(const Rows<A>& p, const Values<A>& values, A least, F&& fini
         const Tile<A> t = z.tile(i, count, j, width, buffer);
         powers(p, i, count, j, width, t, e, kColumnTile);
         add_sums(e, kColumnTile, count, width, plain);
-        if (least >= 0) divide_by_distance(t, count, width, least, e, kColumnTile, sum);
+        weigh(t, i, count, j, width, e, sum);
         for (int64_t c = 0; c < values.padded; c += kTileCols<A>)
           for (int64_t r = 0; r < count; r += kTileRows)
             multiply_tile<false, Start::add>(width, e + r * kColumnTile, kColumnTile,
@@ -108,9 +109,20 @@ void weighted_means(const Rows<A>& p, const Values<A>& values, A least, F&& fini
                                              values.padded);
       }
       for (int64_t r = 0; r < count; ++r)
-        finish(i + r, MeanRow{plain[r], least >= 0 ? sum[r] : plain[r]},
-               means.data() + r * values.padded);
+        finish(i + r, plain[r], sum[r], means.data() + r * values.padded);
     }
+  });
+}
+
+// finish(i, row, means). `least` < 0: w = 1.
+template <class A, class F>
+void weighted_means(const Rows<A>& p, const Values<A>& values, A least, F&& finish) {
+  const auto weigh = [least](Tile<A> t, int64_t, int64_t count, int64_t, int64_t width, A* e,
+                             double* sum) {
+    if (least >= 0) divide_by_distance(t, count, width, least, e, kColumnTile, sum);
+  };
+  each_mean(p, values, weigh, [&](int64_t i, double plain, double sum, const A* means) {
+    finish(i, MeanRow{plain, least >= 0 ? sum : plain}, means);
   });
 }
 
