@@ -124,11 +124,15 @@ class Ranks {
   }
 
   void count(const C* x, int64_t size, int32_t* in) const {
-    Bits at[L];
-    for (int64_t k = 0; k < size; k += L) {
-      const M b = bins(load(x + k));
-      std::memcpy(at, &b, sizeof b);
-      for (int l = 0; l < L; ++l) ++in[at[l]];
+    Bits at[4 * L] = {};
+    for (int64_t k = 0; k < size; k += 4 * L) {
+      const int64_t vectors = std::min<int64_t>(4, (size - k + L - 1) / L);
+      for (int64_t v = 0; v < vectors; ++v) {
+        const M b = bins(load(x + k + v * L));
+        std::memcpy(at + v * L, &b, sizeof b);
+      }
+#pragma GCC unroll 16
+      for (int64_t l = 0; l < vectors * L; ++l) ++in[at[l]];
     }
   }
 
