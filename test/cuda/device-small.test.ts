@@ -286,6 +286,26 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
         );
     });
 
+    test('how the iterations ended', () => {
+      for (const options of [
+        { blur: 0.4 },
+        { blur: 0.4, reach: { x: 1 } },
+        { blur: 0.1, maxIterations: 7 },
+        { blur: 0.4, solver: 'geomloss' as const },
+      ]) {
+        const infos: sp.TransportInfo[] = [];
+        for (const device of ['cpu', 'cuda'] as const) {
+          const [x, y] = [12, 17].map((n) =>
+            placed(new Random(n).normals(2 * n), 'float64', [n, 2], device),
+          );
+          sp.sinkhornDivergence(x, y, { ...options, onInfo: (info) => infos.push(info) });
+        }
+        const [{ error, ...ended }, got] = infos;
+        expect(got).toMatchObject(ended);
+        expect(Math.abs(got.error - error)).toBeLessThan(1e-9);
+      }
+    });
+
     test('plans and their products', () => {
       agrees('float32', [{ shape: [40, 2] }, { shape: [33, 2] }, { shape: [33, 5] }], (x, y, v) => {
         const plan = sp.sinkhornPotentials(x, y, { blur: 0.7, p: 1 });

@@ -115,9 +115,9 @@ class Measurer {
       const double w = weight(second, i) * factor;
       store(to + start + i, w);
       store(log + start + i, std::log2(w));
+      // Of x this thread has written the same one.
       if (second && i < at_.n && w != load(job_.x.weight + at_.x + i)) differs_ = 1;
     }
-    if (!second) sync_threads();  // the second side compares its weights with these
   }
 
   // Threads share the features, then the points: neighbours read neighbours.
