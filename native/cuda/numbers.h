@@ -36,7 +36,7 @@ struct Numbers {
   DType dtype = DType::f32;
 
   Numbers() = default;
-  Numbers(const View& view) : data(view.data), dtype(view.dtype) {}
+  SP_HOST_DEVICE Numbers(const View& view) : data(view.data), dtype(view.dtype) {}
   SP_HOST_DEVICE explicit operator bool() const { return data != nullptr; }
   __device__ double operator[](int64_t i) const { return number_at(data, dtype, i); }
   // 1 if there are none.
@@ -47,8 +47,8 @@ struct NumbersOut {
   DType dtype = DType::f32;
 
   NumbersOut() = default;
-  NumbersOut(void* data, DType dtype) : data(data), dtype(dtype) {}
-  NumbersOut(const View& view) : data(view.data), dtype(view.dtype) {}
+  SP_HOST_DEVICE NumbersOut(void* data, DType dtype) : data(data), dtype(dtype) {}
+  SP_HOST_DEVICE NumbersOut(const View& view) : data(view.data), dtype(view.dtype) {}
   SP_HOST_DEVICE explicit operator bool() const { return data != nullptr; }
   __device__ void set(int64_t i, double x) const { set_number(data, dtype, i, x); }
 };

@@ -12,6 +12,7 @@
 #include "core/scratch.h"
 #include "cuda/launch.h"
 #include "ops/cross_entropy/check.h"
+#include "ops/cross_entropy/device_sums.h"
 #include "ops/cross_entropy/device_terms.h"
 #include "ops/cross_entropy/plan.h"
 
@@ -53,7 +54,7 @@ __global__ void __launch_bounds__(kThreads)
   rows.finish_sums(context, state, true);
 }
 
-// --- gradients of probabilities and of token weights ---------------------------------------------
+// --- gradient of probabilities -------------------------------------------------------------------
 
 // d row/d t = scale w (lse - z): what a probability's own logarithm costs.
 template <class T>
@@ -70,7 +71,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   const DeviceStats stats = load(about.stats + row);
   const double up = about.scale_of(row);
   const Real scale =
-      static_cast<Real>(up * about.token_weight_of(row) * (1 - about.options.label_smoothing));
+      static_cast<Real>(up * about.token_weight.weight(row) * (1 - about.options.label_smoothing));
   const Real log_sum = static_cast<Real>(row_math::log1p(stats.others));
   const Real max = static_cast<Real>(stats.max), k = static_cast<Real>(about.k);
   for (int slot = thread_index() % plan.lanes; slot < part.slots(); slot += plan.lanes) {
@@ -96,142 +97,6 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 
-__global__ void __launch_bounds__(kThreads)
-    cross_entropy_tokens_kernel(RowContext about, NumbersOut out) {
-  const int64_t row = block_index() * block_size() + thread_index();
-  if (row >= about.rows) return;
-  const int64_t y = about.targets[row];
-  double slope = 0;
-  if (!about.targets.ignored(y)) {
-    const double scale = about.scale_of(row);
-    if (scale != 0) {
-      double average = 0;
-      if (about.reduction == Reduction::mean)
-        average = load(&about.totals->loss) / load(&about.totals->denominator);
-      const double share = about.targets.soft() ? 1 : about.class_weight_of(y);
-      slope = scale * (load(&about.stats[row].loss) - share * average);
-    }
-  }
-  out.set(row, slope);
-}
-
-// --- sums over rows and classes ------------------------------------------------------------------
-
-constexpr int64_t kSegment = 8192;  // rows, and classes, of a block: fixed, and so is every sum
-
-struct SumWork {
-  RowContext about;
-  int64_t classes = 0;  // whose weights are summed and checked; 0: not asked for
-  bool losses = false;  // of rows too
-  bool check_tokens = false;
-  FaultSite class_fault{}, token_fault{};
-  NumbersOut widened;         // (classes), may be absent
-  Totals* partial = nullptr;  // (blocks)
-  int64_t blocks = 1;
-  Totals* totals = nullptr;
-  NumbersOut loss;  // (1), the reduction of the losses, may be absent
-};
-
-inline __device__ int64_t bits_of_double(double x) {
-  int64_t bits;
-  std::memcpy(&bits, &x, sizeof bits);
-  return bits;
-}
-
-inline __device__ void add_totals(Totals& into, const Totals& from) {
-  into.denominator += from.denominator;
-  into.classes += from.classes;
-  into.loss += from.loss;
-}
-
-inline __device__ void write_totals(const SumWork& work, const Totals& totals) {
-  store(work.totals, totals);
-  if (!work.loss.data) return;
-  const bool mean = work.about.reduction == Reduction::mean;
-  const double none = std::numeric_limits<double>::quiet_NaN();
-  work.loss.set(0, !mean                     ? totals.loss
-                   : totals.denominator == 0 ? none
-                                             : totals.loss / totals.denominator);
-}
-
-__global__ void __launch_bounds__(kThreads) cross_entropy_sum_kernel(SumWork work) {
-  const RowContext& about = work.about;
-  const int64_t begin = block_index() * kSegment + thread_index();
-  const int64_t end = (block_index() + 1) * kSegment;
-  Totals sum{};
-  for (int64_t row = begin; row < (end < about.rows ? end : about.rows); row += block_size()) {
-    const double tokens = about.token_weight_of(row);
-    if (work.check_tokens && std::isnan(tokens)) report_fault(work.token_fault, row, 0, 0, 0);
-    sum.denominator += about.weight_of(row);
-    if (work.losses && !about.targets.ignored(about.targets[row]))
-      sum.loss += tokens * load(&about.stats[row].loss);
-  }
-  for (int64_t c = begin; c < (end < work.classes ? end : work.classes); c += block_size()) {
-    const double w = about.class_weight[c];
-    if (!(w >= 0)) report_fault(work.class_fault, c, bits_of_double(w), 0, 0);
-    if (work.widened.data) work.widened.set(c, w);
-    sum.classes += w;
-  }
-  auto* memory = &shared<TeamMemory<Totals, Totals>>();
-  BlockTeam<Totals, Totals> team(memory, 1);
-  team.finish(sum, add_totals, [&](const Totals& all, bool leader) {
-    if (!leader) return all;
-    if (work.blocks > 1) {
-      store(work.partial + block_index(), all);
-    } else {
-      write_totals(work, all);
-    }
-    return all;
-  });
-}
-
-// The segments' sums, in their order within each thread.
-__global__ void __launch_bounds__(kThreads) cross_entropy_sum_merge_kernel(SumWork work) {
-  Totals sum{};
-  for (int64_t b = thread_index(); b < work.blocks; b += block_size())
-    add_totals(sum, load(work.partial + b));
-  auto* memory = &shared<TeamMemory<Totals, Totals>>();
-  BlockTeam<Totals, Totals> team(memory, 1);
-  team.finish(sum, add_totals, [&](const Totals& all, bool leader) {
-    if (leader) write_totals(work, all);
-    return all;
-  });
-}
-
-// --- upstream x gradient -------------------------------------------------------------------------
-
-template <class T>
-__global__ void __launch_bounds__(kThreads)
-    cross_entropy_scale_kernel(const T* grad, T* out, int64_t n, Numbers upstream) {
-  using Real = accumulator_t<T>;
-  constexpr int kAtOnce = 4;
-  const Real factor = static_cast<Real>(upstream[0]);
-  if (out == grad && factor == 1) return;
-  const RowPart<T> all =
-      row_part(grad, 1, n, 0, static_cast<int>(block_index()), static_cast<int>(grid_size()));
-  for (int base = thread_index(); base < all.slots(); base += kThreads * kAtOnce) {
-    Slot raw[kAtOnce];
-#pragma unroll
-    for (int k = 0; k < kAtOnce; ++k) {
-      const int slot = base + k * kThreads;
-      // Another block may be writing the rest of an edge.
-      if (slot < all.slots())
-        raw[k] = all.whole(slot) ? load_slot(all, slot) : load_elements(all, slot);
-    }
-#pragma unroll
-    for (int k = 0; k < kAtOnce; ++k) {
-      const int slot = base + k * kThreads;
-      if (slot >= all.slots()) continue;
-      Real x[kPack<T>];
-      widen<T>(raw[k], x);
-      // Rows of NaN have no gradient either where the upstream gradient is 0.
-#pragma unroll
-      for (int j = 0; j < kPack<T>; ++j) x[j] = factor == 0 ? Real(0) : x[j] * factor;
-      store_slot(out, all, slot, x);
-    }
-  }
-}
-
 // --- launches ------------------------------------------------------------------------------------
 
 void raise_target(const Fault& f) { refuse_target(f.value, f.row, f.a, f.b); }
@@ -242,16 +107,14 @@ void raise_class(const Fault& f) {
 }
 void raise_token(const Fault& f) { refuse_token_weight(f.row); }
 
-Numbers numbers(const View& view) { return {view.data, view.dtype}; }
-
 RowContext context_of(const Problem& op) {
   RowContext c;
   c.targets.data = op.target.data;
   c.targets.dtype = op.target.dtype;
   c.targets.classes = op.classes;
   c.targets.ignore = op.ignore_index;
-  c.class_weight = numbers(op.class_weight);
-  c.token_weight = numbers(op.token_weight);
+  c.class_weight = op.class_weight;
+  c.token_weight = op.token_weight;
   c.rows = op.rows;
   c.classes = op.classes;
   c.reduction = static_cast<Reduction>(op.reduction);
@@ -264,16 +127,6 @@ RowContext context_of(const Problem& op) {
 bool weighted(const Problem& op) { return is_float(op.target.dtype) || op.label_smoothing != 0; }
 bool plain(const Problem& op) {
   return !weighted(op) && !(op.softcap > 0) && op.logits.dtype != DType::f64;
-}
-
-// Sums over rows and classes into work.totals; checks weights where asked to.
-void sum(SumWork work, Stream& stream) {
-  const int64_t most = std::max(work.about.rows, work.classes);
-  work.blocks = std::max<int64_t>(1, (most + kSegment - 1) / kSegment);
-  const int64_t shared = sizeof(TeamMemory<Totals, Totals>);
-  if (work.blocks > 1) work.partial = stream.scratch<Totals>(work.blocks);
-  launch(stream, cross_entropy_sum_kernel, {work.blocks, kThreads, shared}, work);
-  if (work.blocks > 1) launch(stream, cross_entropy_sum_merge_kernel, {1, kThreads, shared}, work);
 }
 
 // Where class weights are part of every element's sum they are widened to the type of the sums.
@@ -414,7 +267,7 @@ void backward_cuda(const Backward& op, Stream& stream) {
   check(op);
   RowContext about = context_of(op);
   about.stats = reinterpret_cast<DeviceStats*>(op.row_stats.as<double>());
-  about.upstream = numbers(op.upstream);
+  about.upstream = op.upstream;
   auto* totals = stream.scratch<Totals>(1);
   about.totals = totals;
   SumWork work;
@@ -442,23 +295,10 @@ void backward_cuda(const Backward& op, Stream& stream) {
       launch(stream, cross_entropy_target_kernel<T>,
              {(op.rows * plan.parts + each - 1) / each, kThreads},
              rows_of<GeneralRows<T>>(op, about, nullptr, work.widened.data),
-             NumbersOut{op.grad_target.data, op.grad_target.dtype}, plan);
+             NumbersOut(op.grad_target), plan);
     });
   }
-  if (op.grad_token_weight) {
-    launch(stream, cross_entropy_tokens_kernel, {(op.rows + kThreads - 1) / kThreads, kThreads},
-           about, NumbersOut{op.grad_token_weight.data, op.grad_token_weight.dtype});
-  }
-}
-
-void scale_cuda(const Scale& op, Stream& stream) {
-  check(op);
-  visit_float(op.grad.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    constexpr int64_t kEach = kThreads * 4 * kPack<T>;
-    launch(stream, cross_entropy_scale_kernel<T>, {(op.grad.size + kEach - 1) / kEach, kThreads},
-           op.grad.as<T>(), op.out.as<T>(), op.grad.size, numbers(op.upstream));
-  });
+  if (op.grad_token_weight) token_gradient(about, op.grad_token_weight, stream);
 }
 
 }  // namespace surprisal::cross_entropy

@@ -4,52 +4,17 @@
 #include <cmath>
 #include <limits>
 
+#include "cuda/logit_map.h"
+#include "cuda/numbers.h"
 #include "cuda/rows.h"
 #include "ops/cross_entropy/op.h"
 
 namespace surprisal::cross_entropy {
 
 using cuda::load;
+using cuda::Numbers;
+using cuda::NumbersOut;
 using cuda::store;
-
-// Element i of numbers of any float dtype. Called, not inlined, as row_math's functions are.
-inline __device__ SP_CALLED double number_at(const void* data, DType dtype, int64_t i) {
-  switch (dtype) {
-    case DType::f64:
-      return load(static_cast<const double*>(data) + i);
-    case DType::f16:
-      return to_float(load(static_cast<const Float16*>(data) + i));
-    case DType::bf16:
-      return to_float(load(static_cast<const BFloat16*>(data) + i));
-    default:
-      return load(static_cast<const float*>(data) + i);
-  }
-}
-inline __device__ SP_CALLED void set_number(void* data, DType dtype, int64_t i, double x) {
-  switch (dtype) {
-    case DType::f64:
-      return store(static_cast<double*>(data) + i, x);
-    case DType::f16:
-      return store(static_cast<Float16*>(data) + i, to_float16(static_cast<float>(x)));
-    case DType::bf16:
-      return store(static_cast<BFloat16*>(data) + i, to_bfloat16(static_cast<float>(x)));
-    default:
-      return store(static_cast<float*>(data) + i, static_cast<float>(x));
-  }
-}
-
-struct Numbers {
-  const void* data = nullptr;
-  DType dtype = DType::f32;
-
-  __device__ double operator[](int64_t i) const { return number_at(data, dtype, i); }
-};
-struct NumbersOut {
-  void* data = nullptr;
-  DType dtype = DType::f32;
-
-  __device__ void set(int64_t i, double x) const { set_number(data, dtype, i, x); }
-};
 
 // A row's sums, as saved for backward: the four doubles of op.h's row_stats.
 struct DeviceStats {
@@ -100,17 +65,12 @@ struct RowContext {
   DeviceStats* stats = nullptr;    // (N), may be absent
   NumbersOut loss;                 // (N), without a reduction
 
-  __device__ double class_weight_of(int64_t y) const {
-    return class_weight.data ? class_weight[y] : 1;
-  }
-  __device__ double token_weight_of(int64_t row) const {
-    return token_weight.data ? token_weight[row] : 1;
-  }
   // What a row adds to the denominator of the mean.
   __device__ double weight_of(int64_t row) const {
     const int64_t y = targets[row];
     if (targets.ignored(y)) return 0;
-    return targets.soft() ? token_weight_of(row) : class_weight_of(y) * token_weight_of(row);
+    return targets.soft() ? token_weight.weight(row)
+                          : class_weight.weight(y) * token_weight.weight(row);
   }
   // d(loss)/d(row before its token weight), token weight left out.
   __device__ double scale_of(int64_t row) const {
@@ -122,22 +82,10 @@ struct RowContext {
   }
   __device__ RowWeights row_weights(int64_t y) const {
     const bool summed = class_weight.data && options.label_smoothing != 0;
-    return {class_weight_of(y), summed ? load(&totals->classes) : double(classes), double(classes)};
+    return {class_weight.weight(y), summed ? load(&totals->classes) : double(classes),
+            double(classes)};
   }
 };
-
-// tanh u and its derivative from one exponential and one division, as in cpu/logit_map.h: with
-// m = e^(2|u|) - 1 and r = 1/(m+2), tanh |u| = m r = 1 - 2r and tanh' = 4 r (1-r), which keeps its
-// digits where tanh saturates. A few ulp. At the clamp the derivative is below 1e-36; a logit of
-// -inf must have exactly none. A NaN passes.
-template <class Real>
-inline __device__ Real tanh_of_cap(Real u, Real* derivative) {
-  const Real twice = std::fabs(u) * 2;
-  const Real m = std::expm1(twice > Real(86) ? Real(86) : twice);
-  const Real r = 1 / (m + 2);
-  *derivative = twice > Real(86) ? Real(0) : 4 * r * (1 - r);
-  return std::copysign(m > Real(2) ? 1 - 2 * r : m * r, u);
-}
 
 // The logit after the softcap, before what is left of the temperature; dz/dx with both.
 template <class Real>
@@ -147,7 +95,7 @@ inline __device__ Real map_element(const LogitMap& map, Real x, Real* slope) {
     return x;
   }
   Real derivative;
-  const Real t = tanh_of_cap(static_cast<Real>(map.in) * x, &derivative);
+  const Real t = cuda::tanh_of_cap(static_cast<Real>(map.in) * x, &derivative);
   *slope = static_cast<Real>(map.in * map.out) * derivative;
   return static_cast<Real>(map.out) * t;
 }
@@ -206,7 +154,7 @@ inline __device__ DeviceSlope<Real> row_gradient(const RowContext& c, int64_t ro
     out.zero = 1;
     return out;
   }
-  const double tokens = scale * c.token_weight_of(row);
+  const double tokens = scale * c.token_weight.weight(row);
   out.max = static_cast<Real>(s.max);
   const RowSums sums = row_sums(c, s.max, s.others, map_element(c.map, x_target), 0);
   if (!c.targets.soft()) {

@@ -93,7 +93,7 @@ struct RowsBase {
       about.targets.check(c.row, c.y);
       if (about.stats) store(about.stats + c.row, stats);
       if (about.loss.data)
-        about.loss.set(c.row, ignored ? 0 : about.token_weight_of(c.row) * stats.loss);
+        about.loss.set(c.row, ignored ? 0 : about.token_weight.weight(c.row) * stats.loss);
     }
     if (!output) return {};
     return row_gradient(about, c.row, c.y, x, stats);
@@ -106,6 +106,15 @@ struct Parts {
   State* states = nullptr;  // (N, count)
   int count = 1;
 };
+// What `rows` knows of a row once this block has seen its part: the row if that was all of it.
+template <class Rows>
+inline __device__ typename Rows::Row finish_part(const Rows& rows, int part,
+                                                 const typename Rows::Context& c,
+                                                 const typename Rows::State& s, bool leader) {
+  if (!rows.parts.states || rows.saved) return rows.finish_sums(c, s, leader);
+  if (leader) store(rows.parts.states + c.row * rows.parts.count + part, s);
+  return {};
+}
 
 template <class T>  // not double, which is GeneralRows
 struct PlainRows : RowsBase<T> {
@@ -154,11 +163,7 @@ struct PlainRows : RowsBase<T> {
     into = {high.max, low.sum * share + high.sum};
   }
   __device__ Row finish(int64_t, int part, const Context& c, const State& s, bool leader) const {
-    if (parts.states && !this->saved) {
-      if (leader) store(parts.states + c.row * parts.count + part, s);
-      return {};
-    }
-    return finish_sums(c, s, leader);
+    return finish_part(*this, part, c, s, leader);
   }
   __device__ Row finish_sums(const Context& c, const State& s, bool leader) const {
     Row row = this->finish_row(c, leader, s.max, s.sum, 0, 0, 0);
@@ -234,9 +239,9 @@ struct GeneralRows : RowsBase<T> {
 #pragma unroll
       for (int j = 0; j < E; ++j) {
         const bool inside = !Edge || (slot * E + j >= part.begin && slot * E + j < part.end);
-        t[j] = inside
-                   ? static_cast<Real>(number_at(about.targets.data, about.targets.dtype, at + j))
-                   : Real(0);
+        t[j] = inside ? static_cast<Real>(
+                            cuda::number_at(about.targets.data, about.targets.dtype, at + j))
+                      : Real(0);
       }
     }
 #pragma unroll
@@ -302,11 +307,7 @@ struct GeneralRows : RowsBase<T> {
     into = out;
   }
   __device__ Row finish(int64_t, int part, const Context& c, const State& s, bool leader) const {
-    if (parts.states && !this->saved) {
-      if (leader) store(parts.states + c.row * parts.count + part, s);
-      return {};
-    }
-    return finish_sums(c, s, leader);
+    return finish_part(*this, part, c, s, leader);
   }
   __device__ Row finish_sums(const Context& c, const State& s, bool leader) const {
     return this->finish_row(c, leader, s.max, s.sum, s.largest, s.below, s.weight);

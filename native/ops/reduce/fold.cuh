@@ -10,6 +10,7 @@
 #include "ops/reduce/plan.h"
 
 #include "cuda/device.h"
+#include "cuda/numbers.h"
 
 namespace surprisal::reduce {
 
@@ -81,32 +82,7 @@ __device__ inline int count_bits(uint32_t x) {
   return n;
 }
 
-// Element i of a view, as a number.
-template <class C>
-__device__ inline C element(const View& view, int64_t i) {
-  switch (view.dtype) {
-    case DType::f64:
-      return static_cast<C>(load(static_cast<const double*>(view.data) + i));
-    case DType::f16:
-      return static_cast<C>(to_float(load(static_cast<const Float16*>(view.data) + i)));
-    case DType::bf16:
-      return static_cast<C>(to_float(load(static_cast<const BFloat16*>(view.data) + i)));
-    default:
-      return static_cast<C>(load(static_cast<const float*>(view.data) + i));
-  }
-}
-__device__ inline void put(const View& view, int64_t i, double x) {
-  switch (view.dtype) {
-    case DType::f64:
-      return store(static_cast<double*>(view.data) + i, x);
-    case DType::f16:
-      return store(static_cast<Float16*>(view.data) + i, to_float16(static_cast<float>(x)));
-    case DType::bf16:
-      return store(static_cast<BFloat16*>(view.data) + i, to_bfloat16(static_cast<float>(x)));
-    default:
-      return store(static_cast<float*>(view.data) + i, static_cast<float>(x));
-  }
-}
+__device__ inline void put(const View& view, int64_t i, double x) { NumbersOut(view).set(i, x); }
 __device__ inline void put(const View& view, int64_t i, int64_t x) {
   switch (view.dtype) {
     case DType::i64:
@@ -134,7 +110,7 @@ struct Sum {
     kind = op.kind;
     p = op.p;
     if constexpr (!std::is_integral_v<C>)
-      if (kind == Kind::count_equal) wanted = element<C>(op.extra, result);
+      if (kind == Kind::count_equal) wanted = static_cast<C>(Numbers(op.extra)[result]);
   }
   template <int N, class At>
   __device__ void block(C (&x)[N], uint32_t valid, At) {
