@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "ops/linear_cross_entropy/log_values.h"
 #include "ops/linear_cross_entropy/rows_device.h"
 
 namespace surprisal::linear_cross_entropy {
@@ -53,21 +54,6 @@ __device__ inline int32_t largest_class(const FinishWork& work, int64_t n) {
     place = double(k * work.span) + part.others;
   }
   return static_cast<int32_t>(place);
-}
-
-struct LogValues {
-  double surprisal, lse, entropy, log_sum, sum, own;
-};
-__device__ inline LogValues log_values(const RowState& s) {
-  const RowSums sums{s.max, s.others, s.target, 0};
-  LogValues v;
-  v.own = row_math::exp(s.target);
-  v.sum = s.others + v.own;
-  v.log_sum = v.own == 1 ? row_math::log1p(s.others) : row_math::log(v.sum);
-  v.lse = row_lse(sums);
-  v.surprisal = row_surprisal(sums);
-  v.entropy = v.log_sum - s.extra / v.sum;
-  return v;
 }
 
 __device__ inline RowWeights weights_of(const RowWork& work, int32_t y) {
@@ -127,18 +113,8 @@ __device__ inline RowCoefficients loss_slope(const RowWork& work, const RowState
 
 __device__ inline RowCoefficients logprob_slope(const RowWork& work, const RowState& s,
                                                 int64_t at) {
-  const double g = work.upstream ? work.upstream[at] : 0;
-  const double h = work.dlse ? work.dlse[at] : 0, e = work.dentropy ? work.dentropy[at] : 0;
-  if (g == 0 && h == 0 && e == 0) return {};
-  const LogValues v = log_values(s);
-  RowCoefficients c;
-  c.max = s.max;
-  c.p = (h - g - (e == 0 ? 0 : e * (v.entropy - v.log_sum))) / v.sum;
-  c.q = -e / v.sum;
-  const double p = v.own / v.sum;
-  c.own = g * s.others / v.sum + p * h;
-  if (e != 0 && v.own != 0) c.own -= p * e * (v.entropy - v.surprisal);
-  return c;
+  return log_slope(s, work.upstream ? work.upstream[at] : 0, work.dlse ? work.dlse[at] : 0,
+                   work.dentropy ? work.dentropy[at] : 0);
 }
 
 template <class A>

@@ -16,16 +16,24 @@ struct Steps {
   void (*product_w)(const ProductW&, const Tiles&, Stream&);
 };
 
+template <class T>
+Steps plain_steps() {
+  return {plain_states<T>, plain_slopes<T>, plain_product_x<T>, plain_product_w<T>};
+}
+template <class T>
+Steps tile_steps() {
+  return {states_by_tiles<T>, slopes_by_tiles<T>, product_x_by_tiles<T>, product_w_by_tiles<T>};
+}
 Steps steps_of(DType dtype) {
   switch (dtype) {
     case DType::f64:
-      return {states_f64, slopes_f64, product_x_f64, product_w_f64};
+      return plain_steps<double>();
     case DType::f16:
-      return {states_f16, slopes_f16, product_x_f16, product_w_f16};
+      return tile_steps<Float16>();
     case DType::bf16:
-      return {states_bf16, slopes_bf16, product_x_bf16, product_w_bf16};
+      return tile_steps<BFloat16>();
     default:
-      return {states_f32, slopes_f32, product_x_f32, product_w_f32};
+      return plain_steps<float>();
   }
 }
 

@@ -1,13 +1,8 @@
-#include "ops/linear_cross_entropy/kinds.h"
 #include "ops/linear_cross_entropy/products.h"
 
 namespace surprisal::linear_cross_entropy {
 
-void product_x_f16(const ProductX& p, const Tiles& tiles, Stream& stream) {
-  product_x_by_tiles<Float16>(p, tiles, stream);
-}
-void product_w_f16(const ProductW& p, const Tiles& tiles, Stream& stream) {
-  product_w_by_tiles<Float16>(p, tiles, stream);
-}
+template void product_x_by_tiles<Float16>(const ProductX&, const Tiles&, Stream&);
+template void product_w_by_tiles<Float16>(const ProductW&, const Tiles&, Stream&);
 
 }  // namespace surprisal::linear_cross_entropy

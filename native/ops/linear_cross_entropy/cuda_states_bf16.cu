@@ -1,10 +1,7 @@
-#include "ops/linear_cross_entropy/kinds.h"
 #include "ops/linear_cross_entropy/tensor_cores.h"
 
 namespace surprisal::linear_cross_entropy {
 
-void states_bf16(const StatesWork& work, const Tiles& tiles, Stream& stream) {
-  states_by_tiles<BFloat16>(work, tiles, stream);
-}
+template void states_by_tiles<BFloat16>(const StatesWork&, const Tiles&, Stream&);
 
 }  // namespace surprisal::linear_cross_entropy

@@ -1,19 +1,27 @@
-// The steps of a pass, one of each dtype: float32 and float64 by FMA through a stored chunk of z
-// (plain.h), 16-bit floats on tensor cores (tensor_cores.h, products.h).
+// The steps of a pass: float32 and float64 by FMA through a stored chunk of z (plain.h), 16-bit
+// floats on tensor cores (tensor_cores.h, products.h). Instantiated for one dtype in a file each,
+// which compile side by side.
 #pragma once
 #include "ops/linear_cross_entropy/device.h"
 
 namespace surprisal::linear_cross_entropy {
 
-#define SP_STEPS(kind)                                                 \
-  void states_##kind(const StatesWork&, const Tiles&, cuda::Stream&);  \
-  void slopes_##kind(const SlopesWork&, const Tiles&, cuda::Stream&);  \
-  void product_x_##kind(const ProductX&, const Tiles&, cuda::Stream&); \
-  void product_w_##kind(const ProductW&, const Tiles&, cuda::Stream&);
-SP_STEPS(f32)
-SP_STEPS(f64)
-SP_STEPS(f16)
-SP_STEPS(bf16)
-#undef SP_STEPS
+template <class T>
+void plain_states(const StatesWork& work, const Tiles& tiles, cuda::Stream& stream);
+template <class T>
+void plain_slopes(const SlopesWork& work, const Tiles& tiles, cuda::Stream& stream);
+template <class T>
+void plain_product_x(const ProductX& p, const Tiles& tiles, cuda::Stream& stream);
+template <class T>
+void plain_product_w(const ProductW& p, const Tiles& tiles, cuda::Stream& stream);
+
+template <class T>
+void states_by_tiles(const StatesWork& work, const Tiles& tiles, cuda::Stream& stream);
+template <class T>
+void slopes_by_tiles(const SlopesWork& work, const Tiles& tiles, cuda::Stream& stream);
+template <class T>
+void product_x_by_tiles(const ProductX& p, const Tiles& tiles, cuda::Stream& stream);
+template <class T>
+void product_w_by_tiles(const ProductW& p, const Tiles& tiles, cuda::Stream& stream);
 
 }  // namespace surprisal::linear_cross_entropy

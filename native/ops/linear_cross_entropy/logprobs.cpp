@@ -1,7 +1,5 @@
-// linearLogprobs: p = softmax(z), S = sum of e^(z - max), log p = z - max - log S,
-//   d logprob/dz = 1_y - p,  d lse/dz = p,  dH/dz = -p (log p + H).
-#include <cmath>
-
+// linearLogprobs on the CPU; see log_values.h.
+#include "ops/linear_cross_entropy/log_values.h"
 #include "ops/linear_cross_entropy/rows.h"
 
 namespace surprisal::linear_cross_entropy {
@@ -9,29 +7,13 @@ namespace {
 
 constexpr const char* kName = "linearLogprobs";
 
-struct RowValues {
-  double surprisal, lse, entropy, log_sum, sum, own;
-};
-
-RowValues values_of(const RowState& s) {
-  const RowSums sums{s.max, s.others, s.target};
-  RowValues v;
-  v.own = std::exp(s.target);
-  v.sum = s.others + v.own;
-  v.log_sum = v.own == 1 ? std::log1p(s.others) : std::log(v.sum);
-  v.lse = row_lse(sums);
-  v.surprisal = row_surprisal(sums);
-  v.entropy = v.log_sum - s.extra / v.sum;
-  return v;
-}
-
 class LogprobRows final : public RowFinish {
  public:
   LogprobRows(const Scored& op) : rows(op, kName) {}
 
   void finish(int64_t n, const RowState& state) override {
     if (!outputs) return;
-    const RowValues v = values_of(state);
+    const LogValues v = log_values(state);
     const int64_t at = rows.position[n];
     set_value(outputs->logprob, at, -v.surprisal);
     set_value(outputs->lse, at, v.lse);
@@ -41,17 +23,7 @@ class LogprobRows final : public RowFinish {
   RowCoefficients slope(int64_t n, const RowState& state) const override {
     const int64_t at = rows.position[n];
     const auto up = [&](const View& view) { return view ? value_of(view, at) : 0; };
-    const double g = up(upstream->dlogprob), h = up(upstream->dlse), e = up(upstream->dentropy);
-    if (g == 0 && h == 0 && e == 0) return {};
-    const RowValues v = values_of(state);
-    RowCoefficients c;
-    c.max = state.max;
-    c.p = (h - g - (e == 0 ? 0 : e * (v.entropy - v.log_sum))) / v.sum;
-    c.q = -e / v.sum;
-    const double p = v.own / v.sum;
-    c.own = g * state.others / v.sum + p * h;
-    if (e != 0 && v.own != 0) c.own -= p * e * (v.entropy - v.surprisal);
-    return c;
+    return log_slope(state, up(upstream->dlogprob), up(upstream->dlse), up(upstream->dentropy));
   }
 
   Rows rows;

@@ -5,6 +5,7 @@
 // would be less accurate than float32 (six products of thirds would not).
 #pragma once
 #include "cuda/gemm_plain.h"
+#include "ops/linear_cross_entropy/kinds.h"
 #include "ops/linear_cross_entropy/target_sums.h"
 #include "ops/linear_cross_entropy/terms.h"
 

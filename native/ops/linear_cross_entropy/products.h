@@ -2,6 +2,7 @@
 // rows of dW, which end with dz of the targets. 2 N V D flop each.
 #pragma once
 #include "ops/linear_cross_entropy/fragments.h"
+#include "ops/linear_cross_entropy/kinds.h"
 
 namespace surprisal::linear_cross_entropy {
 

@@ -3,6 +3,7 @@
 // V exponentials, which at D of a thousand take a fortieth of the products' time.
 #pragma once
 #include "ops/linear_cross_entropy/fragments.h"
+#include "ops/linear_cross_entropy/kinds.h"
 
 namespace surprisal::linear_cross_entropy {
 
