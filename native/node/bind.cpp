@@ -135,12 +135,24 @@ int Function::read_all(napi_env env, napi_callback_info info, void* op) const {
   napi_get_cb_info(env, info, &count, values, nullptr, nullptr);
   int device = kUnset;
   for (size_t i = 0; i < fields.size() && i < count; ++i)
-    fields[i].set(env, values[i], op, fields[i].name.c_str(), &device);
+    fields[i].member.read(env, values[i], op, fields[i].name.c_str(), &device);
   return device == kUnset ? kCpu : device;
 }
 
-void Module::add(Function* function, napi_callback call, napi_callback call_async) {
-  require(function->fields.size() <= kMaxFields, "native: an operation has too many fields");
+// `label_smoothing` in C++ is `labelSmoothing` in JavaScript.
+static std::string camel_case(const char* name) {
+  std::string camel;
+  for (const char* c = name; *c; ++c)
+    camel += *c == '_' && c[1] ? static_cast<char>(*++c - 'a' + 'A') : *c;
+  return camel;
+}
+
+void Module::add(const char* name, std::initializer_list<Member> members, napi_callback call,
+                 napi_callback call_async) {
+  require(members.size() <= kMaxFields, "native: an operation has too many fields");
+  auto* function = new Function{name, {}};
+  for (const Member& member : members)
+    function->fields.push_back({camel_case(member.name), member});
   // The environment owns the table: worker threads come and go.
   napi_add_env_cleanup_hook(
       env_, [](void* data) { delete static_cast<Function*>(data); }, function);
@@ -151,9 +163,9 @@ void Module::add(Function* function, napi_callback call, napi_callback call_asyn
                        &async);
   napi_create_array_with_length(env_, function->fields.size(), &names);
   for (size_t i = 0; i < function->fields.size(); ++i) {
-    napi_value name;
-    napi_create_string_utf8(env_, function->fields[i].name.c_str(), NAPI_AUTO_LENGTH, &name);
-    napi_set_element(env_, names, static_cast<uint32_t>(i), name);
+    napi_value field;
+    napi_create_string_utf8(env_, function->fields[i].name.c_str(), NAPI_AUTO_LENGTH, &field);
+    napi_set_element(env_, names, static_cast<uint32_t>(i), field);
   }
   napi_set_named_property(env_, entry, "call", sync);
   napi_set_named_property(env_, entry, "callAsync", async);

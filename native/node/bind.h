@@ -20,10 +20,11 @@
 
 namespace surprisal::node {
 
-struct Field {
-  std::string name;
+// Of literals only, so that a table of them is data: a table is compiled in little time.
+struct Member {
+  const char* name;
   // Reads a value into the field; notes in `device` where a view's memory is.
-  void (*set)(napi_env env, napi_value value, void* op, const char* name, int* device);
+  void (*read)(napi_env env, napi_value value, void* op, const char* name, int* device);
 };
 
 void read(napi_env env, napi_value value, View& out, const char* name);
@@ -44,29 +45,22 @@ inline void note_device(const View& view, bool host, const char* name, int* devi
   if (view.device != (host ? kCpu : *device)) misplaced(name, host);
 }
 
-template <class Op, auto Member, bool Host = false>
-Field field(const char* member) {
-  std::string camel;
-  for (const char* c = member; *c; ++c) {
-    if (*c == '_' && c[1]) {
-      camel += static_cast<char>(*++c - 'a' + 'A');
-    } else {
-      camel += *c;
-    }
-  }
-  return {camel, [](napi_env env, napi_value value, void* op, const char* name, int* device) {
-            auto& out = static_cast<Op*>(op)->*Member;
-            read(env, value, out, name);
-            if constexpr (std::is_same_v<std::decay_t<decltype(out)>, View>)
-              note_device(out, Host, name, device);
-            if constexpr (std::is_same_v<std::decay_t<decltype(out)>, Views>)
-              for (const View& view : out) note_device(view, Host, name, device);
-          }};
+template <class Op, auto Place, bool Host>
+void read_member(napi_env env, napi_value value, void* op, const char* name, int* device) {
+  auto& out = static_cast<Op*>(op)->*Place;
+  read(env, value, out, name);
+  if constexpr (std::is_same_v<std::decay_t<decltype(out)>, View>)
+    note_device(out, Host, name, device);
+  if constexpr (std::is_same_v<std::decay_t<decltype(out)>, Views>)
+    for (const View& view : out) note_device(view, Host, name, device);
 }
 
-// `label_smoothing` in C++ is `labelSmoothing` in JavaScript.
-#define SP_FIELD(Op, member) ::surprisal::node::field<Op, &Op::member>(#member)
-#define SP_HOST_FIELD(Op, member) ::surprisal::node::field<Op, &Op::member, true>(#member)
+template <class Op, auto Place, bool Host = false>
+constexpr Member member(const char* name) {
+  return {name, read_member<Op, Place, Host>};
+}
+#define SP_FIELD(Op, field) ::surprisal::node::member<Op, &Op::field>(#field)
+#define SP_HOST_FIELD(Op, field) ::surprisal::node::member<Op, &Op::field, true>(#field)
 
 // The CUDA form of an operation, where the build has one: m.def<Op, run, SP_CUDA(run_cuda)>(...).
 #if defined(SURPRISAL_CUDA)
@@ -76,6 +70,10 @@ Field field(const char* member) {
 #endif
 
 struct Function {
+  struct Field {
+    std::string name;  // in JavaScript
+    Member member;
+  };
   std::string name;
   std::vector<Field> fields;
 
@@ -115,12 +113,13 @@ class Module {
 
   // RunCuda: void(const Op&, cuda::Stream&), or nothing.
   template <class Op, void (*Run)(const Op&), auto RunCuda = nullptr>
-  void def(const char* name, std::initializer_list<Field> fields) {
-    add(new Function{name, fields}, call<Op, Run, RunCuda>, call_async<Op, Run, RunCuda>);
+  void def(const char* name, std::initializer_list<Member> members) {
+    add(name, members, call<Op, Run, RunCuda>, call_async<Op, Run, RunCuda>);
   }
 
  private:
-  void add(Function* function, napi_callback call, napi_callback call_async);
+  void add(const char* name, std::initializer_list<Member> members, napi_callback call,
+           napi_callback call_async);
 
   template <class Op, void (*Run)(const Op&), auto RunCuda>
   static napi_value call(napi_env env, napi_callback_info info) {

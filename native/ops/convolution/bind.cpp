@@ -4,7 +4,7 @@
 namespace surprisal::convolution {
 
 void bind(node::Module& m) {
-  const std::initializer_list<node::Field> fields = {
+  const std::initializer_list<node::Member> fields = {
       SP_FIELD(Convolution, image),       SP_FIELD(Convolution, filter),
       SP_FIELD(Convolution, result),      SP_FIELD(Convolution, bias),
       SP_FIELD(Convolution, batch),       SP_FIELD(Convolution, channels),

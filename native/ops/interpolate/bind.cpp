@@ -4,7 +4,7 @@
 namespace surprisal::interpolate {
 
 void bind(node::Module& m) {
-  const std::initializer_list<node::Field> fields = {
+  const std::initializer_list<node::Member> fields = {
       SP_FIELD(Interpolate, image),       SP_FIELD(Interpolate, result),
       SP_FIELD(Interpolate, planes),      SP_FIELD(Interpolate, size),
       SP_FIELD(Interpolate, result_size), SP_FIELD(Interpolate, scale_z),

@@ -4,7 +4,7 @@
 namespace surprisal::pool {
 
 void bind(node::Module& m) {
-  const std::initializer_list<node::Field> fields = {
+  const std::initializer_list<node::Member> fields = {
       SP_FIELD(Pool, image),    SP_FIELD(Pool, result),        SP_FIELD(Pool, index),
       SP_FIELD(Pool, planes),   SP_FIELD(Pool, size),          SP_FIELD(Pool, result_size),
       SP_FIELD(Pool, kernel),   SP_FIELD(Pool, stride),        SP_FIELD(Pool, padding),
