@@ -1,9 +1,10 @@
 // backward, backwardAsync and grad: what starts a walk over the tape (src/walk.ts).
 
 import { expectBoolean, expectOptions, fail, show, showShape } from './expect.js';
+import { filled, isAlike } from './gradient.js';
 import type { Node } from './tape.js';
 import { disposedError, expectTensor, Tensor } from './tensor.js';
-import { filled, isAlike, type Targets, Walk } from './walk.js';
+import { type Targets, Walk } from './walk.js';
 
 function rootGradient(op: string, root: Tensor, given: Tensor | null | undefined): Tensor {
   expectTensor(op, 'the tensor', root);

@@ -14,6 +14,7 @@ import {
   show,
   showShape,
 } from './expect.js';
+import { isAlike } from './gradient.js';
 import { translated } from './native.js';
 import { type Device, deviceName } from './place.js';
 import { type NativeGraph, runtime } from './runtime.js';
@@ -21,7 +22,6 @@ import { keep, scope } from './scope.js';
 import { eachTensor } from './tape.js';
 import { expectTensor, Tensor, viewOf } from './tensor.js';
 import { copyValues } from './transfer.js';
-import { isAlike } from './walk.js';
 
 /** Runs the step once more and gives the tensors that hold its results, the same ones each time. */
 export interface GraphStep<R> {

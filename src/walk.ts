@@ -6,10 +6,9 @@ import { whilePinned } from './autograd.js';
 import { keepGradient, refuseOuterGradient } from './capture.js';
 import { isFloat } from './dtype.js';
 import { fail, show, showShape } from './expect.js';
+import { copyOf, expectAlive, filled, isAlike, runHooks, summed, unclaim } from './gradient.js';
 import { launch, native, record, submit } from './native.js';
-import type { Device } from './place.js';
 import { keep } from './scope.js';
-import { sameShape } from './shape.js';
 import {
   addedElsewhere,
   checkGradients,
@@ -21,7 +20,7 @@ import {
   retaining,
   setGradEnabled,
 } from './tape.js';
-import { empty, expectTensor, type Hook, Tensor } from './tensor.js';
+import { expectTensor, Tensor } from './tensor.js';
 
 let runs = 0;
 
@@ -32,84 +31,9 @@ interface LeafState {
   gradient: Tensor | null;
 }
 
-/** A tensor of one value. */
-export function filled(
-  shape: readonly number[],
-  dtype: Tensor['dtype'],
-  value: number,
-  device: Device,
-): Tensor {
-  const t = empty(shape, dtype, value === 0, device);
-  if (value !== 0) launch(native.fill, { out: t.raw, value });
-  return t;
-}
-
-function copyOf(t: Tensor): Tensor {
-  const copy = empty(t.shape, t.dtype, false, t.device);
-  launch(native.cast, { a: t.raw, out: copy.raw });
-  return copy;
-}
-
-function unclaim(t: Tensor): void {
-  if (--t.claims === 0 && !t.seen) t.dispose();
-}
-
-/** a + b; in place when nobody else can see a. Takes over the claim on each. */
-function summed(a: Tensor, b: Tensor): Tensor {
-  let sum = a;
-  if (a.claims !== 1 || a.seen || a.storage!.refs !== 1 || a === b) {
-    sum = copyOf(a);
-    sum.claims = 1;
-    unclaim(a);
-  }
-  launch(native.accumulate, { out: sum.raw, a: b.raw });
-  unclaim(b);
-  return sum;
-}
-
 /** One place for each output. Without holes, which `every` would pass over. */
 function noGradients(node: Node): (Tensor | undefined)[] {
   return new Array<Tensor | undefined>(node.outputs.length).fill(undefined);
-}
-
-/** What a tensor and its gradient share. */
-interface Likeness {
-  readonly shape: readonly number[];
-  readonly dtype: Tensor['dtype'];
-  readonly device: Device;
-}
-
-/** Whether one can be the gradient of the other. */
-export function isAlike(a: Likeness, b: Likeness): boolean {
-  return a.dtype === b.dtype && a.device === b.device && sameShape(a.shape, b.shape);
-}
-
-function expectAlive(op: string, what: string, t: Tensor): void {
-  if (t.storage) return;
-  fail(op, 'ERR_DISPOSED', `expected ${what} to be alive, got ${show(t)} that has been disposed`);
-}
-
-function runHooks(hooks: readonly Hook[], gradient: Tensor): Tensor {
-  let current = gradient;
-  for (const hook of [...hooks]) {
-    current.seen = true;
-    const replaced = noGrad(() => hook(current));
-    if (replaced !== undefined) expectTensor('registerHook', "the hook's result", replaced);
-    expectAlive('registerHook', 'the gradient that the hook leaves', replaced ?? current);
-    if (replaced === undefined || replaced === current) continue;
-    if (!isAlike(replaced, current)) {
-      fail(
-        'registerHook',
-        'ERR_SHAPE',
-        `expected the hook to return ${show(current)}, got ${show(replaced)}`,
-      );
-    }
-    replaced.seen = true;
-    replaced.claims++;
-    unclaim(current);
-    current = replaced;
-  }
-  return current;
 }
 
 /** What `grad()` wants: gradients of leaves and of outputs of nodes. */

@@ -2,16 +2,8 @@
 import { expectBoolean, expectNumber, fail } from '../expect.js';
 import { launch, native } from '../native.js';
 import type { Tensor } from '../tensor.js';
-import {
-  type Batch,
-  type LearningRate,
-  mastersOf,
-  type Numbers,
-  Optimizer,
-  type Pace,
-  type ParamGroup,
-  rawsOf,
-} from './optimizer.js';
+import { type Batch, type LearningRate, mastersOf, type Pace, rawsOf } from './batch.js';
+import { type Numbers, Optimizer, type ParamGroup } from './optimizer.js';
 
 export interface SGDOptions {
   /** Learning rate (default 1e-3). */
