@@ -135,7 +135,8 @@ type LossDType<D extends DType> = DType extends D
  *
  * Differentiable in student, teacher and tokenWeight. Summed from terms that are never negative, so
  * a small divergence keeps its digits. A class of logit -inf in both counts nothing; where p is not
- * 0 and q is, KL(p|q) is infinite. Sources: Hinton et al. 2015; Agarwal et al. 2024 (eq. 1).
+ * 0 and q is, KL(p|q) is infinite. Same input, same bits on one device and instruction set, for any
+ * number of threads; a row's value and gradient do not depend on the other rows. Sources: Hinton et al. 2015; Agarwal et al. 2024 (eq. 1).
  *
  * @throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments.
  * @example

@@ -2,6 +2,7 @@
 // several blocks to sort, waves of every kind; the bound on scratch memory, filters.
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
+import { plain } from '../cases/cross-entropy.js';
 import { type Case, draw, type Input } from '../cases/linear-cross-entropy.js';
 import { expectSameBits } from '../harness/compare.js';
 import { isOnCpu, needsCuda } from '../harness/device.js';
@@ -17,17 +18,8 @@ const caseOf = (rows: number, width: number, classes: number, rest: Partial<Case
   shape: [rows],
   width,
   classes,
-  reduction: 'mean',
-  labelSmoothing: 0,
-  weighted: false,
-  tokens: 'none',
-  zLoss: 0,
-  temperature: 1,
-  softcap: undefined,
-  capFirst: false,
-  epilogue: undefined,
+  ...plain,
   ignored: 0.3,
-  upstream: 'one',
   bias: true,
   shift: 0,
   needs: ['x', 'weight', 'bias'] as Input[],
