@@ -24,8 +24,13 @@ export function build(shape: readonly number[], value: (index: number[]) => numb
   return { shape: [...shape], values: Array.from(indicesOf(shape), value) };
 }
 
+/** Where the element of an index lies in `values`. */
+export function placeOf(a: Arr, index: readonly number[]): number {
+  return index.reduce((place, i, axis) => place * a.shape[axis] + i, 0);
+}
+
 export function at(a: Arr, index: readonly number[]): number {
-  return a.values[index.reduce((place, i, axis) => place * a.shape[axis] + i, 0)];
+  return a.values[placeOf(a, index)];
 }
 
 const changed = (list: readonly number[], at: number, value: number) =>
@@ -103,7 +108,7 @@ export function scatterAdd(a: Arr, dim: number, index: Arr, src: Arr): Arr {
   const out = { shape: a.shape, values: [...a.values] };
   for (const i of indicesOf(index.shape)) {
     const to = changed(i, dim, at(index, i));
-    out.values[to.reduce((place, k, axis) => place * a.shape[axis] + k, 0)] += at(src, i);
+    out.values[placeOf(a, to)] += at(src, i);
   }
   return out;
 }
@@ -119,15 +124,15 @@ export function matmul(a: Arr, b: Arr): Arr {
   const shape = Array.from({ length: rank - 2 }, (_, i) =>
     size(a, i) === 1 ? size(b, i) : size(a, i),
   );
-  const inner = a.shape.at(-1)!;
+  const [inner, columns] = b.shape.slice(-2);
   const batch = (x: Arr, index: readonly number[]) =>
     shrunk(index.slice(0, -2), x.shape.slice(0, -2));
   return build([...shape, a.shape.at(-2)!, b.shape.at(-1)!], (index) => {
     const [i, j] = index.slice(-2);
+    const row = placeOf(a, [...batch(a, index), i, 0]);
+    const column = placeOf(b, [...batch(b, index), 0, j]);
     let sum = 0;
-    for (let k = 0; k < inner; k++) {
-      sum += at(a, [...batch(a, index), i, k]) * at(b, [...batch(b, index), k, j]);
-    }
+    for (let k = 0; k < inner; k++) sum += a.values[row + k] * b.values[column + k * columns];
     return sum;
   });
 }
