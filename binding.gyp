@@ -1,6 +1,6 @@
 {
   # CPU only, for machines without CMake. The same sources and flags as CMakeLists.txt.
-  'variables': { 'werror%': 0 },
+  'variables': { 'werror%': 0, 'optimise%': '-O2' },
   'targets': [{
     'target_name': 'surprisal',
     'sources': ['<!@(node scripts/sources.mjs)'],
@@ -17,7 +17,7 @@
       '-fno-exceptions', '-fno-rtti', '-std=gnu++17', '-std=gnu++20', '-std=gnu++23',
     ],
     'cflags_cc': [
-      '-std=c++17', '-O2', '-ffp-contract=off', '-fvisibility=hidden', '-Wall', '-Wextra',
+      '-std=c++17', '<(optimise)', '-ffp-contract=off', '-fvisibility=hidden', '-Wall', '-Wextra',
     ],
     'libraries': ['-pthread'],
     'conditions': [

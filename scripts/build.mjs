@@ -124,19 +124,19 @@ function cmake(target, folder = 'build/cmake', definitions = []) {
   run(bin('cmake-js'), ['build', '--target', target, ...options, ...definitions]);
 }
 
-function gyp() {
+function gyp(definitions = []) {
   const options = ['--nodedir', nodeHeaders(), '--loglevel', 'error'];
-  run(bin('node-gyp'), ['configure', ...options, '--', '-Dwerror=1']);
+  run(bin('node-gyp'), ['configure', ...options, '--', '-Dwerror=1', ...definitions]);
   run(bin('node-gyp'), ['build', '--jobs', String(availableParallelism()), ...options]);
 }
 
 /** Builds by the given system, when anything changed since; says what it does. */
-function buildNative({ system, why }, addon = addons[system]) {
+function buildNative({ system, why, definitions }, addon = addons[system]) {
   if (upToDate(addon)) return console.log(`native: ${addon} is up to date`);
   console.log(`native: ${why}`);
   const start = new Date();
   if (system === 'cmake') cmake('surprisal');
-  else gyp();
+  else gyp(definitions);
   if (!existsSync(addons[system])) fail(`native: the build left no ${addons[system]}`);
   if (addon !== addons[system]) {
     mkdirSync(dirname(addon), { recursive: true });
@@ -184,13 +184,16 @@ function buildRelease() {
   console.log(`native: ${addon} ${megabytes} MB ${since(start)}`);
 }
 
-/** The build that `pick` does not take, out of the loader's way: tests compare the two. */
+/**
+ * The build that `pick` does not take, out of the loader's way: tests compare the two. Unoptimised,
+ * in a third of the time: no bit of a result may depend on that either.
+ */
 function buildSecond() {
   if (pick().system !== 'cmake' || !found('python3') || !found('make')) {
     return console.log('native: one build system here, so no second build to compare');
   }
   buildNative(
-    { system: 'gyp', why: 'node-gyp as well, to compare' },
+    { system: 'gyp', why: 'node-gyp as well, to compare', definitions: ['-Doptimise=-O0'] },
     'build/second/surprisal.node',
   );
 }
