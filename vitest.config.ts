@@ -5,12 +5,8 @@ import { configDefaults, defineConfig } from 'vitest/config';
 const onlyOnCpu = {
   'test/ops/*-fences.test.ts': 'guard bytes around typed arrays',
   'test/ops/linear-cross-entropy-filter.test.ts': 'keeps every block of the gradient',
-<<<<<<< HEAD
   'test/ops/{emo,linear-emo,sinkhorn-knopp*,sinkd,uld-loss}.test.ts': 'have no CUDA form yet',
-=======
-  'test/ops/{emo,sinkhorn-knopp*,sinkd,uld-loss}.test.ts': 'have no CUDA form yet',
   'test/ops/{focal-loss,overlap}.test.ts': 'have no CUDA form yet',
->>>>>>> b1846a7 (A shorter npm test: PTX once a generation where no code differs, the second build unoptimised, arch 80 by small sizes)
   'test/ops/{emd,emd1d,sliced-wasserstein,barycentric-map,hvp}.test.ts': 'have no CUDA form yet',
   'test/ops/{cdist,channel-norm,convolution,general-golden,interpolate,order,pool}.test.ts':
     'have no CUDA form yet',
