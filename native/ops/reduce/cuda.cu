@@ -228,7 +228,7 @@ __global__ __launch_bounds__(kThreads,
 // --- second stage --------------------------------------------------------------------------------
 template <class Fold>
 __global__ __launch_bounds__(kThreads,
-                             kBlocks<Fold>) void reduce_combine_kernel(const Reduction op) {
+                             kColumnBlocks<Fold>) void reduce_combine_kernel(const Reduction op) {
   using State = typename Fold::State;
   constexpr int kAtOnce = 4;
   const int lanes = op.lanes, columns = kThreads >> op.lane_bits;
