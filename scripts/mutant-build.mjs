@@ -19,7 +19,7 @@ function parts(operation) {
     source: entry.file.replace(`${root}/`, ''),
     output: outputOf(entry),
   }));
-  const linked = entries.filter((e) => /(^|\/)(emulator|cpu)\.dir\//.test(e.output));
+  const linked = entries.filter((e) => /(^|\/)(emulator|cpu|glue)\.dir\//.test(e.output));
   const isKernel = (e) =>
     e.source.startsWith(`native/ops/${operation}/`) && e.source.endsWith('.cu');
   return {
