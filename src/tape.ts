@@ -172,6 +172,22 @@ interface OutputInfo {
   device: Device;
 }
 
+/** Refuses for `op` tensors that `by` saved, and that were disposed or written to since. */
+export function expectSaved(
+  op: string,
+  by: string,
+  tensors: readonly Tensor[],
+  versions: readonly number[],
+): void {
+  for (const [i, t] of tensors.entries()) {
+    if (t.storage?.version === versions[i]) continue;
+    const what = `${op}: a tensor of shape [${t.shape.join(', ')}] that ${by} saved has been`;
+    throw t.storage
+      ? errorOf('ERR_GRAPH', `${what} overwritten since`)
+      : errorOf('ERR_DISPOSED', `${what} disposed`);
+  }
+}
+
 /** One recorded operation. */
 export class Node implements GradNode {
   readonly id = nextId++;
@@ -209,21 +225,7 @@ export class Node implements GradNode {
 
   /** Refuses saved tensors that were disposed or written to since. */
   checkSaved(): void {
-    for (let i = 0; i < this.savedTensors.length; i++) {
-      const t = this.savedTensors[i];
-      if (!t.storage) {
-        throw errorOf(
-          'ERR_DISPOSED',
-          `backward: a tensor of shape [${t.shape.join(', ')}] that ${this.name} saved has been disposed`,
-        );
-      }
-      if (t.storage.version !== this.savedVersions[i]) {
-        throw errorOf(
-          'ERR_GRAPH',
-          `backward: a tensor of shape [${t.shape.join(', ')}] that ${this.name} saved has been overwritten since`,
-        );
-      }
-    }
+    expectSaved('backward', this.name, this.savedTensors, this.savedVersions);
   }
 
   /** Forgets what was saved; `keepAlive` are saved tensors that have become somebody's gradient. */

@@ -16,6 +16,7 @@ import { type Field, type Kernel, launch, native, type Raw } from './native.js';
 import { ambient, onDevice } from './place.js';
 import { keep } from './scope.js';
 import { type Shape, sizeOf } from './shape.js';
+import { expectSaved } from './tape.js';
 import { empty, expectTensor, Tensor } from './tensor.js';
 import { readData } from './transfer.js';
 
@@ -184,6 +185,10 @@ export interface TransportPlan<D extends DType = DType> extends TransportInfo {
   apply(v: Tensor, options?: { axis?: 0 | 1 }): Tensor<D>;
 }
 
+/** Tensors by name. */
+type Named = Readonly<Record<string, Tensor | undefined>>;
+const tensorsOf = (named: Named) => Object.values(named).filter((t) => t !== undefined);
+
 /** A solved call. */
 export interface Solution {
   name: string;
@@ -191,10 +196,26 @@ export interface Solution {
   g: Tensor;
   info: Infos;
   layout: Layout;
-  /** Native fields of the problem, potentials included. */
-  fields: () => Record<string, Field>;
+  /** What the plan is made of, potentials included. */
+  saved: Named;
+  /** Of `saved`: a plan of numbers that have changed since would be one of nothing. */
+  versions: readonly number[];
+  /** Native fields of the problem from what was saved. */
+  // biome-ignore lint/suspicious/noExplicitAny: the names are the operation's own
+  fields: (saved: any) => Record<string, Field>;
   /** What makes the plan and multiplies by it; by default Sinkhorn's. */
   kernels?: { plan: Kernel; apply: Kernel };
+}
+
+/** What has just been solved. */
+export const solutionOf = (given: Omit<Solution, 'versions'>): Solution => ({
+  ...given,
+  versions: tensorsOf(given.saved).map((t) => t.storage?.version ?? -1),
+});
+
+function fieldsOf(op: string, { name, saved, versions, fields }: Solution) {
+  expectSaved(op, name, tensorsOf(saved), versions);
+  return fields(saved);
 }
 
 export function transportPlan(solution: Solution): TransportPlan {
@@ -219,34 +240,45 @@ export function transportPlan(solution: Solution): TransportPlan {
     plan: () => planOf(solution),
     apply: (v, options) => applied(solution, v, options),
   };
-  solutions.set(plan, solution);
+  solutions.set(plan.apply, solution);
   return plan;
 }
 
-const solutions = new WeakMap<TransportPlan, Solution>();
+/** By the function, which copies of a result share. */
+const solutions = new WeakMap<TransportPlan['apply'], Solution>();
+
+/** `apply` of a plan for a backward: by views of what it needs, which the tape saves and disposes. */
+export function appliedLater(plan: Pick<TransportPlan, 'apply'>) {
+  const solution = solutions.get(plan.apply);
+  const saved: Record<string, Tensor> = {};
+  for (const [key, t] of Object.entries(solution?.saved ?? {})) if (t) saved[key] = t.detach();
+  const apply = (tensors: Named, v: Tensor, axis: 0 | 1) =>
+    solution ? applied({ ...solution, saved: tensors }, v, { axis }) : plan.apply(v, { axis });
+  return { saved, apply };
+}
 
 /** Σ_j P_ij ⟨u_i, w_j⟩ v_j of a plan of clouds on the CPU, for u, w and v of a row for each point. */
 export function contracted(plan: TransportPlan, u: Tensor, w: Tensor, v: Tensor): Tensor {
-  const { f, fields } = solutions.get(plan) as Solution;
+  const solution = solutions.get(plan.apply) as Solution;
+  const { f } = solution;
   const columns = v.shape[v.rank - 1];
   const out = onDevice('cpu', () => empty([...f.shape, columns], f.dtype));
   const inner = u.shape[u.rank - 1];
   const given = { u: u.raw, w: w.raw, v: v.raw, out: out.raw, inner, columns };
-  launch(native.sinkhornContract, { ...fields(), ...given });
+  launch(native.sinkhornContract, { ...fieldsOf(`${solution.name}.apply`, solution), ...given });
   return out;
 }
 
-function planOf({ name, f, layout, fields, kernels }: Solution): Tensor {
+function planOf(solution: Solution): Tensor {
+  const { f, layout, kernels } = solution;
+  const op = `${solution.name}.plan`;
   if (!layout.plan) {
-    fail(
-      `${name}.plan`,
-      'ERR_SHAPE',
-      'expected problems of one size, got packed ones; use apply()',
-    );
+    fail(op, 'ERR_SHAPE', 'expected problems of one size, got packed ones; use apply()');
   }
   const shape = layout.plan;
+  const fields = fieldsOf(op, solution);
   const out = onDevice(f.device, () => empty(shape, f.dtype));
-  launch(kernels?.plan ?? native.sinkhornPlan, { ...fields(), out: out.raw });
+  launch(kernels?.plan ?? native.sinkhornPlan, { ...fields, out: out.raw });
   return out;
 }
 
@@ -271,7 +303,8 @@ function applied(solution: Solution, v: Tensor, options: { axis?: 0 | 1 } = {}):
   expectShape(op, 'v', v, wanted, isMatrix ? 'one row per point' : 'one value per point');
   const shape = isMatrix ? [...to, columns] : to;
   const out = onDevice(f.device, () => empty(shape, f.dtype));
-  const fields = { ...solution.fields(), v: v.raw, out: out.raw, columns, transposed: axis === 0 };
+  const given = { v: v.raw, out: out.raw, columns, transposed: axis === 0 };
+  const fields = { ...fieldsOf(op, solution), ...given };
   if (columns > 0) launch(solution.kernels?.apply ?? native.sinkhornApply, fields);
   return out;
 }

@@ -1,10 +1,10 @@
 // Where a transport plan sends points on average: see the doc comment below.
-import { defineOp, type Inputs, type Op } from '../autograd.js';
+import { defineOp, type Inputs, type Needs, type Op } from '../autograd.js';
 import type { DType } from '../dtype.js';
 import { expectDevice, expectDType, expectShape, fail, show, showShape } from '../expect.js';
 import type { Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
-import type { TransportPlan } from '../transport.js';
+import { appliedLater, type TransportPlan } from '../transport.js';
 import { eq, where } from './comparison.js';
 import { div } from './elementwise.js';
 import { pad, slice } from './slice.js';
@@ -38,20 +38,24 @@ function check({ points }: In, { plan, axis = 1 }: Options): void {
   expectShape(name, 'points', points, [...from.shape, width], why);
 }
 
-function forward({ points }: In, { plan, axis = 1 }: Options) {
+function forward({ points }: In, { plan, axis = 1 }: Options, needs: Needs) {
   const width = points.shape[points.rank - 1];
   // A column of ones: one pass gives sums and masses.
   const sums = plan.apply(pad(points, [0, 1], 'constant', 1), { axis });
   const mass = slice(sums, -1, width);
   const divisor = where(eq(mass, 0), 1, mass) as Tensor;
-  // A function, not the plan, whose tensors the tape would take for its own.
-  const back = (g: Tensor) => plan.apply(g, { axis: axis === 1 ? 0 : 1 });
-  return { output: div(slice(sums, -1, 0, width), divisor), saved: { divisor, back } };
+  const output = div(slice(sums, -1, 0, width), divisor);
+  if (!needs.points) return { output };
+  const { saved: behind, apply } = appliedLater(plan);
+  const back = (its: typeof behind, g: Tensor) => apply(its, g, axis === 1 ? 0 : 1);
+  return { output, saved: { divisor, behind, back } satisfies Saved };
 }
 
 interface Saved {
   divisor: Tensor;
-  back: (g: Tensor) => Tensor;
+  /** What the plan is made of. */
+  behind: Record<string, Tensor>;
+  back: (behind: Record<string, Tensor>, g: Tensor) => Tensor;
 }
 
 const operation = defineOp({
@@ -61,7 +65,9 @@ const operation = defineOp({
   options: ['plan', 'axis'],
   check,
   forward,
-  backward: ({ divisor, back }: Saved, g: Tensor) => ({ points: back(div(g, divisor)) }),
+  backward: ({ divisor, behind, back }: Saved, g: Tensor) => ({
+    points: back(behind, div(g, divisor)),
+  }),
 });
 
 const call = (plan: AppliedPlan, points: Tensor, options: BarycentricMapOptions = {}) =>

@@ -21,6 +21,7 @@ import {
   equalLayout,
   floats,
   type Solution,
+  solutionOf,
   type TransportPlan,
   transportPlan,
 } from '../transport.js';
@@ -115,7 +116,9 @@ function forward(t: In, { maxIterations = 0 }: EmdOptions) {
     maxIterations,
   });
   const kernels = { plan: native.emdSpread, apply: native.emdApply };
-  solutions.set(output, { name, f, g, info, layout, fields: plan, kernels });
+  // The plan is entries of its own.
+  const saved = {};
+  solutions.set(output, solutionOf({ name, f, g, info, layout, saved, fields: plan, kernels }));
   return { output, saved: { t, slopes, plan } satisfies Saved };
 }
 

@@ -18,6 +18,7 @@ import {
   newInfos,
   rawOf,
   type Solution,
+  solutionOf,
   type TransportPlan,
   tell,
   transportPlan,
@@ -42,19 +43,20 @@ const operation = defineOp({
     const [value, f, g] = [layout.shape, layout.f, layout.g].map((shape) => empty(shape, dtype));
     const potentials = empty([keptSize(layout, false)], 'float64');
     const info = newInfos(layout.batch);
-    const fields = () => ({
-      ...cloudFields(t, options, layout),
+    const saved = { ...t, potentials };
+    const fields = ({ potentials, ...clouds }: typeof saved) => ({
+      ...cloudFields(clouds, options, layout),
       caller: 1,
       potentials: potentials.raw,
     });
     launch(native.sinkhornSolve, {
-      ...fields(),
+      ...fields(saved),
       value: value.raw,
       f: f.raw,
       g: g.raw,
       info: rawOf(info),
     });
-    solutions.set(f, { name, f, g, info, layout, fields });
+    solutions.set(f, solutionOf({ name, f, g, info, layout, saved, fields }));
     return { outputs: { f, g } };
   },
 });

@@ -17,6 +17,7 @@ import {
   newInfos,
   rawOf,
   type Solution,
+  solutionOf,
   type TransportPlan,
   tell,
   transportPlan,
@@ -61,7 +62,7 @@ function check({ cost, a, b }: In, options: SinkhornOptions): void {
   checkIterations(name, options);
 }
 
-function fields({ cost, a, b }: In, options: SinkhornOptions, potentials: Tensor) {
+function fields({ cost, a, b, potentials }: In & { potentials: Tensor }, options: SinkhornOptions) {
   const { batch, startsX, startsY } = layoutOf(cost);
   return {
     cost: cost.raw,
@@ -94,15 +95,16 @@ function forward(t: In, options: SinkhornOptions) {
   const [output, f, g] = [layout.shape, layout.f, layout.g].map((shape) => empty(shape, dtype));
   const potentials = empty([keptSize(layout, false)], 'float64');
   const info = newInfos(layout.batch);
-  const problem = () => fields(t, options, potentials);
+  const saved = { ...t, potentials };
   launch(native.sinkhornSolve, {
-    ...problem(),
+    ...fields(saved, options),
     value: output.raw,
     f: f.raw,
     g: g.raw,
     info: rawOf(info),
   });
-  solutions.set(output, { name, f, g, info, layout, fields: problem });
+  const problem = (its: typeof saved) => fields(its, options);
+  solutions.set(output, solutionOf({ name, f, g, info, layout, saved, fields: problem }));
   // The tape disposes of what it saved; the plan may outlive it.
   return { output, saved: { t, options, potentials: potentials.detach() } satisfies Saved };
 }
@@ -113,7 +115,7 @@ function backward({ t, options, potentials }: Saved, upstream: Tensor, needs: Ne
   const cost = like(t.cost, needs.cost);
   const [a, b] = [like(t.a, needs.a), like(t.b, needs.b)];
   launch(native.sinkhornGradients, {
-    ...fields(t, options, potentials),
+    ...fields({ ...t, potentials }, options),
     upstream: upstream.raw,
     dcost: cost?.raw,
     da: a?.raw,

@@ -1,0 +1,58 @@
+// Plans after the call that made them: overwritten clouds, scopes.
+import { describe, expect, test } from 'vitest';
+import * as sp from '../../src/index.js';
+
+const clouds = () => ({ x: sp.rand([6, 2]), y: sp.rand([5, 2]) });
+
+describe('what a plan is made of', () => {
+  const makers: [string, (t: Record<string, sp.Tensor>) => sp.TransportPlan, string[]][] = [
+    [
+      'sinkhornPotentials',
+      ({ x, y, a, b }) => sp.sinkhornPotentials(x, y, { a, b }),
+      ['x', 'y', 'a', 'b'],
+    ],
+    ['sinkhorn', ({ cost, a, b }) => sp.sinkhorn(cost, { a, b }), ['cost', 'a', 'b']],
+  ];
+  const draw = (): Record<string, sp.Tensor> => ({
+    ...clouds(),
+    cost: sp.rand([6, 5]),
+    a: sp.full([6], 1 / 6),
+    b: sp.full([5], 1 / 5),
+  });
+
+  test.each(makers)('%s: overwritten is an error, not another plan', (_, solve, keys) => {
+    for (const key of keys) {
+      const t = draw();
+      const p = solve(t);
+      t[key].copy_(sp.rand(t[key].shape).add(3));
+      for (const use of [() => p.plan(), () => p.apply(sp.ones([5]))]) {
+        expect(use).toThrow(expect.objectContaining({ code: 'ERR_GRAPH' }));
+        expect(use).toThrow(/saved has been overwritten since/);
+      }
+    }
+  });
+
+  test('labels, and what is disposed', () => {
+    const { x, y } = clouds();
+    const labelsX = sp.zeros([6], { dtype: 'int32' });
+    const labelsY = sp.zeros([5], { dtype: 'int32' });
+    const labelCost = sp.zeros([2, 2]);
+    const p = sp.sinkhornPotentials(x, y, { labelsX, labelsY, labelCost });
+    labelsX.copy_(sp.ones([6], { dtype: 'int32' }));
+    expect(() => p.plan()).toThrow(/sinkhornPotentials.plan: .*overwritten/);
+    const q = sp.sinkhornPotentials(x, y);
+    y.dispose();
+    expect(() => q.apply(sp.ones([5]))).toThrow(expect.objectContaining({ code: 'ERR_DISPOSED' }));
+  });
+
+  test('a backward through the plan', () => {
+    const { x, y } = clouds();
+    const points = y.clone().requiresGrad_();
+    const plan = sp.sinkhornPotentials(x, y);
+    const moved = sp.barycentricMap(plan, points);
+    x.copy_(sp.rand([6, 2]).add(3));
+    expect(() => moved.sum().backward()).toThrow(
+      /backward: a tensor of shape \[6, 2\] that barycentricMap saved has been overwritten/,
+    );
+  });
+});
