@@ -16,6 +16,9 @@ export function keep<T>(value: T): T {
 /** @internal Set by autograd: every tensor that a pending graph of `t` needs. */
 export const graphTensors: { of: (t: Tensor, found: Set<Tensor>) => void } = { of: () => {} };
 
+/** @internal The tensors that a function of a result needs: in a scope's result it keeps them. */
+export const tensorsBehind = new WeakMap<object, readonly Tensor[]>();
+
 /** @internal What an object, array, map or set holds. */
 export function itemsOf(value: object): Iterable<unknown> {
   return value instanceof Map || value instanceof Set ? value.values() : Object.values(value);
@@ -27,6 +30,8 @@ function collect(value: unknown, kept: Set<Tensor>, seen: Set<unknown>): void {
     kept.add(value);
     if (value.gradient) kept.add(value.gradient);
     graphTensors.of(value, kept);
+  } else if (typeof value === 'function') {
+    for (const t of tensorsBehind.get(value) ?? []) kept.add(t);
   } else if (value !== null && typeof value === 'object' && !ArrayBuffer.isView(value)) {
     if (seen.has(value)) return;
     seen.add(value);

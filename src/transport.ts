@@ -14,7 +14,7 @@ import {
 } from './expect.js';
 import { type Field, type Kernel, launch, native, type Raw } from './native.js';
 import { ambient, onDevice } from './place.js';
-import { keep } from './scope.js';
+import { keep, tensorsBehind } from './scope.js';
 import { type Shape, sizeOf } from './shape.js';
 import { expectSaved } from './tape.js';
 import { empty, expectTensor, Tensor } from './tensor.js';
@@ -241,6 +241,8 @@ export function transportPlan(solution: Solution): TransportPlan {
     apply: (v, options) => applied(solution, v, options),
   };
   solutions.set(plan.apply, solution);
+  // Whatever part of the result leaves a scope can be used there.
+  for (const own of [plan.plan, plan.apply]) tensorsBehind.set(own, tensorsOf(solution.saved));
   return plan;
 }
 

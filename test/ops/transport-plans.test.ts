@@ -56,3 +56,46 @@ describe('what a plan is made of', () => {
     );
   });
 });
+
+describe('leaves a scope with all that it needs', () => {
+  const v = sp.ones([5]);
+  test.each([
+    ['sinkhornPotentials', (x: sp.Tensor, y: sp.Tensor) => sp.sinkhornPotentials(x, y as never)],
+    ['sinkhorn', (x: sp.Tensor, y: sp.Tensor) => sp.sinkhorn(sp.cdist(x as never, y as never))],
+    ['emd', (x: sp.Tensor, y: sp.Tensor) => sp.emd({ x, y } as never)],
+  ] as [string, (x: sp.Tensor, y: sp.Tensor) => sp.EmdResult][])('%s', (_, solve) => {
+    const { x, y } = clouds();
+    const outside = solve(x, y);
+    const wanted = [outside.plan().toArray(), outside.apply(v).toArray()];
+    const results = [
+      sp.scope(() => solve(x, y)),
+      sp.scope(() => solve(x.clone() as sp.Tensor, y.clone() as sp.Tensor)),
+      sp.scope(() => ({ ...solve(x, y) })),
+      sp.scope((keep) => {
+        const { plan, apply } = solve(x.clone() as sp.Tensor, y);
+        keep([plan, apply]);
+        return { plan, apply };
+      }),
+    ];
+    for (const { plan, apply } of results)
+      expect([plan().toArray(), apply(v).toArray()]).toEqual(wanted);
+    expect(sp.scope(() => solve(x, y).f).isDisposed).toBe(false);
+  });
+
+  test('a map and its gradient', () => {
+    const { x, y } = clouds();
+    const points = y.clone().requiresGrad_();
+    const grad = () => {
+      const g = points.grad!.toArray();
+      points.zeroGrad();
+      return g;
+    };
+    sp.barycentricMap(sp.sinkhornPotentials(x, y), points).sum().backward();
+    const wanted = grad();
+    const moved = sp.scope(() =>
+      sp.barycentricMap(sp.sinkhornPotentials(x.clone() as never, y), points),
+    );
+    moved.sum().backward();
+    expect(grad()).toEqual(wanted);
+  });
+});
