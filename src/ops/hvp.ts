@@ -1,4 +1,6 @@
 // Second derivatives of the Sinkhorn divergence: see the doc comment below.
+
+import { noGrad } from '../autograd.js';
 import { type CloudOptions, checkPoints } from '../clouds.js';
 import { tensor } from '../create.js';
 import { type Asking, type Curvature, type Curve, curvature, type Request } from '../curvature.js';
@@ -15,7 +17,7 @@ import {
 } from '../expect.js';
 import { record, submit } from '../native.js';
 import { sizeOf } from '../shape.js';
-import { expectTensor, type Tensor } from '../tensor.js';
+import { expectTensor, Tensor } from '../tensor.js';
 import {
   contracted,
   type IterationOptions,
@@ -23,6 +25,7 @@ import {
   type TransportInfo,
   type TransportPlan,
 } from '../transport.js';
+import { clone } from './cast.js';
 import { sinkhornPotentials } from './sinkhorn-potentials.js';
 
 export interface HvpOptions
@@ -221,12 +224,23 @@ hvp.async = async <D extends DType>(
   options: HvpOptions = {},
 ): Promise<Hvp<D>> => {
   check(x, y, v, options);
-  const own = { ...options };
+  // As they are now: their owner may change or dispose of them meanwhile.
+  const copies: Tensor[] = [];
+  const copy = <T extends Tensor | undefined>(t: T): T => {
+    if (!(t instanceof Tensor)) return t;
+    copies.push(noGrad(() => clone(t)));
+    return copies[copies.length - 1] as T;
+  };
+  const own = { ...options, a: copy(options.a), b: copy(options.b) };
   const [plans, parts]: [TransportPlan[], Curvature[]] = [[], []];
-  for (const { planLater, curve } of systems(x, y, v, own)) {
-    const plan = await planLater();
-    plans.push(plan);
-    parts.push(await answeredLater(curvature(curve), plan));
+  try {
+    for (const { planLater, curve } of systems(copy(x), copy(y), v, own)) {
+      const plan = await planLater();
+      plans.push(plan);
+      parts.push(await answeredLater(curvature(curve), plan));
+    }
+    return concluded(x, parts, plans, own) as Hvp<D>;
+  } finally {
+    for (const t of copies) t.dispose();
   }
-  return concluded(x, parts, plans, own) as Hvp<D>;
 };

@@ -143,3 +143,19 @@ test('bad input', () => {
   refuses(by(x, { debias: 1 }), 'ERR_INVALID_TYPE', 'debias');
   refuses(by(sp.full([4, 3], NaN)), 'ERR_INVALID_VALUE', /\bv\b/, 'NaN');
 });
+
+test('.async takes its input as it is at the call', async () => {
+  const drawn = tensors(draw(12, 9, 2, 3));
+  const [x, y, a, b] = [drawn.x, drawn.y, drawn.a, drawn.b] as T64[];
+  const v = directions(x.shape);
+  const options = { a, b, blur: 0.3 };
+  const wanted = bits(sp.hvp(x, y, v, options).product as AnyTensor);
+  const written = sp.hvp.async(x, y, v, options);
+  for (const t of [x, y, a, b]) t.copy_(sp.rand(t.shape, { dtype: 'float64' }));
+  expectSameBits(bits((await written).product as AnyTensor), wanted, 'written to');
+  const again = tensors(draw(12, 9, 2, 3));
+  const own = [again.x, again.y, again.a, again.b] as T64[];
+  const later = sp.hvp.async(own[0], own[1], v, { a: own[2], b: own[3], blur: 0.3 });
+  for (const t of own) t.dispose();
+  expectSameBits(bits((await later).product as AnyTensor), wanted, 'disposed');
+});
