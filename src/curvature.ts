@@ -29,7 +29,7 @@ export interface Curve {
 export interface Curvature {
   product: Float64Array;
   iterations: number;
-  /** Of the linear system, relative to its right side; the worst of the problems. */
+  /** What the solution leaves of the linear system's right side, relative to it; the worst problem's. */
   residual: number;
 }
 
@@ -107,7 +107,63 @@ function* moments(
   return { mass, points: p, direction: q, right };
 }
 
-/** ġ of [αc Dc + damping Dc - Pᵀ(αr Dr)⁻¹P] ġ = right, each problem by its own steps. */
+/** Of each problem, relative to its right side. */
+type Residuals = Float64Array;
+const most = (values: Iterable<number>) => Math.max(0, ...values);
+
+interface Descent {
+  image: (v: Float64Array) => Asking<Float64Array>;
+  /** ⟨p, q⟩ of each problem. */
+  sums: (p: Float64Array, q: Float64Array) => Float64Array;
+  scaled: (r: Float64Array) => Float64Array;
+  relative: (power: Float64Array) => Residuals;
+  size: number;
+}
+
+/** Conjugate gradients from 0 to a residual of `goal`, in each problem by steps of its own. */
+function* descended(
+  { image, sums, scaled, relative, size }: Descent,
+  right: Float64Array,
+  isOpen: boolean[],
+  goal: Residuals,
+  limit: number,
+): Asking<{ g: Float64Array; steps: number }> {
+  const g = new Float64Array(right.length);
+  const rest = right.slice();
+  const open = isOpen.slice();
+  let z = scaled(rest);
+  let power = sums(rest, z);
+  const step = z.slice();
+  let steps = 0;
+  for (; steps < limit && open.includes(true); steps++) {
+    for (let j = 0; j < step.length; j++) if (!open[Math.floor(j / size)]) step[j] = 0;
+    const along = yield* image(step);
+    const bend = sums(step, along);
+    for (let b = 0; b < open.length; b++) {
+      // Where it is not positive, rounding has taken over.
+      open[b] &&= bend[b] > 0;
+      if (!open[b]) continue;
+      for (let j = b * size; j < (b + 1) * size; j++) {
+        g[j] += (power[b] / bend[b]) * step[j];
+        rest[j] -= (power[b] / bend[b]) * along[j];
+      }
+    }
+    z = scaled(rest);
+    const next = sums(rest, z);
+    for (const [b, r] of relative(next).entries()) open[b] &&= r > goal[b];
+    for (let j = 0; j < g.length; j++) {
+      const b = Math.floor(j / size);
+      step[j] = z[j] + (next[b] / power[b]) * step[j];
+    }
+    power = next;
+  }
+  return { g, steps };
+}
+
+/**
+ * ġ of [αc Dc + damping Dc - Pᵀ(αr Dr)⁻¹P] ġ = right. What the steps take the residual for drifts
+ * from what it is: it is made anew at the end, and steps begin anew from it while that helps.
+ */
 function* solved(
   curve: Curve,
   rows: Float64Array,
@@ -115,7 +171,7 @@ function* solved(
   right: Float64Array,
 ): Asking<{ g: Float64Array; iterations: number; residual: number }> {
   const { batch, slackY, damping, tolerance, maxIterations } = curve;
-  const size = right.length / batch;
+  const size = right.length / Math.max(1, batch);
   const sums = (p: Float64Array, q: Float64Array) =>
     map(batch, (b) => {
       let sum = 0;
@@ -123,37 +179,41 @@ function* solved(
       return sum;
     });
   const scaled = (r: Float64Array) => r.map((v, j) => v * inverse(columns[j]));
+  const whole = sums(right, scaled(right));
+  const relative = (power: Float64Array) =>
+    power.map((p, b) => (whole[b] === 0 ? 0 : Math.sqrt(p / whole[b])));
+  const image = function* (v: Float64Array): Asking<Float64Array> {
+    const across = yield { v, columns: 1, axis: 1 };
+    const back = yield { v: across.map((w, i) => w * rows[i]), columns: 1, axis: 0 };
+    return back.map((w, j) => (1 + slackY + damping) * columns[j] * v[j] - w);
+  };
+  const descent = { image, sums, scaled, relative, size };
   const g = new Float64Array(right.length);
   const rest = right.slice();
-  let z = scaled(rest);
-  const step = z.slice();
-  let power = sums(rest, z);
-  const whole = power.slice();
-  const worst = () =>
-    Math.sqrt(Math.max(...power.map((p, b) => (whole[b] > 0 ? p / whole[b] : 0))));
+  const residuals = relative(whole);
+  const isOpen = Array.from(residuals, (r) => r > tolerance);
   let iterations = 0;
-  for (; iterations < maxIterations && worst() > tolerance; iterations++) {
-    const across = yield { v: step, columns: 1, axis: 1 };
-    const back = yield { v: across.map((v, i) => v * rows[i]), columns: 1, axis: 0 };
-    const image = back.map((v, j) => (1 + slackY + damping) * columns[j] * step[j] - v);
-    const bend = sums(step, image);
-    // Where it is not positive, rounding has taken over.
-    const length = power.map((p, b) => (bend[b] > 0 && p > 0 ? p / bend[b] : 0));
-    if (length.every((l) => l === 0)) break;
-    for (let j = 0; j < g.length; j++) {
-      const l = length[Math.floor(j / size)];
-      g[j] += l * step[j];
-      rest[j] -= l * image[j];
+  while (iterations < maxIterations && isOpen.includes(true)) {
+    // Steps that claim more than half of float64's digits are no longer believed.
+    const goal = residuals.map((r) => Math.max(tolerance, r * 1e-9));
+    const found = yield* descended(descent, rest, isOpen, goal, maxIterations - iterations);
+    iterations += found.steps;
+    const sum = g.map((v, j) => v + found.g[j]);
+    const along = yield* image(sum);
+    const left = right.map((v, j) => v - along[j]);
+    for (const [b, r] of relative(sums(left, scaled(left))).entries()) {
+      if (!isOpen[b]) continue;
+      isOpen[b] = r > tolerance && r < residuals[b] / 2;
+      if (!(r < residuals[b])) continue;
+      residuals[b] = r;
+      for (const [to, from] of [
+        [g, sum],
+        [rest, left],
+      ])
+        to.set(from.subarray(b * size, (b + 1) * size), b * size);
     }
-    z = scaled(rest);
-    const next = sums(rest, z);
-    for (let j = 0; j < g.length; j++) {
-      const b = Math.floor(j / size);
-      step[j] = z[j] + (power[b] > 0 ? next[b] / power[b] : 0) * step[j];
-    }
-    power = next;
   }
-  return { g, iterations, residual: worst() };
+  return { g, iterations, residual: most(residuals) };
 }
 
 /** Σ_j P_ij Ċ_ij y_j: Ċ is additive in i and j but for -⟨u_i, y_j⟩ - ⟨x_i, w_j⟩. */

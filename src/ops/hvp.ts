@@ -168,7 +168,7 @@ function concluded(
 ): Hvp {
   const [cross, self] = parts;
   const sum = self ? cross.product.map((h, e) => h - self.product[e]) : cross.product;
-  const most = (of: (number | undefined)[]) => Math.max(...of.map((v) => v ?? 0));
+  const most = (of: (number | undefined)[]) => Math.max(0, ...of.map((v) => v ?? 0));
   const residual = most(parts.map((p) => p.residual));
   const { solveTolerance = 1e-6 } = options;
   const potentials = {

@@ -159,3 +159,41 @@ test('.async takes its input as it is at the call', async () => {
   for (const t of own) t.dispose();
   expectSameBits(bits((await later).product as AnyTensor), wanted, 'disposed');
 });
+
+test('the residual is the system’s, and one problem does not wait for another', () => {
+  // Two problems, of which one is solved at once: its steps are its own.
+  const [one, two] = [draw(12, 9, 2, 3), draw(12, 9, 2, 4)].map((c) => tensors(c));
+  const v = directions([12, 2]);
+  const options = { blur: 0.2, solveTolerance: 1e-9 };
+  const both = (p: unknown, q: unknown) => sp.stack([p, q] as never) as T64;
+  const zero = sp.zeros([12, 2], { dtype: 'float64' });
+  const batch = sp.hvp(both(one.x, two.x), both(one.y, two.y), both(v, zero), options);
+  const alone = sp.hvp(one.x as T64, one.y as T64, v, options);
+  expectSameBits(
+    bits(sp.slice(batch.product, 0, 0, 1) as AnyTensor),
+    bits(alone.product as AnyTensor),
+    'product',
+  );
+  // Beyond float64: where rounding ends it, it says so and soon.
+  const hard = sp.hvp(one.x as T64, one.y as T64, v, {
+    blur: 0.05,
+    damping: 0,
+    solveTolerance: 1e-300,
+  });
+  expect(hard.converged).toBe(false);
+  expect(hard.residual).toBeGreaterThan(1e-300);
+  expect(hard.iterations).toBeLessThan(500);
+  // Products in float32 are right to 1e-7: what is left of the system cannot be less than that.
+  const [x, y, w] = [one.x, one.y, v].map((t) => t.to('float32')) as never[];
+  const narrow = sp.hvp(x, y, w, { blur: 0.2, solveTolerance: 1e-12 });
+  expect(narrow.converged).toBe(false);
+  expect(narrow.residual).toBeGreaterThan(1e-9);
+});
+
+test('an empty batch is solved', () => {
+  const [x, y] = [sp.zeros([0, 4, 2]), sp.zeros([0, 3, 2])];
+  const got = sp.hvp(x, y as never, x as never);
+  expect(got.product.shape).toEqual([0, 4, 2]);
+  expect([got.iterations, got.residual, got.converged]).toEqual([0, 0, true]);
+  expect(got.potentials).toEqual({ iterations: 0, error: 0, converged: true });
+});
