@@ -1,7 +1,7 @@
 // What the operations of optimal transport share: which problems a call holds, native fields, what
 // is told of the iterations, and the plan that a solution stands for.
 import type { Op } from './autograd.js';
-import type { DType, FloatDType } from './dtype.js';
+import { accumulatorOf, type DType, type FloatDType } from './dtype.js';
 import {
   errorOf,
   expectBoolean,
@@ -12,7 +12,7 @@ import {
   fail,
   show,
 } from './expect.js';
-import { type Field, type Kernel, launch, native, type Raw } from './native.js';
+import { type Field, isRecording, type Kernel, launch, native, type Raw } from './native.js';
 import { ambient, onDevice } from './place.js';
 import { keep, tensorsBehind } from './scope.js';
 import { type Shape, sizeOf } from './shape.js';
@@ -180,7 +180,7 @@ export interface TransportPlan<D extends DType = DType> extends TransportInfo {
   plan(): Tensor<D>;
   /**
    * The plan times v, without the plan: over axis 1 (default) P·v for v [B?, M] or [B?, M, K], over
-   * axis 0 Pᵀ·v for v [B?, N] or [B?, N, K].
+   * axis 0 Pᵀ·v for v [B?, N] or [B?, N, K]. v has f's dtype, or 16 bits where that is float32.
    */
   apply(v: Tensor, options?: { axis?: 0 | 1 }): Tensor<D>;
 }
@@ -206,6 +206,9 @@ export interface Solution {
   /** What makes the plan and multiplies by it; by default Sinkhorn's. */
   kernels?: { plan: Kernel; apply: Kernel };
 }
+
+/** What a plan of potentials of this dtype may be multiplied by: that, and 16-bit floats for float32. */
+export const multiplied = (dtype: DType) => floats.filter((d) => accumulatorOf(d) === dtype);
 
 /** What has just been solved. */
 export const solutionOf = (given: Omit<Solution, 'versions'>): Solution => ({
@@ -298,15 +301,18 @@ function applied(solution: Solution, v: Tensor, options: { axis?: 0 | 1 } = {}):
     const message = `expected v to be on ${f.device}, where the solution is, got ${v.device}`;
     fail(op, 'ERR_DEVICE', message);
   }
-  expectDType(op, 'v', v, [f.dtype]);
+  expectDType(op, 'v', v, multiplied(f.dtype));
   const isMatrix = v.rank === from.length + 1;
   const columns = isMatrix ? v.shape[v.rank - 1] : 1;
   const wanted = isMatrix ? [...from, columns] : from;
   expectShape(op, 'v', v, wanted, isMatrix ? 'one row per point' : 'one value per point');
   const shape = isMatrix ? [...to, columns] : to;
   const out = onDevice(f.device, () => empty(shape, f.dtype));
-  const given = { v: v.raw, out: out.raw, columns, transposed: axis === 0 };
+  const wide = v.dtype === f.dtype ? v : onDevice(f.device, () => empty(v.shape, f.dtype));
+  if (wide !== v) launch(native.cast, { a: v.raw, out: wide.raw });
+  const given = { v: wide.raw, out: out.raw, columns, transposed: axis === 0 };
   const fields = { ...fieldsOf(op, solution), ...given };
   if (columns > 0) launch(solution.kernels?.apply ?? native.sinkhornApply, fields);
+  if (wide !== v && !isRecording()) wide.dispose();
   return out;
 }

@@ -4,7 +4,8 @@ import type { DType } from '../dtype.js';
 import { expectDevice, expectDType, expectShape, fail, show, showShape } from '../expect.js';
 import type { Shape } from '../shape.js';
 import type { Tensor } from '../tensor.js';
-import { appliedLater, type TransportPlan } from '../transport.js';
+import { appliedLater, multiplied, type TransportPlan } from '../transport.js';
+import { to } from './cast.js';
 import { eq, where } from './comparison.js';
 import { div } from './elementwise.js';
 import { pad, slice } from './slice.js';
@@ -31,7 +32,7 @@ function check({ points }: In, { plan, axis = 1 }: Options): void {
   }
   const from = axis === 1 ? plan.g : plan.f;
   expectDevice(name, 'points', points, from.device, 'like the plan');
-  expectDType(name, 'points', points, [from.dtype]);
+  expectDType(name, 'points', points, multiplied(from.dtype));
   const { rank, shape } = points as Tensor;
   const width = rank === from.rank + 1 ? shape[rank - 1] : 1;
   const why = `a row for each potential of ${showShape(from.shape)}`;
@@ -41,17 +42,20 @@ function check({ points }: In, { plan, axis = 1 }: Options): void {
 function forward({ points }: In, { plan, axis = 1 }: Options, needs: Needs) {
   const width = points.shape[points.rank - 1];
   // A column of ones: one pass gives sums and masses.
-  const sums = plan.apply(pad(points, [0, 1], 'constant', 1), { axis });
+  const wide = to(points, plan.f.dtype);
+  const sums = plan.apply(pad(wide, [0, 1], 'constant', 1), { axis });
   const mass = slice(sums, -1, width);
   const divisor = where(eq(mass, 0), 1, mass) as Tensor;
   const output = div(slice(sums, -1, 0, width), divisor);
   if (!needs.points) return { output };
   const { saved: behind, apply } = appliedLater(plan);
   const back = (its: typeof behind, g: Tensor) => apply(its, g, axis === 1 ? 0 : 1);
-  return { output, saved: { divisor, behind, back } satisfies Saved };
+  const { dtype } = points as Tensor;
+  return { output, saved: { dtype, divisor, behind, back } satisfies Saved };
 }
 
 interface Saved {
+  dtype: DType;
   divisor: Tensor;
   /** What the plan is made of. */
   behind: Record<string, Tensor>;
@@ -65,8 +69,8 @@ const operation = defineOp({
   options: ['plan', 'axis'],
   check,
   forward,
-  backward: ({ divisor, behind, back }: Saved, g: Tensor) => ({
-    points: back(behind, div(g, divisor)),
+  backward: ({ dtype, divisor, behind, back }: Saved, g: Tensor) => ({
+    points: to(back(behind, div(g, divisor)), dtype),
   }),
 });
 
@@ -81,8 +85,8 @@ const async = (plan: AppliedPlan, points: Tensor, options: BarycentricMapOptions
  * `apply`: never an N·M array.
  *
  * plan: what `sinkhornPotentials`, `sinkhorn` or `emd` gave; points [B?, M, D] (axis 0: [B?, N, D])
- * of its dtype, also any other features of the points -> [B?, N, D] (axis 0: [B?, M, D]). A point
- * without mass is sent to 0. Differentiable in points, with the plan held constant.
+ * of its dtype (16 bits, too, where that is float32), also any other features of the points
+ * -> [B?, N, D] (axis 0: [B?, M, D]) of the plan's dtype. A point without mass is sent to 0. Differentiable in points, with the plan held constant.
  *
  * Ferradans et al. 2014; Seguy et al. 2018.
  *
@@ -92,7 +96,7 @@ const async = (plan: AppliedPlan, points: Tensor, options: BarycentricMapOptions
 export const barycentricMap: Op<
   <D extends DType>(
     plan: AppliedPlan<D>,
-    points: Tensor<NoInfer<D>, Shape>,
+    points: Tensor<NoInfer<D> | 'float16' | 'bfloat16', Shape>,
     options?: BarycentricMapOptions,
   ) => Tensor<D>
 > = Object.assign(call, { async, raw: operation.raw }) as never;

@@ -1,4 +1,4 @@
-// Plans after the call that made them: overwritten clouds, scopes.
+// Plans after the call that made them: overwritten clouds, scopes, 16-bit vectors.
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 
@@ -97,5 +97,30 @@ describe('leaves a scope with all that it needs', () => {
     );
     moved.sum().backward();
     expect(grad()).toEqual(wanted);
+  });
+});
+
+describe.each(['bfloat16', 'float16'] as const)('%s points', (dtype) => {
+  test.each([
+    ['sinkhornPotentials', (x: sp.Tensor, y: sp.Tensor) => sp.sinkhornPotentials(x, y as never)],
+    ['emd', (x: sp.Tensor, y: sp.Tensor) => sp.emd({ x, y } as never)],
+  ] as [string, (x: sp.Tensor, y: sp.Tensor) => sp.EmdResult][])('%s', async (_, solve) => {
+    const [x, y] = [sp.rand([6, 2]).to(dtype), sp.rand([5, 2]).to(dtype)];
+    const plan = solve(x, y);
+    const wide = plan.apply(y.to('float32'));
+    expect(plan.apply(y).toArray()).toEqual(wide.toArray());
+    expect([plan.apply(y).dtype, wide.shape]).toEqual(['float32', [6, 2]]);
+    const points = y.clone().requiresGrad_();
+    const moved = sp.barycentricMap(plan as never, points as never);
+    const exact = y.to('float32').detach().requiresGrad_();
+    const wanted = sp.barycentricMap(plan as never, exact as never);
+    expect([moved.dtype, moved.toArray()]).toEqual(['float32', wanted.toArray()]);
+    moved.pow(2).sum().backward();
+    wanted.pow(2).sum().backward();
+    expect(points.grad!.dtype).toBe(dtype);
+    expect(points.grad!.toArray()).toEqual(exact.grad!.to(dtype).toArray());
+    const later = await sp.barycentricMap.async(plan as never, points as never);
+    expect(later.toArray()).toEqual(wanted.toArray());
+    expect(() => plan.apply(sp.ones([5], { dtype: 'float64' }))).toThrow(/float64/);
   });
 });
