@@ -13,7 +13,7 @@ import {
   show,
   showShape,
 } from '../expect.js';
-import { launch, native } from '../native.js';
+import { isRecording, launch, native } from '../native.js';
 import { binary, fn } from '../pointwise.js';
 import { empty, expectTensor, Tensor } from '../tensor.js';
 import {
@@ -25,7 +25,7 @@ import {
   type TransportPlan,
   transportPlan,
 } from '../transport.js';
-import { to } from './cast.js';
+import { clone, to } from './cast.js';
 import { cdist } from './cdist.js';
 import { mul, sub } from './elementwise.js';
 import { matmul } from './matmul.js';
@@ -43,10 +43,13 @@ export interface EmdClouds<D extends DType = DType> {
 }
 
 export interface EmdOptions {
-  /** Weights of the rows and of the columns, [B?, N] and [B?, M]; default uniform, of mass 1. */
+  /**
+   * Weights of the rows and of the columns, [B?, N] and [B?, M]; default uniform, of mass 1. Masses
+   * may differ by 1e-4, or 2e-2 where one has 16 bits; that is spread.
+   */
   a?: Tensor;
   b?: Tensor;
-  /** Pivots before it gives up; default none: as many as it takes. */
+  /** Pivots before it gives up; default 1000 (N + M), many times what problems take. */
   maxIterations?: number;
   /** Throws `ERR_NOT_CONVERGED` at that limit; default false. */
   strict?: boolean;
@@ -145,8 +148,8 @@ const operation = defineOp({
   backward,
 });
 
-/** The clouds' distances in float64: a cost of float32 would cost the simplex half of its digits. */
-function costs(clouds: EmdClouds): Tensor {
+/** Clouds in float64: a cost of float32 would cost the simplex half of its digits. */
+function wideClouds(clouds: EmdClouds) {
   if (clouds === null || typeof clouds !== 'object') {
     const got = show(clouds);
     fail(name, 'ERR_INVALID_TYPE', `expected cost to be a tensor or clouds { x, y }, got ${got}`);
@@ -157,13 +160,43 @@ function costs(clouds: EmdClouds): Tensor {
   expectOnCpu(name, 'x', clouds.x);
   checkPoints(name, clouds, false);
   checkCost(name, clouds);
-  const [x, y] = [to(clouds.x, 'float64'), to(clouds.y, 'float64')];
   const kind = costOf(clouds);
+  const [x, y] = [clouds.x, clouds.y].map((t) => {
+    const wide = to(t, 'float64');
+    return kind === 'cosine' ? normalize(wide) : wide;
+  });
+  return { x, y, kind };
+}
+
+/** Gives back what `result` was made from, if no backward needs it. */
+function without<R extends { requiresGrad: boolean }>(result: R, ...used: Tensor[]): R {
+  if (!result.requiresGrad && !isRecording()) for (const t of used) t.dispose();
+  return result;
+}
+
+/** The clouds' distances. */
+function costs(clouds: EmdClouds): Tensor {
+  const { x, y, kind } = wideClouds(clouds);
   if (kind === 'cosine') {
-    return sub(1, matmul(normalize(x), normalize(y), { transposeB: true }));
+    const cosines = matmul(x, y, { transposeB: true });
+    return without(sub(1, cosines), cosines);
   }
   const distance = cdist(x, y);
-  return kind === 'euclidean' ? distance : mul(mul(distance, distance), 0.5);
+  if (kind === 'euclidean') return distance;
+  const square = mul(distance, distance);
+  return without(mul(square, 0.5), square, distance);
+}
+
+async function costsLater(clouds: EmdClouds): Promise<Tensor> {
+  const { x, y, kind } = wideClouds(clouds);
+  if (kind === 'cosine') {
+    const cosines = await matmul.async(x, y, { transposeB: true });
+    return without(await sub.async(1, cosines), cosines);
+  }
+  const distance = await cdist.async(x, y);
+  if (kind === 'euclidean') return distance;
+  const square = await mul.async(distance, distance);
+  return without(await mul.async(square, 0.5), square, distance);
 }
 
 function resultOf(value: Tensor, dtype: DType, { strict }: EmdOptions): EmdResult {
@@ -180,13 +213,19 @@ function resultOf(value: Tensor, dtype: DType, { strict }: EmdOptions): EmdResul
 type Given = Tensor | EmdClouds;
 const isCost = (given: Given): given is Tensor => given instanceof Tensor;
 const dtypeOf = (given: Given) => accumulatorOf((isCost(given) ? given : given.x).dtype);
-const call = (given: Given, options: EmdOptions = {}) =>
-  resultOf(operation(isCost(given) ? given : costs(given), options), dtypeOf(given), options);
+const call = (given: Given, options: EmdOptions = {}) => {
+  if (isCost(given)) return resultOf(operation(given, options), dtypeOf(given), options);
+  const cost = costs(given);
+  return resultOf(without(operation(cost, options), cost), dtypeOf(given), options);
+};
 const async = async (given: Given, options: EmdOptions = {}) => {
   // As they are now: their owner may change them meanwhile.
   const own = { ...options };
-  const value = await operation.async(isCost(given) ? given : costs(given), own);
-  return resultOf(value, dtypeOf(given), own);
+  if (isCost(given)) return resultOf(await operation.async(given, own), dtypeOf(given), own);
+  const dtype = dtypeOf(given);
+  for (const key of ['a', 'b'] as const) if (own[key] instanceof Tensor) own[key] = clone(own[key]);
+  const cost = await costsLater(given);
+  return resultOf(without(await operation.async(cost, own), cost), dtype, own);
 };
 
 type ValueDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';

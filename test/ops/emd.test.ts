@@ -307,3 +307,47 @@ test('bad input', () => {
   refuses(by({}, { x, y, blur: 1 }), 'ERR_UNKNOWN_OPTION', "'blur'");
   refuses(by({}, 3), 'ERR_INVALID_TYPE', 'clouds', '3');
 });
+
+test('costs that hardly differ beside their size end, and soon', () => {
+  for (const spread of [1e-13, 1e-14, 1e-15, 1e-16]) {
+    const n = 300;
+    const cost = uniforms(7, n * n).map((u) => 1 + spread * u);
+    const { value, iterations, converged } = sp.emd(wide(cost, [n, n]));
+    expect(converged).toBe(true);
+    expect(iterations).toBeLessThan(50 * n);
+    expect(Math.abs(value.item() - 1)).toBeLessThan(2 * spread + 1e-15);
+  }
+});
+
+describe('clouds in the background', () => {
+  test.each(['sqeuclidean', 'euclidean', 'cosine'] as const)('%s', async (cost) => {
+    const drawn = tensors(draw(40, 30, 3, 5));
+    const [x, y, a, b] = [drawn.x, drawn.y, drawn.a, drawn.b] as T64[];
+    const wanted = sp.emd({ x, y, cost }, { a, b });
+    const points = x.clone().requiresGrad_() as T64;
+    sp.emd({ x: points, y, cost }, { a, b }).value.backward();
+    const slopes = bits(gradOf(points as AnyTensor));
+    points.zeroGrad();
+    const graph = await sp.emd.async({ x: points, y, cost }, { a, b });
+    graph.value.backward();
+    expectSameBits(bits(gradOf(points as AnyTensor)), slopes, 'gradient');
+    const later = sp.emd.async({ x, y, cost }, { a, b });
+    for (const t of [a, b]) t.copy_(sp.rand(t.shape, { dtype: 'float64' }));
+    for (const t of [x, y, a, b]) t.dispose();
+    const got = await later;
+    expect([got.value.item(), got.converged]).toEqual([wanted.value.item(), true]);
+    expectSameBits(bits(got.plan() as AnyTensor), bits(wanted.plan() as AnyTensor), 'plan');
+  });
+
+  test('costs are made there, and given back', async () => {
+    const [x, y] = [sp.rand([1500, 3]), sp.rand([1500, 3])];
+    // Costs of 18 MB are not made before the first await.
+    sp.memory({ resetPeak: true });
+    const before = sp.memory().cpu.live;
+    const later = sp.emd.async({ x, y }, { maxIterations: 1 });
+    await later;
+    expect(sp.memory().cpu.live - before).toBeLessThan(1500 * 1500 * 8);
+    sp.emd({ x, y }, { maxIterations: 1 });
+    expect(sp.memory().cpu.live - before).toBeLessThan(1500 * 1500 * 8);
+  });
+});
