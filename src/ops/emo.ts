@@ -126,7 +126,11 @@ type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
  * logits [..., V], target [...] int32 or int64 -> [] for 'mean' and 'sum', [...] for 'none';
  * float32, or float64 for float64 logits.
  *
- *   q = softmax(logits), mle = -log q_y, emo = 1 - sum over v != y of q_v cos(E_v, E_y)
+ *   q = softmax(logits), mle = -log q_y
+ *   emo = 1 - sum over v of (q_v - [v = y] sg(q_y)) cos(E_v, E_y)
+ *
+ * sg() holds constant: the label's own probability is not in the distance, but the gradient is that
+ * of the sum over all v, with it (and with `plain` so is the value).
  *
  * Differentiable in logits and tokenWeight; E is constant, and so are the ratios that weigh the two
  * losses. Cosines of an embedding that does not change are better made once:

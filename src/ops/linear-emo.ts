@@ -112,7 +112,8 @@ type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
  * x [..., D], weight [V, D], target [...] int32 or int64 -> [] for 'mean' and 'sum', [...] for
  * 'none'; float32, or float64 for float64 input.
  *
- *   z = x·weightᵀ, q = softmax(z), emo = 1 - sum over v != y of q_v cos(E_v, E_y)
+ *   z = x·weightᵀ, q = softmax(z)
+ *   emo = 1 - sum over v of (q_v - [v = y] sg(q_y)) cos(E_v, E_y),  sg(): held constant
  *
  * E is `weight`, held constant, or `embedding`. Differentiable in x, weight and tokenWeight. The
  * bits do not depend on the number of threads.

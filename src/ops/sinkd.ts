@@ -129,6 +129,7 @@ type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
  *   P = e^(-W/lambda), `iterations` times: rows over their sums, columns over theirs
  *   loss = weight · sum P_ij W_ij
  *
+ * The loss of a problem without rows is 0, the mean over no problems NaN, as of other losses.
  * The columns of P sum to 1, so that its mass is B. Differentiable in student; the teacher is
  * constant. Distributions are made by tiles from the logits: beyond the gradient nothing of size
  * B·V is held (16-bit logits: 64 rows of it in float32), and nothing of size B·B·V. The bits do not

@@ -139,6 +139,53 @@ test('gradcheck of the plain distance, every reduction', () => {
   }
 });
 
+describe('the gradient is that of the form with the probability of the label held constant', () => {
+  const random = new Random(9);
+  const [n, v, h] = [4, 9, 3];
+  const z = random.normals(n * v, 2);
+  const embedding = doubles(random.normals(v * h), [v, h], false);
+  const cosines = read(table(embedding as never) as AnyTensor);
+  const labels = [3, 0, 8, 3];
+  /** By row; what is held constant comes from `at`. */
+  function official(values: ArrayLike<number>, at: ArrayLike<number>, combination: string) {
+    const of = (source: ArrayLike<number>, y: number, row: number) => {
+      const e = Array.from({ length: v }, (_, k) => Math.exp(source[row * v + k]));
+      const sum = e.reduce((s, x) => s + x, 0);
+      return { q: e.map((x) => x / sum), mle: Math.log(sum) - source[row * v + y] };
+    };
+    const rows = labels.map((y, row) => {
+      const [now, held] = [of(values, y, row), of(at, y, row)];
+      const distance = (q: number[]) =>
+        1 - q.reduce((s, p, k) => s + (p - (k === y ? held.q[y] : 0)) * cosines[k * v + y], 0);
+      const [emo, heldEmo] = [distance(now.q), distance(held.q)];
+      if (combination === 'emo') return emo;
+      if (combination === 'emo1') return ((held.mle / heldEmo) * emo + now.mle) / 2;
+      return (heldEmo / held.mle) * now.mle + emo;
+    });
+    return rows.reduce((s, r) => s + r, 0) / labels.length;
+  }
+  test.each(['emo', 'emo1', 'emo2'] as const)('%s', (combination) => {
+    const logits = doubles(z, [n, v]);
+    const target = sp.tensor(labels, { dtype: 'int32' });
+    const loss = sp.emo(logits, target as never, { embedding, combination });
+    expect(Math.abs(loss.item() - official(z, z, combination))).toBeLessThan(1e-9);
+    loss.backward();
+    const x = doubles(z, [n, v]);
+    const linear = sp.linearEmo(x, sp.eye(v, { dtype: 'float64' }) as never, target, {
+      combination,
+      embedding: sp.pad(embedding, [0, v - h]) as never,
+    });
+    linear.backward();
+    const step = 1e-5;
+    for (const gradient of [gradOf(logits as AnyTensor), gradOf(x as AnyTensor)])
+      for (const [e, slope] of read(gradient).entries()) {
+        const moved = (d: number) => Array.from(z, (w, i) => (i === e ? w + d : w));
+        const [up, down] = [step, -step].map((d) => official(moved(d), z, combination));
+        expect(Math.abs(slope - (up - down) / (2 * step))).toBeLessThan(1e-8);
+      }
+  });
+});
+
 test('rows: ignored ones are not read, NaN keeps to its own, extremes stay finite', () => {
   const values = [1, 2, 3, Number.NaN, 0, 1, 5, 1, 0, 1e4, 0, -1e4, 0, Number.NEGATIVE_INFINITY, 1];
   const logits = sp.tensor(values, { shape: [5, 3], requiresGrad: true });

@@ -135,6 +135,11 @@ describe('laws', () => {
     expect(sp.sinkd(sp.zeros([0, 2, 3]), sp.zeros([0, 2, 3]), { reduction: 'none' }).shape).toEqual(
       [0],
     );
+    // A mean of no losses is none; so is a sum, which is 0.
+    const problems = sp.zeros([0, 3, 5]);
+    expect(sp.sinkd(problems, problems).item()).toBeNaN();
+    expect(sp.focalLoss(problems, problems).item()).toBeNaN();
+    expect(sp.sinkd(problems, problems, { reduction: 'sum' }).item()).toBe(0);
     const one = sp.zeros([1, 1], { requiresGrad: true });
     const loss = sp.sinkd(one, sp.zeros([1, 1]));
     loss.backward();

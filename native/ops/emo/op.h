@@ -1,5 +1,5 @@
 // Earth mover distance optimisation (Ren et al. 2024): with q = softmax(z), c_v = cos(E_v, E_y)
-//   emo = 1 - sum over v != y of q_v c_v   (plain: over all v);  mle = -log q_y
+//   emo = 1 - sum over v of (q_v - [v = y] sg(q_y)) c_v   (plain: without sg);  mle = -log q_y
 //   emo1: (sg(mle/(emo+1e-10)) emo + mle)/2;  emo2: sg(emo/(mle+1e-10)) mle + emo
 //   demo/dz_k = -q_k (c_k - sum over all v of q_v c_v), for either form; E is constant
 // emo is at least `floor`, the ratios at most `ceiling`. Rows of ignored targets are not read.
