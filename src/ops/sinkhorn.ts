@@ -26,7 +26,10 @@ import {
 export interface SinkhornOptions extends IterationOptions {
   /** Strength of the entropy; default 0.05. */
   epsilon?: number;
-  /** Weights of the rows and of the columns, [B?, N] and [B?, M]; default uniform, of mass 1. */
+  /**
+   * Weights of the rows and of the columns, [B?, N] and [B?, M]; default uniform, of mass 1. Masses
+   * that must agree may differ by 1e-4, or 2e-2 where one has 16 bits; that is spread.
+   */
   a?: Tensor;
   b?: Tensor;
   /** Strength of the penalty KL(P1|a) or KL(Pᵀ1|b); default none: the marginal holds. */
