@@ -85,7 +85,8 @@ type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
  * Differentiable in logits. No digits are lost where p is near 0 or 1. Same input, same bits for any
  * number of threads. Lin et al. 2017 (eq. 5), who take gamma 2 and alpha 0.25.
  *
- * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments.
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments,
+ *   a target outside [0, 1].
  * @example const loss = sp.focalLoss(logits, mask, { alpha: 0.25 })
  */
 export const focalLoss: Op<

@@ -32,7 +32,7 @@ export interface OverlapOptions<R extends LossReduction = LossReduction> {
   smooth?: number;
   /** Sums over the whole batch rather than over each image; default false. */
   overBatch?: boolean;
-  /** Whether channel 0 counts; default true. */
+  /** Whether channel 0 counts; default true. False takes at least two channels. */
   background?: boolean;
   /**
    * Weights of voxels, [B, ...spatial], of the prediction's dtype or float32; a voxel of weight 0 adds
@@ -85,6 +85,11 @@ function check(name: Name, t: In, options: Options): void {
   if (rank < 2 || shape[1] === 0) {
     const wanted = '[B, C, ...spatial] with at least one channel';
     fail(name, 'ERR_SHAPE', `expected prediction to have shape ${wanted}, got ${showShape(shape)}`);
+  }
+  if (options.background === false && shape[1] === 1) {
+    const got = `prediction ${showShape(shape)}`;
+    const wanted = 'more than one channel where background is false';
+    fail(name, 'ERR_INVALID_VALUE', `expected ${wanted}, got ${got}`);
   }
   const [batch, , ...spatial] = shape;
   const like = `prediction ${showShape(shape)}`;
@@ -211,7 +216,7 @@ type OverlapLoss<Own> = Op<
  * Milletari et al. 2016 ("V-Net", with `squared`); Drozdzal et al. 2016.
  *
  * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments,
- *   ERR_OUT_OF_RANGE for a class index.
+ *   voxelWeight that is negative or not finite; ERR_OUT_OF_RANGE for a class index.
  * @example const loss = sp.diceLoss(logits, mask, { fromLogits: 'sigmoid' }).add(topology)
  */
 export const diceLoss = define('diceLoss', ['squared'], () => ({

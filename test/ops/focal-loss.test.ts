@@ -127,3 +127,26 @@ test('refusals', () => {
   refuses(() => sp.focalLoss(x, x, { alpha: 2 }), 'ERR_INVALID_VALUE', 'alpha');
   refuses(() => sp.focalLoss(x, x, { alhpa: 1 } as never), 'ERR_UNKNOWN_OPTION', 'alpha');
 });
+
+test('a target outside 0 to 1 is refused, by its place', () => {
+  const refuses = refuser('focalLoss');
+  const n = 200_001;
+  for (const dtype of [...floatDTypes, 'uint8'] as const) {
+    const logits = sp.zeros([n], { dtype: dtype === 'uint8' ? 'float32' : dtype });
+    for (const bad of dtype === 'uint8' ? [2] : [2, -1, NaN]) {
+      for (const at of [0, 123_457, n - 1]) {
+        const values = new Array<number>(n).fill(1);
+        values[at] = values[n - 1] = bad;
+        const target = sp.tensor(values, { dtype });
+        refuses(
+          () => sp.focalLoss(logits as never, target),
+          'ERR_INVALID_VALUE',
+          `target to hold numbers from 0 to 1, got ${bad} at ${at}`,
+        );
+      }
+    }
+    const ends = sp.tensor([0, 1, dtype === 'uint8' ? 0 : -0], { dtype });
+    const short = sp.zeros([3], { dtype: logits.dtype });
+    expect(Number.isFinite(sp.focalLoss(short as never, ends).item())).toBe(true);
+  }
+});

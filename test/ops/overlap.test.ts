@@ -258,6 +258,25 @@ describe('refusals', () => {
     refuses(() => sp.diceLoss(x, x, { voxelWeight: sp.ones([2, 3]) }), 'ERR_SHAPE', 'voxelWeight');
     refuses(() => sp.diceLoss(labels as never, labels), 'ERR_DTYPE', 'prediction');
   });
+  test('weights that are negative or no numbers, by their place', () => {
+    for (const [name, loss] of Object.entries(losses)) {
+      const refused = refuser(`${name}Loss`);
+      for (const bad of [-1, NaN, Infinity]) {
+        const voxelWeight = sp.tensor([1, 0, 2, 1, bad, 1, bad, 0], { shape: [2, 4] });
+        refused(
+          () => loss(x as never, x as never, { voxelWeight }),
+          'ERR_INVALID_VALUE',
+          `voxelWeight to hold finite numbers of at least 0, got ${bad} at voxel 4`,
+        );
+      }
+    }
+  });
+  test('no channel but the background', () => {
+    const one = sp.zeros([2, 1, 4]);
+    const only = () => sp.diceLoss(one, one, { background: false });
+    refuses(only, 'ERR_INVALID_VALUE', 'background', '[2, 1, 4]');
+    expect(sp.diceLoss(one, one, { background: true }).item()).toBe(0);
+  });
   test('class indices', () => {
     const ids = sp.tensor([0, 1, 2, 3, 0, 0, 0, 0], { shape: [2, 4], dtype: 'int32' });
     refuses(() => sp.diceLoss(x, ids), 'ERR_OUT_OF_RANGE', '[0, 3)', '3 at voxel 3');

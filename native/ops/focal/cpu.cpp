@@ -1,6 +1,9 @@
 #include <limits>
+#include <string>
 
+#include "core/measures.h"
 #include "core/parallel.h"
+#include "core/ranges.h"
 #include "core/row_loss.h"
 #include "core/scratch.h"
 #include "core/values.h"
@@ -20,10 +23,23 @@ void check(const Problem& op, const View& result) {
   require(result.size == (reduced ? 1 : op.logits.size), "focalLoss: size of the loss");
 }
 
+// An element of the target, which may be a whole number.
+double target_of(const View& target, int64_t i) {
+  return is_float(target.dtype) ? value_of(target, i) : static_cast<uint8_t*>(target.data)[i];
+}
+
+void check_targets(const View& target) {
+  const int64_t i = first_outside(target, Range::unit);
+  if (i < 0) return;
+  refuse("focalLoss", "expected target to hold numbers from 0 to 1, got " +
+                          text_of(target_of(target, i)) + " at " + std::to_string(i));
+}
+
 }  // namespace
 
 void forward(const Forward& op) {
   check(op, op.loss);
+  check_targets(op.target);
   const auto reduction = static_cast<Reduction>(op.reduction);
   if (reduction == Reduction::none)
     return SURPRISAL_DISPATCH(focal::forward, op, static_cast<double*>(nullptr));

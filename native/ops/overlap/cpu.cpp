@@ -2,7 +2,9 @@
 #include <limits>
 #include <string>
 
+#include "core/measures.h"
 #include "core/parallel.h"
+#include "core/ranges.h"
 #include "core/row_loss.h"
 #include "core/scratch.h"
 #include "core/values.h"
@@ -51,10 +53,18 @@ void check(const Problem& op) {
   }
 }
 
+void check_weights(const Problem& op) {
+  const int64_t i = op.weight ? first_outside(op.weight, Range::finite) : -1;
+  if (i < 0) return;
+  refuse(kNames[op.caller], "expected voxelWeight to hold finite numbers of at least 0, got " +
+                                text_of(value_of(op.weight, i)) + " at voxel " + std::to_string(i));
+}
+
 }  // namespace
 
 void forward(const Forward& op) {
   check(op);
+  check_weights(op);
   const int64_t units = op.over_batch ? 1 : op.batch;
   const int64_t scored = op.channels - op.first_channel;
   const auto reduction = static_cast<Reduction>(op.reduction);
