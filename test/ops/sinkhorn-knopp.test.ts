@@ -190,6 +190,24 @@ describe('laws', () => {
     expect(read(p as never).slice(18)).toEqual(read(p as never).slice(0, 9));
   });
 
+  test('a matrix of the smallest numbers is scaled like any other', () => {
+    for (const [dtype, top] of [
+      ['float32', 1e-40],
+      ['bfloat16', 1e-40],
+      ['float64', 5e-321],
+    ] as const) {
+      for (const [rows, columns] of [
+        [2, 2],
+        [20, 30],
+      ]) {
+        const size = rows * columns;
+        const x = sp.full([rows, columns], top, { dtype }).requiresGrad_();
+        const p = sp.sinkhornKnopp(x, { input: 'matrix' });
+        expectWithin(read(p as never), new Float64Array(size).fill(1 / columns), () => 2e-3, dtype);
+      }
+    }
+  });
+
   test('shapes without elements', () => {
     for (const shape of [
       [0, 4, 4],

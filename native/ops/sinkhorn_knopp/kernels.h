@@ -42,12 +42,16 @@ struct Job {
     if (op.matrix) return {top, std::log(double(top)) - std::log(double(low)), true};
     return {top, (double(top) - double(low)) / op.temperature, true};
   }
-  // K from x, the largest being 1.
+  // K from x, the largest being 1 (or what `scale` says).
   vector_t<C> entry(vector_t<C> x, vector_t<C> top, vector_t<C> scale) const {
     return op.matrix ? x * scale : exp_nonpositive((x - top) * scale);
   }
   // What x is multiplied by on the way to S or K; also what gradients by them are multiplied by.
-  C scale(const Extent& e) const { return C(1 / (op.matrix ? e.top : op.temperature)); }
+  // The reciprocal of numbers near the smallest is beyond the largest: then K's largest is below 1.
+  C scale(const Extent& e) const {
+    const double most = std::numeric_limits<C>::max();
+    return C(std::min(most, 1 / (op.matrix ? e.top : op.temperature)));
+  }
 };
 
 template <class C>
