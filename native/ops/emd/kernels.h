@@ -34,8 +34,10 @@ class Simplex {
       : in_(problem), n_(problem.n), m_(problem.m), tree_(n_, m_), f_(n_), g_(m_) {
     double most = 0;
     for (int64_t e = 0; e < n_ * m_; ++e) most = std::max(most, std::fabs(in_.cost[e]));
-    // Potentials are sums of costs along the tree, taken anew now and then.
-    tolerance_ = 1e-14 * most;
+    // Potentials are sums of costs along the tree, taken anew now and then: the deeper it is, the
+    // more is rounded.
+    const double nodes = static_cast<double>(n_ + m_);
+    tolerance_ = std::max(1e-14, 1e-15 * std::sqrt(nodes)) * most;
     const double arcs = static_cast<double>(n_) * static_cast<double>(m_);
     block_ = std::max<int64_t>(64, static_cast<int64_t>(std::sqrt(arcs)));
     set_prices();
@@ -44,8 +46,10 @@ class Simplex {
     set_potentials();
   }
 
-  // Pivots until no arc would lower the cost; false at the limit.
+  // Pivots until no arc would lower the cost; false at the limit. Where rounding beyond the
+  // tolerance makes it go in circles there has to be one, and problems take a small part of it.
   bool run(int64_t limit) {
+    if (!limit) limit = 1000 * (n_ + m_);
     for (;;) {
       Arc arc = price();
       if (arc.reduced >= -tolerance_) {
@@ -54,7 +58,7 @@ class Simplex {
         arc = price();
         if (arc.reduced >= -tolerance_) return true;
       }
-      if (limit && pivots_ == limit) return false;
+      if (pivots_ == limit) return false;
       pivot(arc);
       if (++pivots_ % (n_ + m_) == 0) set_potentials();
     }
