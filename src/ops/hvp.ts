@@ -192,8 +192,10 @@ function concluded(
  * x [B?, N, D], y [B?, M, D], v like x, of one float dtype -> `product` like x. Options blur, reach, a,
  * b and debias as there, `tolerance` 1e-5. The potentials' own derivatives solve a linear system, by
  * conjugate gradients on products with the plan: two a step, never an N·M array. How that ended is in
- * `iterations` and `residual`. `damping` makes it solvable where the plan nearly falls apart; the
- * smaller, the exacter. For y call it with x and y, and a and b, in each other's place.
+ * `iterations` and `residual`, which is made anew from the solution: float32 and 16-bit points at a
+ * small blur may keep it above `solveTolerance`. `damping` makes it solvable where the plan nearly
+ * falls apart; the smaller, the exacter. For y call it with x and y, and a and b, in each other's
+ * place.
  *
  *   H v = d/dt ∇ S(x + t v) at t = 0, at the optimum (the envelope's gradient, Danskin)
  *
