@@ -85,6 +85,29 @@ describe('labels', () => {
     }
   });
 
+  // The gradient of |x - y| divides by the distance alone.
+  test.each(inTurn([{}, { reach: 0.8 }, { reach: { x: 0.6 } }], 2, 3))('p 1, %o', (mode) => {
+    const { x, y } = tensors(draw(4, 3, 2, 7), 'float64', true);
+    const labelCost = floats(uniforms(3, 4), 'float64', [2, 2], true);
+    const labels = { labelsX: indices([0, 1, 1, 0], [4]), labelsY: indices([1, 0, 1], [3]) };
+    for (const debias of [true, false]) {
+      const options = { ...exact, ...mode, ...labels, p: 1, blur: 0.3, debias } as const;
+      const f = (px: sp.Tensor<'float64'>, py: sp.Tensor<'float64'>, w: sp.Tensor) =>
+        sp.sinkhornDivergence(px, py, { ...options, labelCost: w });
+      const inputs = [x, y, labelCost];
+      expect(sp.gradcheck(f as never, inputs, { atol: 1e-7, rtol: 1e-5 })).toBe(true);
+    }
+  });
+
+  test('p 1: a pair', () => {
+    const x = floats([0, 0], 'float32', [1, 2], true);
+    const y = floats([3, 4], 'float32', [1, 2]);
+    const label = indices([0], [1]);
+    const labels = { labelsX: label, labelsY: label, labelCost: floats([5], 'float32', [1, 1]) };
+    sp.sinkhornDivergence(x, y, { ...labels, p: 1, debias: false }).backward();
+    expect([...read(gradOf(x))].map((g) => Number(g.toFixed(6)))).toEqual([-0.6, -0.8]);
+  });
+
   test('add their cost to that of the points', () => {
     const { x, y } = tensors(draw(6, 5, 2, 7));
     const w = uniforms(3, 9);

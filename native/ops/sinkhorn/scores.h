@@ -169,6 +169,12 @@ class Scores {
     fill(i, count, j, width, buffer, kColumnTile);
     return {buffer, kColumnTile};
   }
+  // -|x-y| of a tile `z`, without what labels add.
+  Tile distances(int64_t i, int64_t count, int64_t j, int64_t width, Tile z, A* buffer) const {
+    if (!label_cost_) return z;
+    fill_products(i, count, j, width, buffer, kColumnTile);
+    return {buffer, kColumnTile};
+  }
 
  private:
   // Of a measure and itself only the triangle is held, which is all that sweeps read.
@@ -176,6 +182,11 @@ class Scores {
 
   void fill(int64_t i, int64_t count, int64_t j, int64_t width, A* to, int64_t ld) const {
     if (kind == Cost::matrix) return fill_given(i, count, j, width, to, ld);
+    fill_products(i, count, j, width, to, ld);
+    if (label_cost_) add_labels(i, count, j, std::min(width, columns - j), to, ld);
+  }
+
+  void fill_products(int64_t i, int64_t count, int64_t j, int64_t width, A* to, int64_t ld) const {
     const int64_t depth = x_->depth, part = depth_part(depth);
     for (int64_t c = 0; c < width; c += kTileCols<A>) {
       const A* panel = y_->panel(j + c);
@@ -192,7 +203,6 @@ class Scores {
                                              panel + k * kTileCols<A>, out, ld);
       }
     }
-    if (label_cost_) add_labels(i, count, j, std::min(width, columns - j), to, ld);
   }
 
   void add_labels(int64_t i, int64_t count, int64_t j, int64_t width, A* to, int64_t ld) const {

@@ -103,6 +103,13 @@ __device__ inline A score_at(const Scores<A>& s, int64_t i, int64_t j) {
   return cuda::load(static_cast<const A*>(s.z) + at);
 }
 
+// What the labels of a pair add to its cost.
+template <class A>
+__device__ inline A label_cost_at(const Scores<A>& s, const A* cost, int64_t i, int64_t j) {
+  return cuda::load(cost + cuda::load(s.label_x + i) * s.label_row +
+                    cuda::load(s.label_y + j) * s.label_column);
+}
+
 template <class A>
 using Tile = A[kWarpRows][kLaneColumns];
 
@@ -185,8 +192,7 @@ __device__ __forceinline__ void score_tile(const Scores<A>& s, Tiles<A>& tiles, 
       if (squares) z[r][c] = -std::sqrt(z[r][c] > s.floor ? z[r][c] : s.floor);
       const int64_t row = first + r, at = column + c * cuda::kWarp;
       if (s.label_cost && row < s.rows && at < s.columns)
-        z[r][c] -= cuda::load(s.label_cost + cuda::load(s.label_x + row) * s.label_row +
-                              cuda::load(s.label_y + at) * s.label_column);
+        z[r][c] -= label_cost_at(s, s.label_cost, row, at);
     }
   }
 }

@@ -91,7 +91,14 @@ class Summer {
         memory_(memory),
         problem_(problem),
         at_(cuda::load(work.rows.job.places + problem)),
-        s_(held_scores<A>(work.rows.job, at_, work.rows.term, work.rows.transposed)) {}
+        divides_(job_.kind == Cost::distance && work.values == Values::points),
+        s_(held_scores<A>(work.rows.job, at_, work.rows.term, work.rows.transposed)) {
+    // Distances are what is divided by: labels are added to them later.
+    if (!divides_ || !job_.labels) return;
+    s_ = scores_of<A>(job_, at_, rows_.term, rows_.transposed);
+    label_cost_ = s_.label_cost;
+    s_.label_cost = nullptr;
+  }
 
   // Rows from i on, values from `first` on.
   __device__ void run(int64_t i, int64_t first) {
@@ -145,7 +152,6 @@ class Summer {
     const int warp = cuda::warp_index(), lane = cuda::lane_index();
     const int64_t own = i + warp * kWarpRows;
     const A scale = unit_of<A>(job_.epsilon) * s_.sign;
-    const bool divides = job_.kind == Cost::distance && w_.values == Values::points;
     // GeomLoss's distance is flat below 1e-4.
     const A least = job_.geomloss ? A(1.00001e-4) : A(0);
     const A* columns = static_cast<const A*>(rows_.column) + part_of(rows_, at_, true).start;
@@ -159,9 +165,10 @@ class Summer {
         const int64_t column = j + lane + c * cuda::kWarp;
         A e = 0;
         if (column < s_.columns)
-          e = power_of_two(scale * z[r][c] + (cuda::load(columns + column) + row));
+          e = power_of_two(scale * labelled(z[r][c], own + r, column) +
+                           (cuda::load(columns + column) + row));
         plain += e;
-        if (divides) e = -z[r][c] > least ? e / -z[r][c] : A(0);
+        if (divides_) e = -z[r][c] > least ? e / -z[r][c] : A(0);
         weighted += e;
         cuda::store(&memory_.e[warp][r][lane + c * cuda::kWarp], e);
       }
@@ -177,6 +184,10 @@ class Summer {
       for (int r = 0; r < kWarpRows; ++r) sums->value[r] += cuda::load(&memory_.e[warp][r][c]) * v;
     }
     cuda::sync_warp();  // the e have been read
+  }
+
+  __device__ A labelled(A z, int64_t i, int64_t j) const {
+    return label_cost_ && i < s_.rows ? z - label_cost_at(s_, label_cost_, i, j) : z;
   }
 
   __device__ void put(int64_t i, int64_t f, A mean, double plain, double weighted) const {
@@ -201,7 +212,9 @@ class Summer {
   SumMemory<A>& memory_;
   const int64_t problem_;
   const Place at_;
-  const Scores<A> s_;
+  const bool divides_;
+  Scores<A> s_;
+  const A* label_cost_ = nullptr;
 };
 
 template <class A>
@@ -227,8 +240,7 @@ __device__ inline A score_of_pair(const Scores<A>& s, int64_t i, int64_t j) {
   }
   if (squares) z = -std::sqrt(z > s.floor ? z : s.floor);
   if (s.label_cost)
-    z -= cuda::load(s.label_cost + cuda::load(s.label_x + i) * s.label_row +
-                    cuda::load(s.label_y + j) * s.label_column);
+    z -= label_cost_at(s, s.label_cost, i, j);
   return z;
 }
 

@@ -117,9 +117,12 @@ void each_mean(const Rows<A>& p, const Values<A>& values, W&& weigh, F&& finish)
 // finish(i, row, means). `least` < 0: w = 1.
 template <class A, class F>
 void weighted_means(const Rows<A>& p, const Values<A>& values, A least, F&& finish) {
-  const auto weigh = [least](Tile<A> t, int64_t, int64_t count, int64_t, int64_t width, A* e,
-                             double* sum) {
-    if (least >= 0) divide_by_distance(t, count, width, least, e, kColumnTile, sum);
+  const auto weigh = [&p, least](Tile<A> t, int64_t i, int64_t count, int64_t j, int64_t width,
+                                 A* e, double* sum) {
+    if (least < 0) return;
+    alignas(64) A buffer[kRowBlock * kColumnTile];
+    const Tile<A> distances = p.z.distances(i, count, j, width, t, buffer);
+    divide_by_distance(distances, count, width, least, e, kColumnTile, sum);
   };
   each_mean(p, values, weigh, [&](int64_t i, double plain, double sum, const A* means) {
     finish(i, MeanRow{plain, least >= 0 ? sum : plain}, means);
