@@ -95,11 +95,9 @@ void apply_as(const Apply& op, const Instance& one, const Kept& kept) {
   const KeptSide own(op.transposed ? kept.y : kept.x, x.n);
   const KeptSide other(op.transposed ? kept.x : kept.y, y.n);
   const Exponents<A> exponents(*z, op.epsilon, own.f, other.f, y.weight);
-  const A* v = op.v.template as<A>() + y.start * op.columns;
-  const Values<A> values(v, y.n, op.columns);
-  A* out = op.out.template as<A>() + x.start * op.columns;
+  const Values<A> values(op.v, y.start * op.columns, y.n, op.columns);
   weighted_means(exponents.rows(), values, A(-1), [&](int64_t i, MeanRow, const A* means) {
     for (int64_t k = 0; k < op.columns; ++k)
-      out[i * op.columns + k] = static_cast<A>(x.weight[i] * means[k]);
+      set_value(op.out, (x.start + i) * op.columns + k, x.weight[i] * means[k]);
   });
 }

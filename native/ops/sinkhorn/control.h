@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "core/portable.h"
+#include "ops/sinkhorn/op.h"
 
 namespace surprisal::sinkhorn {
 
@@ -35,7 +36,7 @@ class Control {
     Way way = Way::balance;
     bool self = false;
     double epsilon = 0, tolerance = 0, scale = 0, ratio = 4;
-    double noise = 0;  // 16 ulp of accumulators
+    double noise = 0;  // 2 ulp of accumulators
     double power = 2, scaling = 0.5, diameter = 0;
     int64_t max_iterations = 0;
   };
@@ -48,13 +49,12 @@ class Control {
       if (o.scale > o.epsilon && o.max_iterations > 1) epsilon = o.scale;
       return;
     }
-    // The schedule of GeomLoss has the length of numpy's arange.
+    const double steps = geomloss_steps(o.power, o.scaling, o.epsilon, o.diameter);
+    if (steps < 2) return;
     const double first = std::pow(o.diameter, o.power);
-    if (!(first > 1e-12 * o.epsilon)) return;
     log_first_ = o.power * std::log(o.diameter);
     log_step_ = o.power * std::log(o.scaling);
-    count_ = static_cast<int64_t>(std::ceil((std::log(o.epsilon) - log_first_) / log_step_));
-    if (count_ < 0) count_ = 0;
+    count_ = static_cast<int64_t>(steps) - 2;
     first_ = first;
     epsilon = first;
   }
@@ -102,7 +102,7 @@ class Control {
     } else {
       ++idle_;
     }
-    return !(e < 1e300) || (idle_ >= 40 && best_ < noise());
+    return !(e < 1e300) || (idle_ >= 40 && best_ < (idle_ < 400 ? 1 : 8) * noise());
   }
   SP_HOST_DEVICE void balance(int half, const Halfway& h, Decision* d) {
     if (half == 0) {

@@ -13,8 +13,12 @@
 namespace surprisal::sinkhorn {
 namespace {
 
-bool is_wide(const Problem& op) {
-  return (static_cast<Cost>(op.kind) == Cost::matrix ? op.cost : op.x).dtype == DType::f64;
+// f(op, wide) with the epsilon and the accumulators that a problem can be computed with.
+template <class Op, class F>
+void with_precision(Op op, const Instance& one, F&& f) {
+  const Precision precision = precision_of(op, one);
+  op.epsilon = precision.epsilon;
+  f(op, precision.wide);
 }
 
 Kept kept_of(const Problem& op, const Batch& batch, const Instance& one, double* all) {
@@ -87,7 +91,10 @@ void solve(const Solve& op) {
       std::fill_n(kept.xx, kKept * one.x.n, 0.0);
       std::fill_n(kept.yy, kKept * one.y.n, 0.0);
     } else {
-      out = SURPRISAL_DISPATCH(sinkhorn::solve, op, one, workspace, kept, is_wide(op));
+      with_precision(op, one, [&](const Solve& inner, bool wide) {
+        out = SURPRISAL_DISPATCH(sinkhorn::solve, inner, one, workspace, kept, wide);
+        out.converged = out.converged && inner.epsilon == op.epsilon;
+      });
     }
     report(op, one, out, kept);
   });
@@ -115,7 +122,9 @@ void gradients(const Gradients& op) {
       clear(op.da, one.x.start, one.x.n);
       clear(op.db, one.y.start, one.y.n);
     } else {
-      SURPRISAL_DISPATCH(sinkhorn::gradients, inner, one, workspace, kept, is_wide(op));
+      with_precision(inner, one, [&](const Gradients& own, bool wide) {
+        SURPRISAL_DISPATCH(sinkhorn::gradients, own, one, workspace, kept, wide);
+      });
     }
   });
   for (int64_t l = 0; op.dlabel_cost && l < area; ++l) {
@@ -131,7 +140,9 @@ void plan(const Plan& op) {
   for (int64_t i = 0; i < op.batch; ++i) {
     const Instance one = batch.instance(i);
     require(op.out.size == op.batch * one.x.n * one.y.n, "sinkhorn: size of the plan");
-    SURPRISAL_DISPATCH(sinkhorn::plan, op, one, kept_of(op, batch, one, all), is_wide(op));
+    with_precision(op, one, [&](const Plan& own, bool wide) {
+      SURPRISAL_DISPATCH(sinkhorn::plan, own, one, kept_of(op, batch, one, all), wide);
+    });
   }
 }
 
@@ -142,7 +153,9 @@ void apply(const Apply& op) {
   const int64_t to = op.transposed ? batch.columns() : batch.rows();
   require(op.v.size == from * op.columns && op.out.size == to * op.columns, "sinkhorn: apply");
   each_problem(op, batch, [&](const Instance& one, int64_t) {
-    SURPRISAL_DISPATCH(sinkhorn::apply, op, one, kept_of(op, batch, one, all), is_wide(op));
+    with_precision(op, one, [&](const Apply& own, bool wide) {
+      SURPRISAL_DISPATCH(sinkhorn::apply, own, one, kept_of(op, batch, one, all), wide);
+    });
   });
 }
 
@@ -153,7 +166,9 @@ void contract(const Contract& op) {
               op.v.size == batch.columns() * op.columns && op.out.size == batch.rows() * op.columns,
           "sinkhorn: contract");
   each_problem(op, batch, [&](const Instance& one, int64_t) {
-    SURPRISAL_DISPATCH(sinkhorn::contract, op, one, kept_of(op, batch, one, all), is_wide(op));
+    with_precision(op, one, [&](const Contract& own, bool wide) {
+      SURPRISAL_DISPATCH(sinkhorn::contract, own, one, kept_of(op, batch, one, all), wide);
+    });
   });
 }
 

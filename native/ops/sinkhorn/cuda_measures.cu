@@ -57,6 +57,9 @@ class Measurer {
     square = block_sum(square, memory_);
     const double bad = block_sum(bad_, memory_), differs = block_sum(differs_, memory_);
     if (thread_index() > 0) return;
+    // A large epsilon would make much of the rounding of the sums.
+    if (std::fabs(mass[0] - 1) <= static_cast<double>(at_.n) * 0x1p-52) mass[0] = 1;
+    if (std::fabs(mass[1] - 1) <= static_cast<double>(at_.m) * 0x1p-52) mass[1] = 1;
     Facts* facts = job_.facts + problem_;
     store(&facts->mass[0], mass[0]);
     store(&facts->mass[1], mass[1]);
@@ -259,7 +262,8 @@ __global__ void __launch_bounds__(kThreads)
 
 // Of the box around all points.
 __global__ void __launch_bounds__(kThreads)
-    sinkhorn_diameter_kernel(const __grid_constant__ Job job) {
+    sinkhorn_diameter_kernel(const __grid_constant__ MeasureWork work) {
+  const Job& job = work.job;
   auto& memory = shared<Sums>();
   double square = 0;
   for (int64_t k = thread_index(); k < job.width; k += kThreads) {
@@ -273,7 +277,13 @@ __global__ void __launch_bounds__(kThreads)
     square += (most - least) * (most - least);
   }
   square = block_sum(square, memory);
-  if (thread_index() == 0) store(job.diameter, std::sqrt(square));
+  const double diameter = std::sqrt(square);
+  if (thread_index() == 0) store(job.diameter, diameter);
+  const double steps = geomloss_steps(job.power, job.scaling, job.epsilon, diameter);
+  if (!(steps > static_cast<double>(job.max_iterations))) return;
+  for (int64_t p = thread_index(); p < job.batch; p += kThreads) atomic_or(&job.facts[p].bad, 1u);
+  if (thread_index() == 0)
+    report_fault(work.faults.schedule, 0, bits_of(steps), work.caller, job.max_iterations);
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -353,7 +363,7 @@ void measure(const Problem& op, const Job& job, bool wide, Stream& stream) {
            pairs);
   }
   launch(stream, sinkhorn_measure_kernel, {job.batch, kThreads, kShared}, work);
-  if (job.geomloss) launch(stream, sinkhorn_diameter_kernel, {1, kThreads, kShared}, job);
+  if (job.geomloss) launch(stream, sinkhorn_diameter_kernel, {1, kThreads, kShared}, work);
   if (job.labels)
     launch(stream, sinkhorn_labels_kernel, {ceil_div(job.labels * job.labels, kThreads), kThreads},
            work);

@@ -7,11 +7,12 @@ struct Marginals {
 template <class A>
 class Dual {
  public:
-  // A symmetric problem has x as both sides.
-  Dual(const Scores<A>& z, Side<A>& x, Side<A>& y, double epsilon)
+  // A symmetric problem has x as both sides. Costs differ by about `scale`.
+  Dual(const Scores<A>& z, Side<A>& x, Side<A>& y, double epsilon, double scale)
       : z_(z),
         x_(x),
         y_(y),
+        scale_(scale),
         plain_(x.has_plain_weights() && y.has_plain_weights()),
         sweep_(z, &x == &y) {
     for (int64_t i = 0; i < x.n; ++i) x.shift[i] = z.row_shift(i);
@@ -24,11 +25,12 @@ class Dual {
     k_ = static_cast<A>(1.4426950408889634 / epsilon);
     // Where the plan's exponents are rounded: shifts and products must see the same number.
     unit_ = static_cast<double>(k_);
+    weak_ = is_weak(scale_, epsilon);
   }
 
   // Softmins at x, which then moves by omega towards them, and at y of the moved x.
   Marginals in_turn(double omega) {
-    if (!plain_) {
+    if (!plain_ || weak_) {
       const Marginal rows = step_x();
       relax(x_, omega);
       return {rows, step_y()};
@@ -43,7 +45,7 @@ class Dual {
   }
   // Softmins at x and at y, both as they are.
   Marginals at_once() {
-    if (plain_) {
+    if (plain_ && !weak_) {
       prepare_sweep(x_, unit_);
       if (!symmetric()) prepare_sweep(y_, unit_);
       std::atomic<bool> fine{true};
@@ -82,6 +84,14 @@ class Dual {
     for (int64_t i = 0; i < x_.n; ++i) x_.potential[i] += c;
     for (int64_t j = 0; j < y_.n; ++j) y_.potential[j] -= c;
   }
+  // Potentials to go back to where a step leaves the finite numbers. Their place is free until the
+  // end.
+  void remember() const {
+    for (Side<A>* side : {&x_, &y_}) std::copy_n(side->potential, side->n, side->seen);
+  }
+  void recall() const {
+    for (Side<A>* side : {&x_, &y_}) std::copy_n(side->seen, side->n, side->potential);
+  }
   // After the last softmins: the potentials are what these saw, or become the softmins.
   void land(bool on_softmins) {
     for (Side<A>* side : {&x_, &y_}) {
@@ -92,31 +102,39 @@ class Dual {
     relax(x_, 1);
     if (&x_ != &y_) relax(y_, 1);
   }
-  // The value of the dual, given the mass of the plan.
-  double value(double mass) const {
+  // The value of the dual, given the mass of the plan less that of the product of the measures:
+  // epsilon would multiply the rounding of either.
+  double value(double excess) const {
     double sum = 0;
     for (const Side<A>* side : {&x_, &y_})
       for (int64_t i = 0; i < side->n; ++i)
         sum += side->weight[i] * side->reward(side->potential[i]);
-    return sum - epsilon_ * (mass - x_.measure.mass * y_.measure.mass);
+    return sum - epsilon_ * excess;
+  }
+  // That where x's potentials are the (damped) softmins: its marginal is as they say.
+  double value_at_softmins() const {
+    double more = 0;
+    for (int64_t i = 0; x_.relaxed() && i < x_.n; ++i)
+      more += x_.weight[i] * std::expm1(-x_.potential[i] / x_.rho());
+    return value(more + x_.measure.mass * (1 - y_.measure.mass));
   }
   // Of a symmetric problem at (softmin f, f), where it is larger than at (f, f).
   double value_after_step() const {
     const double damp = x_.damp(epsilon_);
-    double sum = 0, mass = 0;
+    double sum = 0, more = x_.measure.mass * (1 - x_.measure.mass);
     for (int64_t i = 0; i < x_.n; ++i) {
       const double w = x_.weight[i], f = damp * x_.softmin[i];
       sum += w * (x_.reward(f) + x_.reward(x_.potential[i]));
-      mass += w * x_.marginal(f);
+      if (x_.relaxed()) more += w * std::expm1(-f / x_.rho());
     }
-    return sum - epsilon_ * (mass - x_.measure.mass * x_.measure.mass);
+    return sum - epsilon_ * more;
   }
-  // Errors below this are rounding.
+  // Errors below this may be rounding.
   double noise() const {
     double size = 0;
     for (const Side<A>* side : {&x_, &y_})
       for (int64_t i = 0; i < side->n; ++i) size = std::max(size, std::fabs(side->potential[i]));
-    return 16 * double(std::numeric_limits<A>::epsilon()) * (1 + unit_ * size);
+    return 2 * double(std::numeric_limits<A>::epsilon()) * (1 + unit_ * size);
   }
   Side<A>& x() const { return x_; }
   Side<A>& y() const { return y_; }
@@ -174,6 +192,10 @@ class Dual {
 
   // The same by two passes that find the largest power first where they must.
   Marginal step_x() {
+    if (weak_) {
+      row_excess(z_, epsilon_, x_, y_, x_.softmin);
+      return finish_weak(x_);
+    }
     weigh(y_, y_.counted);
     guess(x_);
     RowPass<A>(z_, k_, x_.guess, y_.counted).run([&](int64_t i, double softmin) {
@@ -182,6 +204,10 @@ class Dual {
     return total(x_);
   }
   Marginal step_y() {
+    if (weak_) {
+      column_excess(z_, epsilon_, x_, y_, y_.softmin);
+      return finish_weak(y_);
+    }
     weigh(x_, x_.counted);
     guess(y_);
     ColumnPass<A>(z_, k_, y_.guess, x_.counted).run([&](int64_t j, double softmin) {
@@ -209,6 +235,17 @@ class Dual {
     side.error[i] = w > 0 ? w * std::fabs(share - side.marginal(f)) : 0;
     side.mass[i] = w > 0 ? w * share : 0;
   }
+  // Of excesses in place of the softmins.
+  Marginal finish_weak(Side<A>& side) const {
+    for (int64_t i = 0; i < side.n; ++i) {
+      const double f = side.potential[i], w = side.weight[i], excess = side.softmin[i];
+      side.softmin[i] = f - epsilon_ * std::log1p(excess);
+      const double wanted = side.relaxed() ? std::expm1(-f / side.rho()) : 0;
+      side.error[i] = w > 0 ? w * std::fabs(excess - wanted) : 0;
+      side.mass[i] = w > 0 ? w * (1 + excess) : 0;
+    }
+    return total(side);
+  }
   static double total_marginal(const Side<A>& side) {
     F64 sum{};
     for (int64_t i = 0; i < side.padded; i += kLanes<double>)
@@ -218,8 +255,10 @@ class Dual {
 
   const Scores<A>& z_;
   Side<A>&x_, &y_;
+  const double scale_;
   const bool plain_;
   const Sweep<A> sweep_;
   double epsilon_ = 0, unit_ = 0;
   A k_ = 0;
+  bool weak_ = false;
 };

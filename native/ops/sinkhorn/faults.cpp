@@ -42,6 +42,7 @@ void raise_cost(const Fault& f) {
   const int64_t m = f.a, n = f.b >> 4, at = f.row % (n * m);
   refuse_cost(caller_of(f.b), double_of(f.value), at / m, at % m, f.b & 8 ? f.row / (n * m) : -1);
 }
+void raise_schedule(const Fault& f) { refuse_schedule(caller_of(f.a), double_of(f.value), f.b); }
 
 }  // namespace
 
@@ -58,6 +59,7 @@ Faults faults_of(cuda::Stream& stream) {
   faults.labels[1] = stream.fault_site(raise_label<true>);
   faults.label_cost = stream.fault_site(raise_label_cost);
   faults.cost = stream.fault_site(raise_cost);
+  faults.schedule = stream.fault_site(raise_schedule);
   return faults;
 }
 

@@ -9,7 +9,7 @@ class Stream;
 namespace surprisal::sinkhorn {
 
 struct Faults {
-  cuda::FaultSite weight[2], none[2], masses, points[2], labels[2], label_cost, cost;
+  cuda::FaultSite weight[2], none[2], masses, points[2], labels[2], label_cost, cost, schedule;
 };
 Faults faults_of(cuda::Stream& stream);
 

@@ -6,6 +6,7 @@
 
 #include "core/measures.h"
 #include "core/parallel.h"
+#include "ops/sinkhorn/refusals.h"
 
 namespace surprisal::sinkhorn {
 namespace {
@@ -35,13 +36,23 @@ const char* name_of(const Problem& op) {
   return op.caller == 0 ? "sinkhornDivergence" : op.caller == 1 ? "sinkhornPotentials" : "sinkhorn";
 }
 
+Precision precision_of(const Problem& op, const Instance& one) {
+  const bool given = static_cast<Cost>(op.kind) == Cost::matrix;
+  Precision p;
+  p.epsilon = std::max({op.epsilon, one.size * 0x1p-42, 0x1p-900});
+  p.wide = (given ? op.cost : op.x).dtype == DType::f64 || one.size > p.epsilon * 0x1p13 * 1.4 ||
+           one.scale < p.epsilon / 4;
+  return p;
+}
+
 Batch::Batch(const Problem& op)
     : op_(op),
       rows_(op.batch ? op.starts_x.as<int64_t>()[op.batch] : 0),
       columns_(op.batch ? op.starts_y.as<int64_t>()[op.batch] : 0),
       a_(std::max<int64_t>(1, rows_)),
       b_(std::max<int64_t>(1, columns_)),
-      scale_(static_cast<size_t>(op.batch), 0.0) {
+      scale_(static_cast<size_t>(op.batch), 0.0),
+      size_(static_cast<size_t>(op.batch), 0.0) {
   require(op.starts_x.size == op.batch + 1 && op.starts_y.size == op.batch + 1, "sinkhorn: starts");
   const bool given = static_cast<Cost>(op.kind) == Cost::matrix;
   require(given || (op.x.size == rows_ * op.width && op.y.size == columns_ * op.width &&
@@ -71,6 +82,9 @@ Batch::Batch(const Problem& op)
     });
   }
   find_scales();
+  const double steps = op.geomloss ? geomloss_steps(op, diameter_) : 0;
+  if (steps > static_cast<double>(op.max_iterations))
+    refuse_schedule(op.caller, steps, op.max_iterations);
 }
 
 void Batch::check_labels(const View& labels, const char* name) const {
@@ -102,6 +116,7 @@ void Batch::find_scales() {
         most = std::max(most, c);
       }
       scale_[static_cast<size_t>(p)] = most - least;
+      size_[static_cast<size_t>(p)] = std::max(most, -least);
     }
     return;
   }
@@ -128,6 +143,7 @@ void Batch::find_scales() {
     scale_[static_cast<size_t>(p)] = label_range_ + (kind == Cost::half_square ? square
                                                      : kind == Cost::distance  ? std::sqrt(square)
                                                                                : 2);
+    size_[static_cast<size_t>(p)] = scale_[static_cast<size_t>(p)];
   }
   double square = 0;
   for (size_t k = 0; k < all.size(); k += 2)
@@ -147,12 +163,15 @@ Instance Batch::instance(int64_t index) const {
     m.weight = weight + m.start;
     m.mass = 0;
     for (int64_t i = 0; i < m.n; ++i) m.mass += m.weight[i];
+    // A large epsilon would make much of the rounding of the sum.
+    if (std::fabs(m.mass - 1) <= static_cast<double>(m.n) * 0x1p-52) m.mass = 1;
     m.rho = rho;
     m.label = labels ? labels.as<int32_t>() + m.start : nullptr;
   };
   fill(one.x, op_.x, x, a_.data(), op_.rho_a, op_.labels_x);
   fill(one.y, op_.y, y, b_.data(), op_.rho_b, op_.labels_y);
   one.scale = scale_[static_cast<size_t>(index)];
+  one.size = size_[static_cast<size_t>(index)];
   one.diameter = diameter_;
   return one;
 }

@@ -23,6 +23,7 @@ struct Instance {
   Measure x, y;
   int64_t index = 0;    // in the batch
   double scale = 0;     // C differs by about this much over the pairs: where annealing begins
+  double size = 0;      // |C| is at most about this, centred where it is of points
   double diameter = 0;  // of a box around all points of the batch
 };
 
@@ -43,11 +44,22 @@ class Batch {
   const Problem& op_;
   int64_t rows_ = 0, columns_ = 0;
   Scratch<double> a_, b_;
-  std::vector<double> scale_;
+  std::vector<double> scale_, size_;
   double diameter_ = 0, label_range_ = 0;
 };
 
 const char* name_of(const Problem& op);
+
+// What a problem is computed with. Exponents of about 1.44 size/epsilon are rounded to 24 or 53
+// bits: float32 is taken while that leaves 10 of them after the point, and a smaller epsilon than
+// float64 resolves so is raised. At the other end a sum near 1, rounded to 24 bits, times epsilon.
+struct Precision {
+  double epsilon = 0;
+  bool wide = false;
+};
+Precision precision_of(const Problem& op, const Instance& one);
+// Costs so small beside epsilon that sums of powers are taken as differences from 1: weak.h.
+inline bool is_weak(double scale, double epsilon) { return scale < epsilon / 512; }
 
 // What a solve gives besides potentials.
 struct Outcome {

@@ -48,7 +48,8 @@ class Relaxation {
   int age_ = 0;
 };
 
-// Notices that errors within the rounding no longer fall.
+// Notices that errors within the rounding no longer fall. Slow convergence looks like that too
+// where the rounding is not well known.
 class Stagnation {
  public:
   template <class F>
@@ -59,7 +60,7 @@ class Stagnation {
     } else {
       ++idle_;
     }
-    return idle_ >= 40 && best_ < noise();
+    return idle_ >= 40 && best_ < (idle_ < 400 ? 1 : 8) * noise();
   }
 
  private:
@@ -82,18 +83,25 @@ Outcome balance(const Problem& op, const Instance& one, Dual<A>& dual) {
   Relaxation factor;
   Stagnation stagnation;
   bool landing = false, stuck = false;
+  dual.remember();
   for (;;) {
     const bool last = ++out.iterations >= op.max_iterations || stuck;
     landing = landing || last;
     dual.translate();
     const auto [rows, columns] = dual.in_turn(landing ? 1 : factor.omega());
+    if (!stuck && !(std::isfinite(rows.relative()) && std::isfinite(columns.relative()))) {
+      dual.recall();
+      stuck = true;
+      continue;
+    }
     if (landing && (last || columns.relative() <= op.tolerance)) {
       out.error = columns.relative();
       out.converged = out.error <= op.tolerance;
-      out.value = dual.value(columns.mass);
+      out.value = dual.value_at_softmins();
       dual.land(false);
       return out;
     }
+    dual.remember();
     stuck = stagnation.see(rows.relative(), [&] { return dual.noise(); });
     landing = rows.relative() <= op.tolerance;
     dual.relax(dual.y(), factor.omega());
@@ -105,38 +113,42 @@ template <class A>
 Outcome symmetrise(const Problem& op, Dual<A>& dual) {
   Outcome out;
   Stagnation stagnation;
+  bool stuck = false;
+  dual.remember();
   for (;;) {
     ++out.iterations;
     out.error = dual.at_once().rows.relative();
     out.converged = out.error <= op.tolerance;
-    const bool stuck = stagnation.see(out.error, [&] { return dual.noise(); });
+    if (!stuck && !std::isfinite(out.error)) {
+      dual.recall();
+      stuck = true;
+      continue;
+    }
+    stuck = stuck || stagnation.see(out.error, [&] { return dual.noise(); });
     if (out.converged || stuck || out.iterations >= op.max_iterations) {
       out.value = dual.value_after_step();
       dual.land(false);
       return out;
     }
+    dual.remember();
     dual.relax(dual.x(), 2.0 / 3);
   }
 }
 
-inline std::vector<double> geomloss_epsilons(const Problem& op, const Instance& one) {
-  const double first = op.power * std::log(one.diameter), last = std::log(op.epsilon);
-  const double step = op.power * std::log(op.scaling);
-  // A first epsilon far below the last is out of range, and changes nothing.
-  if (!(std::pow(one.diameter, op.power) > 1e-12 * op.epsilon)) return {op.epsilon};
-  std::vector<double> steps = {std::pow(one.diameter, op.power)};
-  // The length of numpy's arange.
-  const double count = std::ceil((last - first) / step);
-  for (double i = 0; i < count; ++i) steps.push_back(std::exp(first + i * step));
-  steps.push_back(op.epsilon);
-  return steps;
+// GeomLoss's: the diameter's, a geometric sequence from it, the last.
+inline double geomloss_epsilon(const Problem& op, const Instance& one, int64_t i, int64_t steps) {
+  if (i == steps - 1) return op.epsilon;
+  if (i == 0) return std::pow(one.diameter, op.power);
+  return std::exp(op.power * std::log(one.diameter) +
+                  static_cast<double>(i - 1) * (op.power * std::log(op.scaling)));
 }
 
 // Its value: where both marginals are relaxed rho + eps/2 times the rewards, which holds at the
 // optimum for masses of 1, or debiased for any.
 template <class A>
 double geomloss_value(const Problem& op, const Dual<A>& dual, double mass) {
-  if ((op.rho_a >= 0) != (op.rho_b >= 0)) return dual.value(mass);
+  if ((op.rho_a >= 0) != (op.rho_b >= 0))
+    return dual.value(mass - dual.x().measure.mass * dual.y().measure.mass);
   const bool relaxed = op.rho_a >= 0;
   double sum = 0;
   for (const Side<A>* side : {&dual.x(), &dual.y()}) {
@@ -153,7 +165,7 @@ template <class A>
 Outcome follow(const Problem& op, const Instance& one, Dual<A>& dual) {
   Outcome out;
   const bool symmetric = &dual.x() == &dual.y();
-  const std::vector<double> steps = geomloss_epsilons(op, one);
+  const auto steps = static_cast<int64_t>(geomloss_steps(op, one.diameter));
   Marginals now;
   const auto step = [&](double omega) {
     now = dual.at_once();
@@ -161,14 +173,14 @@ Outcome follow(const Problem& op, const Instance& one, Dual<A>& dual) {
     dual.relax(dual.x(), omega);
     if (!symmetric) dual.relax(dual.y(), omega);
   };
-  dual.set_epsilon(steps[0]);
+  dual.set_epsilon(geomloss_epsilon(op, one, 0, steps));
   step(1);
-  for (const double epsilon : steps) {
-    dual.set_epsilon(epsilon);
+  for (int64_t i = 0; i < steps; ++i) {
+    dual.set_epsilon(geomloss_epsilon(op, one, i, steps));
     step(0.5);
   }
   step(0);
-  out.iterations = static_cast<int64_t>(steps.size());
+  out.iterations = steps;
   out.error = std::max(now.rows.relative(), now.columns.relative());
   out.converged = out.error <= op.tolerance;
   dual.land(true);

@@ -10,6 +10,7 @@ using namespace ::surprisal::sinkhorn;
 #include "ops/sinkhorn/softmin.h"
 #include "ops/sinkhorn/side.h"
 #include "ops/sinkhorn/sweep.h"
+#include "ops/sinkhorn/weak.h"
 #include "ops/sinkhorn/dual.h"
 #include "ops/sinkhorn/iterate.h"
 #include "ops/sinkhorn/geometry.h"
@@ -33,7 +34,7 @@ Outcome solve_self(const Problem& op, const Instance& one, const Geometry<A>& ge
                    const Cloud<A>& cloud, double* kept) {
   const auto z = geometry.self(cloud);
   Side<A> side(cloud.measure, cloud.n);
-  Dual<A> dual(*z, side, side, op.epsilon);
+  Dual<A> dual(*z, side, side, op.epsilon, one.scale);
   const Outcome out = op.geomloss ? follow(op, one, dual) : symmetrise(op, dual);
   keep(side, kept);
   return out;
@@ -46,7 +47,7 @@ Outcome solve_as(const Problem& op, const Instance& one, int64_t workspace, cons
   {
     const auto z = geometry.cross();
     Side<A> x(one.x, one.x.n), y(one.y, one.y.n);
-    Dual<A> dual(*z, x, y, op.epsilon);
+    Dual<A> dual(*z, x, y, op.epsilon, one.scale);
     out = op.geomloss ? follow(op, one, dual) : balance(op, one, dual);
     keep(x, kept.x);
     keep(y, kept.y);

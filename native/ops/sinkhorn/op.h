@@ -8,6 +8,9 @@
 // Values that are not finite, negative weights, a mass of 0 and, where the marginals must hold,
 // masses that differ throw before any write. Results do not depend on the number of threads.
 #pragma once
+#include <cmath>
+
+#include "core/portable.h"
 #include "core/view.h"
 
 namespace surprisal::sinkhorn {
@@ -38,6 +41,20 @@ struct Problem {
   double power = 2, scaling = 0.5;  // of its schedule
   int64_t workspace_bytes = int64_t{32} << 20;
 };
+
+// Epsilons of GeomLoss's schedule for points in a box of this diameter.
+SP_HOST_DEVICE inline double geomloss_steps(double power, double scaling, double epsilon,
+                                            double diameter) {
+  // A first epsilon far below the last is out of range, and changes nothing.
+  if (!(std::pow(diameter, power) > 1e-12 * epsilon)) return 1;
+  // The length of numpy's arange.
+  const double count =
+      std::ceil((std::log(epsilon) - power * std::log(diameter)) / (power * std::log(scaling)));
+  return count > 0 ? count + 2 : 2;
+}
+inline double geomloss_steps(const Problem& op, double diameter) {
+  return geomloss_steps(op.power, op.scaling, op.epsilon, diameter);
+}
 
 // For each point: its potential, the potential that the other side's softmin saw, and the balanced
 // softmin at that. Of x, then of y, then if debiased of the self terms of x and of y.

@@ -18,6 +18,7 @@ struct DevicePoints {
   __device__ bool relaxed() const { return rho >= 0; }
   __device__ double damp(double epsilon) const { return relaxed() ? 1 / (1 + epsilon / rho) : 1; }
   __device__ double marginal(double f) const { return relaxed() ? std::exp(-f / rho) : 1; }
+  __device__ double marginal_excess(double f) const { return relaxed() ? std::expm1(-f / rho) : 0; }
   __device__ double reward(double f) const { return relaxed() ? -rho * std::expm1(-f / rho) : f; }
   // As a column of the other side's steps.
   __device__ void weigh(int64_t i, double f, double unit) const {

@@ -49,5 +49,10 @@ void refuse_cost(int32_t caller, double c, int64_t i, int64_t j, int64_t problem
                               (problem < 0 ? "" : std::to_string(problem) + ", ") +
                               std::to_string(i) + ", " + std::to_string(j) + "]");
 }
+void refuse_schedule(int32_t caller, double steps, int64_t most) {
+  refuse(name_of(caller),
+         "expected the schedule of blur and scaling to have at most maxIterations = " +
+             std::to_string(most) + " steps, got " + text_of(steps));
+}
 
 }  // namespace surprisal::sinkhorn

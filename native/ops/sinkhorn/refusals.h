@@ -17,5 +17,6 @@ const char* name_of(int32_t caller);
                                int64_t i);
 [[noreturn]] void refuse_label_cost(int32_t caller, double w);
 [[noreturn]] void refuse_cost(int32_t caller, double c, int64_t i, int64_t j, int64_t problem);
+[[noreturn]] void refuse_schedule(int32_t caller, double steps, int64_t most);
 
 }  // namespace surprisal::sinkhorn

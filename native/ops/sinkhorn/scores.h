@@ -9,6 +9,21 @@ constexpr int64_t kSquare = 48;  // of the diagonal of a measure and itself: who
 
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
+// Accumulators of A are made of these; float64 of narrower ones too.
+template <class A, class T>
+constexpr bool holds() {
+  return std::is_same_v<accumulator_t<T>, A> || std::is_same_v<A, double>;
+}
+
+template <class A, class T>
+void widen_to(const T* from, int64_t count, A* to) {
+  if constexpr (std::is_same_v<accumulator_t<T>, A>) {
+    widen(from, count, to);
+  } else {
+    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<A>(to_float(from[i]));
+  }
+}
+
 // One side's points: centred, in both layouts of the product.
 template <class A>
 class Cloud {
@@ -24,9 +39,7 @@ class Cloud {
     std::fill_n(rows_.data() + n * depth, kOver * depth, A{0});
     visit_float(measure.points.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
-      if constexpr (std::is_same_v<accumulator_t<T>, A>) {
-        read(static_cast<const T*>(measure.points.data), kind, centre);
-      }
+      if constexpr (holds<A, T>()) read(static_cast<const T*>(measure.points.data), kind, centre);
     });
     pack_transposed(rows_.data(), depth, n, depth, panels_.data());
   }
@@ -217,13 +230,14 @@ class Scores {
     const int64_t real = std::max<int64_t>(0, std::min(width, columns - j));
     visit_float(cost_.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
-      if constexpr (std::is_same_v<accumulator_t<T>, A>) {
+      if constexpr (holds<A, T>()) {
         const T* from = static_cast<const T*>(cost_.data) + cost_start_;
         for (int64_t r = 0; r < count; ++r, to += ld) {
           if (transposed_) {
-            for (int64_t c = 0; c < real; ++c) widen(from + (j + c) * cost_ld_ + i + r, 1, to + c);
+            for (int64_t c = 0; c < real; ++c)
+              widen_to(from + (j + c) * cost_ld_ + i + r, 1, to + c);
           } else {
-            widen(from + (i + r) * cost_ld_ + j, real, to);
+            widen_to(from + (i + r) * cost_ld_ + j, real, to);
           }
           std::fill(to + real, to + width, A{0});
         }

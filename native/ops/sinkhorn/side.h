@@ -102,6 +102,13 @@ Marginal total(const Side<A>& side) {
   return {reduce_add(error), sum, side.relaxed() ? sum : side.measure.mass};
 }
 
+// 2^x of what guesses lost in rounding.
+inline F64 power_of_lost(F64 x) {
+  if (wide::any(~(abs(x) < 0x1p-7))) return power_of_two(x);
+  const F64 lost = x * 0.6931471805599453;
+  return lost * (lost * 0.5 + 1.0) + 1.0;
+}
+
 // Guesses, and weights times 2^(what the guesses lost in rounding), where `unit` makes potentials
 // logarithms.
 template <class A>
@@ -109,8 +116,8 @@ void prepare_sweep(Side<A>& side, double unit) {
   for (int64_t i = 0; i < side.padded; i += kLanes<double>) {
     const F64 exact = (load(side.potential + i) - load(side.shift + i)) * unit;
     store_as(side.guess + i, exact);
-    const F64 lost = (exact - load_as_double(side.guess + i)) * 0.6931471805599453;
-    store_as(side.counted + i, load(side.weight + i) * (lost * (lost * 0.5 + 1.0) + 1.0));
+    const F64 lost = power_of_lost(exact - load_as_double(side.guess + i));
+    store_as(side.counted + i, load(side.weight + i) * lost);
   }
 }
 
@@ -125,8 +132,7 @@ bool settle(Side<A>& side, double unit, int64_t i, int64_t count, const double* 
     const F64 w = load(side.weight + i + r), shift = load(side.shift + i + r);
     fine = fine & (s > least) & (s < most);
     const F64 guess = load_as_double(side.guess + i + r);
-    const F64 lost = ((f - shift) * unit - guess) * 0.6931471805599453;
-    const F64 share = s * (lost * (lost * 0.5 + 1.0) + 1.0);
+    const F64 share = s * power_of_lost((f - shift) * unit - guess);
     store(side.softmin + i + r, (guess - log2_of<A>(s)) * (1 / unit) + shift);
     store(side.error + i + r, w * abs(share - side.marginal(f)));
     store(side.mass + i + r, w * share);

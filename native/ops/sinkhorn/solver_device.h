@@ -105,7 +105,7 @@ class Solver {
       o.tolerance = job_.tolerance;
       o.scale = cuda::load(&facts_->scale);
       o.ratio = job_.kind == Cost::half_square ? 4 : 2;
-      o.noise = 16 * static_cast<double>(std::numeric_limits<A>::epsilon());
+      o.noise = 2 * static_cast<double>(std::numeric_limits<A>::epsilon());
       o.power = job_.power;
       o.scaling = job_.scaling;
       o.diameter = job_.geomloss ? cuda::load(diameter_) : 0;
@@ -176,7 +176,8 @@ class Solver {
     const double damp = p.damp(d.epsilon), unit = unit_of<A>(d.next);
     const auto update = [&](int64_t i) {
       double f = cuda::load(p.potential + i);
-      f += d.omega * (damp * cuda::load(p.softmin + i) - f);
+      const double next = f + d.omega * (damp * cuda::load(p.softmin + i) - f);
+      if (std::fabs(next) < 1e300) f = next;  // else the iterations end: control.h
       cuda::store(p.potential + i, f);
       p.weigh(i, f, unit);
       return f;
@@ -306,7 +307,8 @@ class Solver {
             const double w = cuda::load(p.weight + i), next = damp * cuda::load(p.softmin + i);
             cuda::store(p.seen + i, f);
             Part part;
-            if (stepped) part = {w * p.reward(next), w * p.marginal(next), 0};
+            if (stepped) part = {w * p.reward(next), w * p.marginal_excess(next), 0};
+            if (!stepped && half == 0) part.mass = w * p.marginal_excess(f);
             if (job_.geomloss) {
               f = next;
               cuda::store(p.potential + i, f);
@@ -322,9 +324,11 @@ class Solver {
     out.error = control.error;
     out.converged = control.converged;
     const double x = points(0).mass, y = points(halves() - 1).mass;
-    const double mass = self() && !job_.geomloss ? total.mass : control.mass;
+    // The plan's mass less that of the product of the measures. Where the rows' marginal holds it
+    // follows from their potentials: epsilon would multiply the rounding of a sum.
+    const double excess = job_.geomloss ? control.mass - x * y : total.mass + x * (1 - y);
     out.value = self() && job_.geomloss ? 2 * total.error : total.error;
-    if (!counted()) out.value -= job_.epsilon * (mass - x * y);
+    if (!counted()) out.value -= job_.epsilon * excess;
     cuda::store(outcome, out);
   }
   // GeomLoss's value, where both marginals are relaxed or none, has no term of the plan's mass.

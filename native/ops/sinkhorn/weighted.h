@@ -53,10 +53,23 @@ void add_sums(const A* e, int64_t ld, int64_t count, int64_t width, double* sum)
   }
 }
 
+// `count` values from `start` on, of an array of any type.
+template <class A>
+struct Accumulators : Scratch<A> {
+  Accumulators(const View& from, int64_t start, int64_t count) : Scratch<A>(count) {
+    visit_float(from.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      if constexpr (holds<A, T>()) widen_to(from.template as<T>() + start, count, this->data());
+    });
+  }
+};
+
 // Values (columns, width) of the other side as the right operand of a product.
 template <class A>
 class Values {
  public:
+  Values(const View& from, int64_t start, int64_t count, int64_t width)
+      : Values(Accumulators<A>(from, start, count * width).data(), count, width) {}
   Values(const A* from, int64_t count, int64_t width)
       : width(width),
         padded(round_up(width, kTileCols<A>)),
