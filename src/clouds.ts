@@ -24,6 +24,7 @@ import {
   iterationFields,
   iterationNames,
   type Layout,
+  leastNormal,
   type TransportInfo,
 } from './transport.js';
 
@@ -96,20 +97,30 @@ export function checkPoints(op: string, { x, y }: Pick<In, 'x' | 'y'>, packed: b
   expectShape(op, 'y', y, wanted, why);
 }
 
-function checkReach(op: string, reach: unknown): void {
+function checkReach(op: string, reach: unknown, power: number): void {
   if (reach === undefined || reach === null) return;
   if (typeof reach !== 'object') {
-    expectReach(op, 'reach', reach);
+    expectReach(op, 'reach', reach, power);
     return;
   }
   expectOptions(op, reach, ['x', 'y']);
   for (const [key, value] of Object.entries(reach)) {
-    if (value !== undefined) expectReach(op, `reach.${key}`, value);
+    if (value !== undefined) expectReach(op, `reach.${key}`, value, power);
   }
 }
 
-function expectReach(op: string, key: string, value: unknown): void {
-  if (value !== Number.POSITIVE_INFINITY) expectNumber(op, key, value, { above: 0 });
+function expectReach(op: string, key: string, value: unknown, power: number): void {
+  if (value === Number.POSITIVE_INFINITY) return;
+  expectNumber(op, key, value, { above: 0 });
+  expectPower(op, key, value, power, Number.POSITIVE_INFINITY);
+}
+
+/** That the power is a number with all its digits. */
+function expectPower(op: string, key: string, value: number, power: number, most: number): void {
+  const got = value ** power;
+  if (got >= leastNormal && got <= most) return;
+  const wanted = `expected ${key}^${power} to be in the range of numbers`;
+  fail(op, 'ERR_INVALID_VALUE', `${wanted}, got ${value}^${power} = ${got}`);
 }
 
 function checkLabels(op: string, { labelsX, labelsY, labelCost }: In, layout: Layout): void {
@@ -146,14 +157,18 @@ export function checkCost(op: string, { p = 2, cost }: CostOptions): void {
 
 export const costOf = ({ p, cost }: CostOptions) => cost ?? (p === 1 ? 'euclidean' : 'sqeuclidean');
 
+/** Of lengths in ε and ρ. */
+const powerOf = (options: CostOptions) => (costOf(options) === 'sqeuclidean' ? 2 : 1);
+
 export function checkClouds(op: string, t: In, options: CloudOptions): void {
   const { blur = 0.05, solver = 'auto', scaling = 0.5, onInfo } = options;
   checkCost(op, options);
   expectNumber(op, 'blur', blur, { above: 0 });
+  expectPower(op, 'blur', blur, powerOf(options), Number.MAX_VALUE);
   expectNumber(op, 'scaling', scaling, { above: 0, below: 1 });
   expectOneOf(op, 'solver', solver, solvers);
   if (onInfo !== undefined) expectFunction(op, 'onInfo', onInfo);
-  checkReach(op, options.reach);
+  checkReach(op, options.reach, powerOf(options));
   checkIterations(op, options);
   checkPoints(op, t, options.cuSeqlensX !== undefined || options.cuSeqlensY !== undefined);
   const layout = layoutOfClouds(op, t, options);
@@ -206,7 +221,8 @@ export function layoutOfClouds(op: string, { x, y }: In, options: CloudOptions):
 
 /** Negative where there is none. */
 function strength(reach: number | undefined, power: number): number {
-  return reach === undefined || reach === Number.POSITIVE_INFINITY ? -1 : reach ** power;
+  const rho = (reach ?? Number.POSITIVE_INFINITY) ** power;
+  return rho === Number.POSITIVE_INFINITY ? -1 : rho;
 }
 
 /** Options as they may be saved: the offsets, which are in the layout, may be somebody's tensors. */
@@ -217,7 +233,7 @@ export function savedOptions<O extends CloudOptions>(options: O): O {
 export function cloudFields(t: In, options: CloudOptions, layout: Layout) {
   const { blur = 0.05, reach, scaling = 0.5, solver } = options;
   const cost = costOf(options);
-  const power = cost === 'sqeuclidean' ? 2 : 1;
+  const power = powerOf(options);
   const { batch, startsX, startsY } = layout;
   const side = (key: 'x' | 'y') => (typeof reach === 'object' ? reach?.[key] : reach) ?? undefined;
   return {

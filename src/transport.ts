@@ -22,6 +22,9 @@ import { readData } from './transfer.js';
 
 export const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 
+/** Numbers below it lose digits. */
+export const leastNormal = 2 ** -1022;
+
 /** How the iterations of a call ended; of several problems the worst. */
 export interface TransportInfo {
   /** Updates of both potentials, annealing included. */
@@ -123,10 +126,17 @@ export function infoOf(infos: Infos): TransportInfo {
 }
 
 /** Why it ended where it did. */
-export function shortfall(op: string, info: TransportInfo, options: IterationOptions): string {
+export function shortfall(
+  op: string,
+  info: TransportInfo,
+  options: IterationOptions & { solver?: string },
+): string {
   const { tolerance = 1e-3, maxIterations = 10000 } = options;
   const wanted = `${op}: expected the marginals' error to fall to ${tolerance} `;
   const got = `got ${Number(info.error.toPrecision(3))}`;
+  if (options.solver === 'geomloss') {
+    return `${wanted}, ${got} at the end of GeomLoss's schedule (${info.iterations} steps)`;
+  }
   return info.iterations >= maxIterations
     ? `${wanted}within ${maxIterations} iterations, ${got}`
     : `${wanted}, ${got}, below which it is rounding (stopped after ${info.iterations} iterations)`;

@@ -14,6 +14,7 @@ import {
   iterationFields,
   iterationNames,
   keptSize,
+  leastNormal,
   newInfos,
   rawOf,
   type Solution,
@@ -59,11 +60,16 @@ function check({ cost, a, b }: In, options: SinkhornOptions): void {
   const { f, g } = layoutOf(cost);
   checkWeights(name, 'a', a, f);
   checkWeights(name, 'b', b, g);
-  expectNumber(name, 'epsilon', options.epsilon ?? 0.05, { above: 0 });
-  expectNumber(name, 'rhoA', options.rhoA ?? 1, { above: 0 });
-  expectNumber(name, 'rhoB', options.rhoB ?? 1, { above: 0 });
+  expectNumber(name, 'epsilon', options.epsilon ?? 0.05, { min: leastNormal });
+  for (const key of ['rhoA', 'rhoB'] as const) {
+    const rho = options[key] ?? Number.POSITIVE_INFINITY;
+    if (rho !== Number.POSITIVE_INFINITY) expectNumber(name, key, rho, { min: leastNormal });
+  }
   checkIterations(name, options);
 }
+
+/** Negative where there is none. */
+const strength = (rho = Number.POSITIVE_INFINITY) => (rho === Number.POSITIVE_INFINITY ? -1 : rho);
 
 function fields({ cost, a, b, potentials }: In & { potentials: Tensor }, options: SinkhornOptions) {
   const { batch, startsX, startsY } = layoutOf(cost);
@@ -77,8 +83,8 @@ function fields({ cost, a, b, potentials }: In & { potentials: Tensor }, options
     kind: 3,
     caller: 2,
     epsilon: options.epsilon ?? 0.05,
-    rhoA: options.rhoA ?? -1,
-    rhoB: options.rhoB ?? -1,
+    rhoA: strength(options.rhoA),
+    rhoB: strength(options.rhoB),
     ...iterationFields(options),
     potentials: potentials.raw,
   };

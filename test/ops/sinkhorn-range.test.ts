@@ -139,4 +139,30 @@ describe("the length of GeomLoss's schedule", () => {
     refuses(short, 'ERR_INVALID_VALUE', 'maxIterations', /\b3\b/);
     expect(solved(x, y, { solver, maxIterations: 30 }).iterations).toBeLessThan(30);
   });
+
+  test('strict says that it has ended', () => {
+    const strict = () =>
+      sp.sinkhornDivergence(x, y, { solver, blur: 0.01, tolerance: 1e-9, strict: true }).item();
+    const { message } = refuses(strict, 'ERR_NOT_CONVERGED', 'schedule');
+    expect(message).not.toMatch(/rounding/);
+  });
+});
+
+test('options whose powers leave the range of numbers', () => {
+  const { x, y } = clouds('float32', 5, 4, 1);
+  const refuses = refuser('sinkhornDivergence');
+  const by = (options: Options) => () => sp.sinkhornDivergence(x, y, options);
+  for (const blur of [1e-170, 1e200]) {
+    refuses(by({ blur }), 'ERR_INVALID_VALUE', 'blur^2', String(blur));
+    expect(Number.isFinite(by({ blur, p: 1, maxIterations: 200 })().item())).toBe(true);
+  }
+  refuses(by({ reach: 1e-170 }), 'ERR_INVALID_VALUE', 'reach^2');
+  refuses(by({ reach: { y: 1e-170 } }), 'ERR_INVALID_VALUE', 'reach.y^2');
+  expect(by({ reach: 1e200 })().item()).toBe(by({})().item());
+  const cost = sp.rand([3, 4]);
+  const refusesCost = refuser('sinkhorn');
+  for (const options of [{ epsilon: 1e-310 }, { rhoA: 1e-310 }, { rhoB: 5e-324 }])
+    refusesCost(() => sp.sinkhorn(cost, options), 'ERR_INVALID_VALUE');
+  const none = sp.sinkhorn(cost, { rhoA: Number.POSITIVE_INFINITY }).value.item();
+  expect(none).toBe(sp.sinkhorn(cost).value.item());
 });
