@@ -239,8 +239,7 @@ __device__ inline A score_of_pair(const Scores<A>& s, int64_t i, int64_t j) {
     z += d * (squares ? d : y);
   }
   if (squares) z = -std::sqrt(z > s.floor ? z : s.floor);
-  if (s.label_cost)
-    z -= label_cost_at(s, s.label_cost, i, j);
+  if (s.label_cost) z -= label_cost_at(s, s.label_cost, i, j);
   return z;
 }
 
