@@ -196,7 +196,9 @@ function* solved(
   while (iterations < maxIterations && isOpen.includes(true)) {
     // Steps that claim more than half of float64's digits are no longer believed.
     const goal = residuals.map((r) => Math.max(tolerance, r * 1e-9));
-    const found = yield* descended(descent, rest, isOpen, goal, maxIterations - iterations);
+    // Without rounding as many steps as unknowns would do.
+    const limit = Math.min(maxIterations - iterations, 2 * size + 50);
+    const found = yield* descended(descent, rest, isOpen, goal, limit);
     iterations += found.steps;
     const sum = g.map((v, j) => v + found.g[j]);
     const along = yield* image(sum);

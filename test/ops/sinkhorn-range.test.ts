@@ -106,7 +106,8 @@ describe.skipIf(narrow)('costs far above epsilon', () => {
     expect(Math.abs((value.item() as number) - (exact(x, y) as number))).toBeLessThan(0.02);
     value.backward();
     const total = (v: ArrayLike<number>) => Array.from(v).reduce((sum, p) => sum + p, 0);
-    expect(total(read(gradOf(c)))).toBeCloseTo(1, 5);
+    // Exponents of up to 2^42, to which ε was raised, are good to 2^-11 in float64.
+    expect(Math.abs(total(read(gradOf(c))) - 1)).toBeLessThan(2 ** -11);
     expect(Number.isFinite(total(read(plan() as never)))).toBe(true);
   });
 
