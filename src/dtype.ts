@@ -73,3 +73,6 @@ export function isFloat(dtype: DType): dtype is FloatDType {
 export function accumulatorOf(dtype: DType): 'float32' | 'float64' {
   return dtype === 'float64' ? 'float64' : 'float32';
 }
+
+/** What losses of inputs of a dtype are in. */
+export type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';

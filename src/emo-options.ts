@@ -1,10 +1,9 @@
 // The options of the earth mover losses, with and without logits: checks and native form.
 import { expectBoolean, expectDType, expectNumber, expectOneOf, expectShape } from './expect.js';
-import type { LossReduction } from './loss-options.js';
+import { type LossReduction, reductions } from './loss-options.js';
 import type { Tensor } from './tensor.js';
 import { floats } from './transport.js';
 
-const reductions = ['none', 'mean', 'sum'] as const;
 const combinations = ['emo', 'emo1', 'emo2'] as const;
 
 export interface EmoRules<R extends LossReduction = LossReduction> {

@@ -55,7 +55,8 @@ export const lossOptionNames = [
 ] as const;
 export const lossOptionTensors = ['classWeight', 'tokenWeight'] as const;
 
-const reductions: readonly LossReduction[] = ['none', 'mean', 'sum'];
+/** In the order of core/row_loss.h. */
+export const reductions: readonly LossReduction[] = ['none', 'mean', 'sum'];
 const epilogues = ['focal', 'generalized', 'compSum'] as const;
 
 export function checkLogitOptions(op: string, options: LogitOptions): void {

@@ -9,9 +9,9 @@ import {
   bettiOptionNames,
   unlessAborted,
 } from '../betti-options.js';
-import { accumulatorOf, type DType, type FloatDType } from '../dtype.js';
+import { accumulatorOf, type DType, type FloatDType, type LossDType } from '../dtype.js';
 import { expectDType, expectOneOf } from '../expect.js';
-import type { LossReduction } from '../loss-options.js';
+import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native, type RawArray } from '../native.js';
 import { type Device, onDevice } from '../place.js';
 import { type Shape, sizeOf } from '../shape.js';
@@ -24,7 +24,6 @@ import { reshape } from './shape-ops.js';
 
 const name = 'bettiMatchingLoss';
 const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
-const reductions: readonly LossReduction[] = ['none', 'mean', 'sum'];
 
 export interface BettiMatchingLossOptions<R extends LossReduction = LossReduction>
   extends BettiOptions {
@@ -154,12 +153,6 @@ function spread(
   const values = mul(mul(value, reshape(each, each.size === 1 ? [] : [each.size])), factor);
   return to(reshape(scatterAdd(zeros, 0, index, values), shape), dtype);
 }
-
-type LossDType<D extends DType> = DType extends D
-  ? 'float32' | 'float64'
-  : D extends 'float64'
-    ? 'float64'
-    : 'float32';
 
 const op = defineOp({
   name,

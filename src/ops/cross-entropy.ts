@@ -3,7 +3,14 @@
 // scales it; for 'none', float16 (whose gradients vanish before loss scaling) and gradients of
 // other inputs, backward reads the logits again.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op, tape } from '../autograd.js';
-import { accumulatorOf, type DType, type FloatDType, type IndexDType, isFloat } from '../dtype.js';
+import {
+  accumulatorOf,
+  type DType,
+  type FloatDType,
+  type IndexDType,
+  isFloat,
+  type LossDType,
+} from '../dtype.js';
 import { expectDType, expectShape, fail, showShape } from '../expect.js';
 import {
   checkLossOptions,
@@ -127,12 +134,6 @@ function backward({ gradLogits, again }: Saved, upstream: Tensor, needs: Needs):
   }
   return { logits: ready ? scaled(gradLogits, upstream) : own, target, tokenWeight };
 }
-
-type LossDType<D extends DType> = DType extends D
-  ? 'float32' | 'float64'
-  : D extends 'float64'
-    ? 'float64'
-    : 'float32';
 
 /** `unknown` where a tensor of dtype D may be float: it is, or D is not known. */
 type MaybeFloat<D extends DType> = DType extends D

@@ -1,6 +1,6 @@
 // Divergence between two sets of logits: see the doc comment below. Backward reads the logits again.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType, type FloatDType } from '../dtype.js';
+import { accumulatorOf, type DType, type FloatDType, type LossDType } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -10,13 +10,12 @@ import {
   fail,
   showShape,
 } from '../expect.js';
-import type { LossReduction } from '../loss-options.js';
+import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Leading, type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
 
 const kinds = ['kl', 'reverseKl', 'jensenShannon'] as const;
-const reductions = ['none', 'mean', 'sum'] as const;
 const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 const name = 'divergence';
 
@@ -117,12 +116,6 @@ function backward({ t, options, rowStats }: Saved, upstream: Tensor, needs: Need
   });
   return { student, teacher, tokenWeight };
 }
-
-type LossDType<D extends DType> = DType extends D
-  ? 'float32' | 'float64'
-  : D extends 'float64'
-    ? 'float64'
-    : 'float32';
 
 /**
  * How far the student's distribution is from the teacher's, both given as logits: the loss of

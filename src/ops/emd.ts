@@ -1,7 +1,7 @@
 // Exact optimal transport: see the doc comment below.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
 import { type CloudOptions, checkCost, checkPoints, costOf } from '../clouds.js';
-import { accumulatorOf, type DType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
 import {
   errorOf,
   expectBoolean,
@@ -228,8 +228,6 @@ const async = async (given: Given, options: EmdOptions = {}) => {
   return resultOf(without(await operation.async(cost, own), cost), dtype, own);
 };
 
-type ValueDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
-
 /**
  * Exact optimal transport of a cost between rows of weight a and columns of weight b, or of clouds
  * x and y by their distances:
@@ -251,8 +249,5 @@ type ValueDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
  * @example sp.emd({ x, y, cost: 'euclidean' }).value // W_1
  */
 export const emd: Op<
-  <D extends DType>(
-    cost: Tensor<D> | EmdClouds<D>,
-    options?: EmdOptions,
-  ) => EmdResult<ValueDType<D>>
+  <D extends DType>(cost: Tensor<D> | EmdClouds<D>, options?: EmdOptions) => EmdResult<LossDType<D>>
 > = Object.assign(call, { async, raw: operation.raw }) as never;

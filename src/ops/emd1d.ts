@@ -1,12 +1,10 @@
 // Optimal transport between points of the line: see the doc comment below.
 import { defineOp, type Op } from '../autograd.js';
-import type { DType } from '../dtype.js';
+import type { DType, LossDType } from '../dtype.js';
 import { checkLines, type LineOptions, linesBackward, linesForward } from '../lines.js';
 import type { Tensor } from '../tensor.js';
 
 const name = 'emd1d';
-
-type ValueDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
 
 /**
  * Exact optimal transport between points x and y of the line, of weights a and b: W_p^p, the least
@@ -31,7 +29,7 @@ export const emd1d: Op<
     x: Tensor<D>,
     y: Tensor<NoInfer<D>>,
     options?: LineOptions,
-  ) => Tensor<ValueDType<D>>
+  ) => Tensor<LossDType<D>>
 > = defineOp({
   name,
   builtin: true,

@@ -1,7 +1,7 @@
 // The earth mover loss on logits: see the doc comment below. As in ops/uld-loss.ts forward computes
 // the gradient for an upstream of 1 where that is one number and of 32 bits or more.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op, tape } from '../autograd.js';
-import { accumulatorOf, type DType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
 import { checkEmoRules, type EmoRules, emoRuleFields, emoRuleNames } from '../emo-options.js';
 import {
   expectDType,
@@ -116,8 +116,6 @@ function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
   });
   return { logits, tokenWeight };
 }
-
-type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
 
 /**
  * Earth mover distance optimisation: the mass that a row puts on other classes costs the more, the

@@ -1,6 +1,6 @@
 // Focal loss of independent logits: see the doc comment below. Nothing is stored for backward.
 import { defineOp, type Gradients, type Inputs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -9,14 +9,13 @@ import {
   expectShape,
   showShape,
 } from '../expect.js';
-import type { LossReduction } from '../loss-options.js';
+import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import type { Shape } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
 import { floats } from '../transport.js';
 
 const name = 'focalLoss';
-const reductions = ['none', 'mean', 'sum'] as const;
 
 export interface FocalLossOptions<R extends LossReduction = LossReduction> {
   /** How much what is right already is weighed down; default 2. 0 gives binary cross-entropy. */
@@ -67,8 +66,6 @@ function backward(
   });
   return { logits };
 }
-
-type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
 
 /**
  * Focal loss of independent logits, as of masks with few positives: binary cross-entropy that what

@@ -12,7 +12,7 @@ import {
   type Op,
   tape,
 } from '../autograd.js';
-import type { DType } from '../dtype.js';
+import type { DType, LossDType } from '../dtype.js';
 import { expectDType, expectNumber, expectShape, fail, show, showShape } from '../expect.js';
 import {
   checkLinear,
@@ -248,8 +248,6 @@ function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
   });
   return { ...gradients, tokenWeight, ...(main && { weight: addedElsewhere }) };
 }
-
-type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
 
 /**
  * Cross-entropy between a linear classifier's logits and class indices, without the logits:

@@ -1,7 +1,7 @@
 // The earth mover loss without logits: see the doc comment below. Forward computes the gradients for
 // an upstream of 1 where that is one number and they have 32 bits or more.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op, tape } from '../autograd.js';
-import { accumulatorOf, type DType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
 import { checkEmoRules, type EmoRules, emoRuleFields, emoRuleNames } from '../emo-options.js';
 import { expectOnCpu, expectSameDType, expectShape } from '../expect.js';
 import { checkLinear, checkTarget, checkWorkspace } from '../linear-logits.js';
@@ -102,8 +102,6 @@ function backward({ t, options, rowLoss, unit }: Saved, upstream: Tensor, needs:
   });
   return { x, weight, tokenWeight };
 }
-
-type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
 
 /**
  * `emo` of the logits x·weightᵀ, without them: neither the logits nor the cosines to the labels nor

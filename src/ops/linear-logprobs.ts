@@ -3,7 +3,7 @@
 // which a vocabulary in shards is put together.
 import { defineOp, type Inputs, type Needs, type Op } from '../autograd.js';
 import { tensor } from '../create.js';
-import type { DType } from '../dtype.js';
+import type { DType, LossDType } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -28,8 +28,6 @@ import type { Shape } from '../shape.js';
 import { empty, expectTensor, type Tensor } from '../tensor.js';
 import { readData } from '../transfer.js';
 import { linearCrossEntropy } from './linear-cross-entropy.js';
-
-type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
 
 export interface LinearLogprobsOptions extends ScoredOptions {
   /** Ids that give 0 in every output, and no gradient; default -100. */

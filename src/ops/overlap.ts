@@ -1,7 +1,7 @@
 // Losses of the overlap of regions, which topology losses are added to: see the doc comments below.
 // One kernel for all: sums over the voxels of each channel, then the gradient by reading them again.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
 import {
   expectBoolean,
   expectDType,
@@ -12,13 +12,12 @@ import {
   fail,
   showShape,
 } from '../expect.js';
-import type { LossReduction } from '../loss-options.js';
+import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
 import { floats } from '../transport.js';
 
-const reductions = ['none', 'mean', 'sum'] as const;
 const activations = ['none', 'sigmoid', 'softmax'] as const;
 
 export interface OverlapOptions<R extends LossReduction = LossReduction> {
@@ -190,7 +189,6 @@ function define(name: Name, own: readonly string[], quotientOf: (options: Option
   });
 }
 
-type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
 type OverlapLoss<Own> = Op<
   <D extends DType, R extends LossReduction = 'mean'>(
     prediction: Tensor<D>,

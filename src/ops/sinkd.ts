@@ -1,6 +1,6 @@
 // Sinkhorn distillation: see the doc comment below.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -11,14 +11,13 @@ import {
   fail,
   showShape,
 } from '../expect.js';
-import type { LossReduction } from '../loss-options.js';
+import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
 import { floats } from '../transport.js';
 
 const name = 'sinkd';
-const reductions = ['none', 'mean', 'sum'] as const;
 const gradients = ['unrolled', 'detached'] as const;
 
 export interface SinkdOptions<R extends LossReduction = LossReduction> {
@@ -115,8 +114,6 @@ function backward({ t, options, rowStats, slopes }: Saved, upstream: Tensor): Gr
   });
   return { student };
 }
-
-type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
 
 /**
  * Sinkhorn distillation: the cost of moving the student's distributions of a batch onto the

@@ -10,7 +10,7 @@ import {
   layoutOfClouds,
   savedOptions,
 } from '../clouds.js';
-import { accumulatorOf, type DType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
 import { expectBoolean } from '../expect.js';
 import { launch, native } from '../native.js';
 import { empty, type Tensor } from '../tensor.js';
@@ -117,8 +117,6 @@ function conclude(value: Tensor, options: SinkhornDivergenceOptions): Tensor {
   return value;
 }
 
-type ValueDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
-
 /**
  * Sinkhorn divergence between clouds x and y of weights a and b: entropic optimal transport, by
  * default less its own bias. Never an N·M array beyond `workspaceBytes`.
@@ -148,5 +146,5 @@ export const sinkhornDivergence: Op<
     x: Tensor<D>,
     y: Tensor<D>,
     options?: SinkhornDivergenceOptions,
-  ) => Tensor<ValueDType<D>>
+  ) => Tensor<LossDType<D>>
 > = finished(operation, 2, conclude);

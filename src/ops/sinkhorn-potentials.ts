@@ -9,7 +9,7 @@ import {
   cloudTensors,
   layoutOfClouds,
 } from '../clouds.js';
-import { accumulatorOf, type DType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
 import { launch, native } from '../native.js';
 import { empty, type Tensor } from '../tensor.js';
 import {
@@ -67,8 +67,6 @@ function resultOf({ f }: { f: Tensor }, options: CloudOptions): TransportPlan {
   return plan;
 }
 
-type ValueDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
-
 /**
  * The potentials f and g of optimal transport between clouds, and through them the plan
  * P_ij = a_i b_j e^((f_i + g_j - C_ij)/ε): the problem of `sinkhornDivergence` and its options, never
@@ -87,5 +85,5 @@ export const sinkhornPotentials: Op<
     x: Tensor<D>,
     y: Tensor<D>,
     options?: CloudOptions,
-  ) => TransportPlan<ValueDType<D>>
+  ) => TransportPlan<LossDType<D>>
 > = finished(operation, 2, resultOf);

@@ -1,6 +1,6 @@
 // Entropic optimal transport of a given cost: see the doc comment below.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
 import { expectDType, expectNumber, fail, showShape } from '../expect.js';
 import { launch, native } from '../native.js';
 import { empty, type Tensor } from '../tensor.js';
@@ -151,8 +151,6 @@ function resultOf(value: Tensor, options: SinkhornOptions) {
   return Object.assign(plan, { value });
 }
 
-type ValueDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
-
 /**
  * Entropic optimal transport of a cost between rows of weight a and columns of weight b:
  *
@@ -172,5 +170,5 @@ type ValueDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
  * @example const { value, plan } = sp.sinkhorn(sp.tensor([[0, 1], [1, 0]]), { epsilon: 0.1 })
  */
 export const sinkhorn: Op<
-  <D extends DType>(cost: Tensor<D>, options?: SinkhornOptions) => SinkhornResult<ValueDType<D>>
+  <D extends DType>(cost: Tensor<D>, options?: SinkhornOptions) => SinkhornResult<LossDType<D>>
 > = finished(operation, 1, resultOf);

@@ -1,6 +1,6 @@
 // Optimal transport of clouds along random directions: see the doc comment below.
 import { defineOp, type Inputs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
 import { expectDType, expectNumber, expectShape, fail, showShape } from '../expect.js';
 import { takeBlocks } from '../generator.js';
 import { checkLines, type LineOptions, linesBackward, linesForward } from '../lines.js';
@@ -56,8 +56,6 @@ function drawn(x: Tensor, { projections = 50, seed }: SlicedWassersteinOptions):
   return normalize(normals, { dim: 1 });
 }
 
-type ValueDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
-
 /**
  * Sliced Wasserstein distance between clouds x and y of weights a and b: the mean of `emd1d` over
  * their projections on random directions, W_p^p without a root. O(L (N + M) (D + log(N + M))).
@@ -78,7 +76,7 @@ export const slicedWasserstein: Op<
     x: Tensor<D>,
     y: Tensor<NoInfer<D>>,
     options?: SlicedWassersteinOptions,
-  ) => Tensor<ValueDType<D>>
+  ) => Tensor<LossDType<D>>
 > = defineOp({
   name,
   builtin: true,

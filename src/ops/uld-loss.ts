@@ -2,7 +2,7 @@
 // gradient is one number and the gradient has 32 bits or more, forward computes it for an upstream
 // of 1 while the row is in the cache; otherwise backward ranks the rows again.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op, tape } from '../autograd.js';
-import { accumulatorOf, type DType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -13,14 +13,13 @@ import {
   fail,
   showShape,
 } from '../expect.js';
-import type { LossReduction } from '../loss-options.js';
+import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Leading, type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
 import { floats } from '../transport.js';
 
 const name = 'uldLoss';
-const reductions = ['none', 'mean', 'sum'] as const;
 
 export interface UldLossOptions<R extends LossReduction = LossReduction> {
   /** Divides both sets of logits; default 1. */
@@ -113,8 +112,6 @@ function backward(
   });
   return { student, tokenWeight };
 }
-
-type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
 
 /**
  * Universal logit distillation: how far two rows of probabilities over different vocabularies are
