@@ -1,5 +1,7 @@
 // Clouds of points in optimal transport: options, checks, native fields.
+
 import type { Inputs } from './autograd.js';
+import { floats } from './dtype.js';
 import {
   expectDType,
   expectFunction,
@@ -19,7 +21,6 @@ import {
   checkIterations,
   checkWeights,
   equalLayout,
-  floats,
   type IterationOptions,
   iterationFields,
   iterationNames,

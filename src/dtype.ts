@@ -76,3 +76,5 @@ export function accumulatorOf(dtype: DType): 'float32' | 'float64' {
 
 /** What losses of inputs of a dtype are in. */
 export type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
+
+export const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];

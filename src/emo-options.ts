@@ -1,8 +1,8 @@
 // The options of the earth mover losses, with and without logits: checks and native form.
+import { floats } from './dtype.js';
 import { expectBoolean, expectDType, expectNumber, expectOneOf, expectShape } from './expect.js';
 import { type LossReduction, reductions } from './loss-options.js';
 import type { Tensor } from './tensor.js';
-import { floats } from './transport.js';
 
 const combinations = ['emo', 'emo1', 'emo2'] as const;
 

@@ -1,5 +1,5 @@
 // What the operations on logits x·weightᵀ + bias share: options, checks, native fields.
-import type { FloatDType, IndexDType } from './dtype.js';
+import { floats, type IndexDType } from './dtype.js';
 import {
   errorOf,
   expectDType,
@@ -13,7 +13,6 @@ import { checkLogitOptions, type LogitOptions, logitFields } from './loss-option
 import { type Shape, sizeOf } from './shape.js';
 import type { Tensor } from './tensor.js';
 
-export const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 const indices: readonly IndexDType[] = ['int64', 'int32'];
 
 export interface LinearOptions extends LogitOptions {

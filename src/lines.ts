@@ -1,6 +1,6 @@
 // Optimal transport on lines, of which clouds are one or are projected on: what its operations share.
 import type { Gradients, Inputs, Needs } from './autograd.js';
-import { accumulatorOf } from './dtype.js';
+import { accumulatorOf, floats } from './dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -14,7 +14,7 @@ import { launch, native } from './native.js';
 import { binary, fn, release } from './pointwise.js';
 import { type Shape, sizeOf } from './shape.js';
 import { empty, type Tensor } from './tensor.js';
-import { checkWeights, floats } from './transport.js';
+import { checkWeights } from './transport.js';
 
 export interface LineOptions {
   /** The power of the distance, at least 1; default 2. */

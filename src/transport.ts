@@ -1,7 +1,7 @@
 // What the operations of optimal transport share: which problems a call holds, native fields, what
 // is told of the iterations, and the plan that a solution stands for.
 import type { Op } from './autograd.js';
-import { accumulatorOf, type DType, type FloatDType } from './dtype.js';
+import { accumulatorOf, type DType, floats } from './dtype.js';
 import {
   errorOf,
   expectBoolean,
@@ -19,8 +19,6 @@ import { type Shape, sizeOf } from './shape.js';
 import { expectSaved } from './tape.js';
 import { empty, expectTensor, Tensor } from './tensor.js';
 import { readData } from './transfer.js';
-
-export const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 
 /** Numbers below it lose digits. */
 export const leastNormal = 2 ** -1022;

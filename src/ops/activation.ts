@@ -1,6 +1,6 @@
 // Activation functions, element by element. float16 and bfloat16 are computed in float32.
 import { defineOp, type RawOp } from '../autograd.js';
-import type { DType, FloatDType } from '../dtype.js';
+import { type DType, floats } from '../dtype.js';
 import { expectBoolean, expectDType, expectNumber, expectOneOf, expectOptions } from '../expect.js';
 import { takeBlocks } from '../generator.js';
 import { launchAt, native } from '../native.js';
@@ -14,8 +14,6 @@ export interface Activation<O extends object = Record<never, never>> {
   async<D extends DType, S extends Shape>(x: Tensor<D, S>, options?: O): Promise<Tensor<D, S>>;
   readonly raw: RawOp;
 }
-
-const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 
 /** `save`: whether the gradient kernel takes the input or the output beside g. */
 function activation(name: string, f: number, gradient: number, save: 'x' | 'y'): Activation {

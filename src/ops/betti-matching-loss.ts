@@ -9,7 +9,7 @@ import {
   bettiOptionNames,
   unlessAborted,
 } from '../betti-options.js';
-import { accumulatorOf, type DType, type FloatDType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, type FloatDType, floats, type LossDType } from '../dtype.js';
 import { expectDType, expectOneOf } from '../expect.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native, type RawArray } from '../native.js';
@@ -23,7 +23,6 @@ import { indexSelect, scatterAdd } from './indexing.js';
 import { reshape } from './shape-ops.js';
 
 const name = 'bettiMatchingLoss';
-const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 
 export interface BettiMatchingLossOptions<R extends LossReduction = LossReduction>
   extends BettiOptions {

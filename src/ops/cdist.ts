@@ -1,7 +1,7 @@
 // Distances between all pairs of two lists of points. The same bits for any number of threads; a
 // pair of lists does not depend on the others of its batch.
 import { defineOp, type Needs, type Op } from '../autograd.js';
-import type { DType, FloatDType } from '../dtype.js';
+import { type DType, floats } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -20,8 +20,6 @@ export interface CdistOptions {
   /** The norm: a number >= 0, or Infinity for the largest difference; 0 counts them. Default 2. */
   p?: number;
 }
-
-const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 
 interface Saved {
   a: Tensor;

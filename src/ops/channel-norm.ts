@@ -1,7 +1,7 @@
 // Group and batch normalisation: statistics over channels. They and weight gradients are float32
 // (float64 for float64) of float64 sums, the same bits for any number of threads.
 import { defineOp, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType, type FloatDType } from '../dtype.js';
+import { accumulatorOf, type DType, floats } from '../dtype.js';
 import {
   expectBoolean,
   expectDType,
@@ -41,8 +41,6 @@ export interface BatchNormOptions extends Parameters {
   /** How far the running statistics move: running + momentum·(batch's - running). Default 0.1. */
   momentum?: number;
 }
-
-const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 
 interface Inputs {
   x: Tensor;

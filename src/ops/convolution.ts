@@ -2,7 +2,7 @@
 // implicit matrix products: no unfolded image is held. The same bits for any number of threads, and
 // an item's result does not depend on the other items.
 import { defineOp, type Needs, type Op } from '../autograd.js';
-import type { DType, FloatDType } from '../dtype.js';
+import { type DType, floats } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -46,8 +46,6 @@ export interface ConvTransposeOptions extends SharedOptions {
 export type Conv<O extends object> = Op<
   <D extends DType>(x: Tensor<D>, weight: Tensor<D>, options?: O) => Tensor<D>
 >;
-
-const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 
 interface Inputs {
   x: Tensor;

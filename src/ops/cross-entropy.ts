@@ -7,6 +7,7 @@ import {
   accumulatorOf,
   type DType,
   type FloatDType,
+  floats,
   type IndexDType,
   isFloat,
   type LossDType,
@@ -27,7 +28,6 @@ import { empty, type Tensor } from '../tensor.js';
 export type CrossEntropyOptions<R extends LossReduction = LossReduction> = LossOptions<R>;
 
 const name = 'crossEntropy';
-const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 
 type Names = 'logits' | 'target';
 type In = Inputs<Names, (typeof lossOptionTensors)[number]>;

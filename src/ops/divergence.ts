@@ -1,6 +1,6 @@
 // Divergence between two sets of logits: see the doc comment below. Backward reads the logits again.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType, type FloatDType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -16,7 +16,6 @@ import { type Leading, type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
 
 const kinds = ['kl', 'reverseKl', 'jensenShannon'] as const;
-const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 const name = 'divergence';
 
 export interface DivergenceOptions<R extends LossReduction = LossReduction> {

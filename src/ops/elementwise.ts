@@ -2,7 +2,7 @@
 // takes the tensor's dtype. float16 and bfloat16 are computed in float32 and rounded once; integers
 // wrap.
 import { defineOp, type Needs, type RawOp } from '../autograd.js';
-import { type DType, type FloatDType, isFloat } from '../dtype.js';
+import { type DType, floats, isFloat } from '../dtype.js';
 import { expectDType, fail, show } from '../expect.js';
 import {
   binary,
@@ -40,7 +40,6 @@ export interface Binary {
   readonly raw: RawOp;
 }
 
-const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 const numeric: readonly DType[] = [...floats, 'int32', 'int64', 'uint8'];
 
 interface UnaryParts {

@@ -1,7 +1,7 @@
 // Exact optimal transport: see the doc comment below.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
 import { type CloudOptions, checkCost, checkPoints, costOf } from '../clouds.js';
-import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
 import {
   errorOf,
   expectBoolean,
@@ -19,7 +19,6 @@ import { empty, expectTensor, Tensor } from '../tensor.js';
 import {
   checkWeights,
   equalLayout,
-  floats,
   type Solution,
   solutionOf,
   type TransportPlan,

@@ -1,7 +1,7 @@
 // The earth mover loss on logits: see the doc comment below. As in ops/uld-loss.ts forward computes
 // the gradient for an upstream of 1 where that is one number and of 32 bits or more.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op, tape } from '../autograd.js';
-import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
 import { checkEmoRules, type EmoRules, emoRuleFields, emoRuleNames } from '../emo-options.js';
 import {
   expectDType,
@@ -15,7 +15,6 @@ import type { LossReduction } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Leading, type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
-import { floats } from '../transport.js';
 
 const name = 'emo';
 

@@ -1,6 +1,6 @@
 // Focal loss of independent logits: see the doc comment below. Nothing is stored for backward.
 import { defineOp, type Gradients, type Inputs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -13,7 +13,6 @@ import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import type { Shape } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
-import { floats } from '../transport.js';
 
 const name = 'focalLoss';
 

@@ -1,7 +1,7 @@
 // Resampling of the spatial axes. Gradients are summed plane by plane in order: the same bits for
 // any number of threads.
 import { defineOp, type Op } from '../autograd.js';
-import type { DType, FloatDType } from '../dtype.js';
+import { type DType, floats } from '../dtype.js';
 import {
   expectBoolean,
   expectDType,
@@ -28,7 +28,6 @@ export interface InterpolateOptions {
   alignCorners?: boolean;
 }
 
-const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 const modes = ['nearest', 'linear', 'bilinear', 'trilinear'] as const;
 
 interface Plan {

@@ -12,14 +12,13 @@ import {
   type Op,
   tape,
 } from '../autograd.js';
-import type { DType, LossDType } from '../dtype.js';
+import { type DType, floats, type LossDType } from '../dtype.js';
 import { expectDType, expectNumber, expectShape, fail, show, showShape } from '../expect.js';
 import {
   checkLinear,
   checkShift,
   checkTarget,
   checkWorkspace,
-  floats,
   linearFields,
   type ScoredOptions,
   scoredShape,

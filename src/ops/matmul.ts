@@ -2,7 +2,7 @@
 // given or transposed. Batch axes broadcast as in NumPy, without copies: the kernel takes the place
 // of each pair. Products of x [..., M, K] with one matrix are a single product of all rows.
 import { defineOp, type Op } from '../autograd.js';
-import type { DType, FloatDType } from '../dtype.js';
+import { type DType, floats } from '../dtype.js';
 import { expectBoolean, expectDType, expectSameDType, fail, showShape } from '../expect.js';
 import { launchAt, native, type Raw } from '../native.js';
 import { broadcastShapes, type Shape, sizeOf, stridesOf } from '../shape.js';
@@ -15,8 +15,6 @@ export interface MatmulOptions {
   /** Use the transpose of b's matrices: b is [..., N, K]. */
   transposeB?: boolean;
 }
-
-const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 
 /** Where each pair of a broadcast batch starts in an operand; undefined if they lie in order. */
 function offsets(batch: Shape, own: Shape, matrix: number): BigInt64Array | undefined {

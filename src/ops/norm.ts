@@ -2,7 +2,7 @@
 // (float64 for float64), the same bits for any number of threads; a row's
 // y and dx do not depend on the other rows or on where in memory it lies.
 import { defineOp, type Needs, type RawOp } from '../autograd.js';
-import { accumulatorOf, type DType, type FloatDType } from '../dtype.js';
+import { accumulatorOf, type DType, type FloatDType, floats } from '../dtype.js';
 import { expectDType, expectNumber, expectSameDType, expectShape, fail } from '../expect.js';
 import { launchAt, native } from '../native.js';
 import type { Shape } from '../shape.js';
@@ -30,7 +30,6 @@ export interface Normalization<O extends object> {
   readonly raw: RawOp;
 }
 
-const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 const epsilon: Record<FloatDType, number> = {
   float32: 2 ** -23,
   float64: 2 ** -52,

@@ -1,7 +1,7 @@
 // Losses of the overlap of regions, which topology losses are added to: see the doc comments below.
 // One kernel for all: sums over the voxels of each channel, then the gradient by reading them again.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
 import {
   expectBoolean,
   expectDType,
@@ -16,7 +16,6 @@ import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
-import { floats } from '../transport.js';
 
 const activations = ['none', 'sigmoid', 'softmax'] as const;
 

@@ -1,7 +1,7 @@
 // Maxima and means over sliding windows of the last two or three axes. Gradients are summed plane
 // by plane in order: the same bits for any number of threads.
 import { defineOp, type Op } from '../autograd.js';
-import type { DType, FloatDType } from '../dtype.js';
+import { type DType, floats } from '../dtype.js';
 import {
   expectBoolean,
   expectDType,
@@ -47,7 +47,6 @@ export interface Pool<O extends object> {
   readonly raw: Op['raw'];
 }
 
-const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 const ordered: readonly DType[] = [...floats, 'int32', 'int64', 'uint8'];
 
 /** The kernel's fields but for its tensors, and the shape of the result. */

@@ -1,7 +1,7 @@
 // Reductions over one, several or all axes. Sums are blocked: float32 within a block of 512, then
 // float64; the same bits for any number of threads.
 import { defineOp, type RawOp } from '../autograd.js';
-import { accumulatorOf, type DType, type FloatDType, isFloat } from '../dtype.js';
+import { accumulatorOf, type DType, type FloatDType, floats, isFloat } from '../dtype.js';
 import { expectBoolean, expectDType, expectNumber, fail, show, showShape } from '../expect.js';
 import { binary, fn, release, ternary, unary } from '../pointwise.js';
 import { type Axes, axesFrom, kind, reduced } from '../reduction.js';
@@ -21,7 +21,6 @@ export interface Reduction<R extends DType | 'same' = 'same', O extends object =
   readonly raw: RawOp;
 }
 
-const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 const ordered: readonly DType[] = [...floats, 'int32', 'int64', 'uint8'];
 
 /** The axes of a call, its options checked. */

@@ -1,6 +1,6 @@
 // Sinkhorn distillation: see the doc comment below.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -15,7 +15,6 @@ import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
-import { floats } from '../transport.js';
 
 const name = 'sinkd';
 const gradients = ['unrolled', 'detached'] as const;

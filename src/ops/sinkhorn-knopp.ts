@@ -1,6 +1,6 @@
 // Doubly stochastic matrices and their like: see the doc comment below. Backward iterates again.
 import { defineOp, type Gradients, type Inputs, type Op } from '../autograd.js';
-import type { DType } from '../dtype.js';
+import { type DType, floats } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -13,7 +13,6 @@ import {
 import { launch, native } from '../native.js';
 import { type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
-import { floats } from '../transport.js';
 
 const name = 'sinkhornKnopp';
 const inputs = ['logits', 'matrix'] as const;

@@ -1,6 +1,6 @@
 // Entropic optimal transport of a given cost: see the doc comment below.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
 import { expectDType, expectNumber, fail, showShape } from '../expect.js';
 import { launch, native } from '../native.js';
 import { empty, type Tensor } from '../tensor.js';
@@ -9,7 +9,6 @@ import {
   checkWeights,
   equalLayout,
   finished,
-  floats,
   type IterationOptions,
   iterationFields,
   iterationNames,

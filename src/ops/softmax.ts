@@ -1,7 +1,7 @@
 // softmax and log-softmax along one axis; sums in float32 (float64 for float64); the same
 // bits for any number of threads, whatever the other rows are and wherever in memory a row lies.
 import { defineOp, type RawOp } from '../autograd.js';
-import type { DType, FloatDType } from '../dtype.js';
+import { type DType, floats } from '../dtype.js';
 import { expectDType } from '../expect.js';
 import { launchAt, native } from '../native.js';
 import { axisOf, type Shape } from '../shape.js';
@@ -21,7 +21,6 @@ export interface Softmax {
   readonly raw: RawOp;
 }
 
-const floats: readonly FloatDType[] = ['float32', 'float64', 'float16', 'bfloat16'];
 const forwardKernel = native.softmaxForward;
 const backwardKernel = native.softmaxBackward;
 

@@ -2,7 +2,7 @@
 // gradient is one number and the gradient has 32 bits or more, forward computes it for an upstream
 // of 1 while the row is in the cache; otherwise backward ranks the rows again.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op, tape } from '../autograd.js';
-import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -17,7 +17,6 @@ import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Leading, type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
-import { floats } from '../transport.js';
 
 const name = 'uldLoss';
 
