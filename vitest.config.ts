@@ -18,19 +18,29 @@ if (isOnDevice) {
   for (const [files, why] of Object.entries(onlyOnCpu)) console.info(`skipped: ${files}: ${why}`);
 }
 
+const ops = ['test/ops/*.test.ts'];
+const exclude = [...configDefaults.exclude, ...(isOnDevice ? Object.keys(onlyOnCpu) : [])];
+
 export default defineConfig({
   resolve: {
     // Examples import the package by name; the tests run them from the sources.
     alias: { surprisal: fileURLToPath(new URL('./src/index.ts', import.meta.url)) },
   },
   test: {
-    include: ['test/**/*.test.ts'],
-    exclude: [...configDefaults.exclude, ...(isOnDevice ? Object.keys(onlyOnCpu) : [])],
     setupFiles: ['test/harness/device.ts'],
     pool: 'forks',
     maxWorkers: 2,
     // The slowest tests train a small model, or run under sanitizers ten times slower.
     testTimeout: process.env.SURPRISAL_SANITIZE ? 600_000 : 60_000,
     hookTimeout: 60_000,
+    // Tests of an operation leave nothing behind, so that a worker loads the library once for all
+    // of their files; the others have a process for each.
+    projects: [
+      { extends: true, test: { name: 'ops', include: ops, exclude, isolate: false } },
+      {
+        extends: true,
+        test: { name: 'rest', include: ['test/**/*.test.ts'], exclude: [...ops, ...exclude] },
+      },
+    ],
   },
 });
