@@ -28,6 +28,7 @@ export interface Gradients {
   gradX: Float64Array; // (B, T, D)
   gradWeight: Float64Array; // (V, D)
   gradBias: Float64Array; // (V)
+  biasSquares: number; // of all that gradBias sums
 }
 
 export interface Result extends Gradients {
@@ -66,6 +67,7 @@ function zeroGradients({ batch, length, width, classes }: Problem): Gradients {
     gradX: new Float64Array(batch * length * width),
     gradWeight: new Float64Array(classes * width),
     gradBias: new Float64Array(classes),
+    biasSquares: 0,
   };
 }
 
@@ -76,6 +78,7 @@ function accumulate(into: Gradients, problem: Problem, row: number, dlogits: Flo
     const g = dlogits[c];
     if (g === 0) continue;
     into.gradBias[c] += g;
+    into.biasSquares += g * g;
     for (let d = 0; d < width; d++) {
       into.gradX[row * width + d] += g * weight[c * width + d];
       into.gradWeight[c * width + d] += g * x[row * width + d];
