@@ -38,6 +38,10 @@ export interface BettiOptions {
   pushUnmatchedTo?: 'diagonal' | 'one-zero';
   /** Lists the component that never dies, with death index -1; default false. */
   essential?: boolean;
+  /**
+   * Lists with every pair a cycle that represents it; default false. The loss takes no notice.
+   */
+  cycles?: boolean;
   /** Default 0.5: masks are x >= threshold (superlevel) or x <= threshold (sublevel). */
   threshold?: number;
   /** Applies a sigmoid to the prediction first; default false: values are taken as they are. */
@@ -56,6 +60,7 @@ export const bettiOptionNames = [
   'weights',
   'pushUnmatchedTo',
   'essential',
+  'cycles',
   'threshold',
   'fromLogits',
   'signal',
@@ -118,11 +123,19 @@ export function checkBettiOptions(op: string, o: BettiOptions, axes: number, bot
   if (o.minLength !== undefined) expectNumber(op, 'minLength', o.minLength, { min: 0 });
   if (o.threshold !== undefined) expectNumber(op, 'threshold', o.threshold);
   if (o.essential !== undefined) expectBoolean(op, 'essential', o.essential);
+  if (o.cycles !== undefined) expectBoolean(op, 'cycles', o.cycles);
   if (o.fromLogits !== undefined) expectBoolean(op, 'fromLogits', o.fromLogits);
   checkSignal(op, o.signal);
 }
 
-const callers = ['persistenceBarcode', 'bettiMatching', 'bettiMatchingBatch', 'bettiMatchingLoss'];
+const callers = [
+  'persistenceBarcode',
+  'bettiMatching',
+  'bettiMatchingBatch',
+  'bettiMatchingLoss',
+  'topologyLoss',
+  'barcodeLengthLoss',
+];
 
 /** What native code calls the options. */
 export function bettiFields(op: string, o: BettiOptions, shape: Shape, axes: number) {

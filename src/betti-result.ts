@@ -9,6 +9,13 @@ export interface MatchedPairs {
   /** [n, 2]: birth and death. */
   unmatchedPrediction: Int32Array;
   unmatchedTarget: Int32Array;
+  /** With the option `cycles`: of each of the pairs, see `persistenceBarcode`. */
+  cycles?: {
+    /** In the prediction and in the target. */
+    matched: [Int32Array, Int32Array][];
+    unmatchedPrediction: Int32Array[];
+    unmatchedTarget: Int32Array[];
+  };
 }
 
 /** The bars of one degree. */
@@ -17,6 +24,18 @@ export interface Bars {
   death: Float32Array | Float64Array;
   birthIndex: Int32Array;
   deathIndex: Int32Array;
+  /**
+   * With the option `cycles`: of each bar the cells of a cycle that represents it, each cell as the
+   * 2^k voxels that it joins.
+   */
+  cycles?: Int32Array[];
+}
+
+/** A barcode's bars of one degree, births and deaths in turn. */
+interface BarList {
+  pairs: Int32Array;
+  values: Float32Array | Float64Array;
+  cycles?: Int32Array[];
 }
 
 /** The two images that were matched, as they were compared. */
@@ -68,19 +87,17 @@ export class PersistenceBarcode {
   readonly #filtration: 'superlevel' | 'sublevel';
 
   /** @internal */
-  constructor(
-    dims: readonly ({ pairs: Int32Array; values: Float32Array | Float64Array } | null)[],
-    filtration: 'superlevel' | 'sublevel',
-  ) {
+  constructor(dims: readonly (BarList | null)[], filtration: 'superlevel' | 'sublevel') {
     this.#filtration = filtration;
     this.dims = dims.map((lists) => {
       if (!lists) return null;
-      const { pairs, values } = lists;
+      const { pairs, values, cycles } = lists;
       return {
         birth: everySecond(values, 0),
         death: everySecond(values, 1),
         birthIndex: everySecond(pairs, 0),
         deathIndex: everySecond(pairs, 1),
+        ...(cycles && { cycles }),
       };
     });
   }

@@ -1,5 +1,5 @@
 // Pictures of barcodes and Betti matchings: images as embedded PNGs, pairs as marks on them, and the
-// persistence diagram. Matched pairs are green, what only the prediction has is red, what only the
+// persistence diagram; where cycles were asked for, the edges of loops. Matched pairs are green, what only the prediction has is red, what only the
 // target has is blue; degree 0 is drawn as circles, 1 as squares, 2 as diamonds.
 import { crc32, deflateSync } from 'node:zlib';
 import type { Bars, MatchedImages, MatchedPairs } from './betti-result.js';
@@ -97,7 +97,13 @@ const line = (x1: number, y1: number, x2: number, y2: number, color: string) =>
 interface Drawn {
   degree: number;
   kind: keyof typeof colors;
-  bars: { side: 0 | 1; voxels: [number, number]; values: [number, number] }[];
+  bars: {
+    side: 0 | 1;
+    voxels: [number, number];
+    values: [number, number];
+    /** Edges of a loop, two voxels each. */
+    loop?: Int32Array;
+  }[];
 }
 
 function drawn(
@@ -112,26 +118,36 @@ function drawn(
     if (voxel >= 0) return inputs[side][voxel];
     return typeof padding === 'number' ? padding : extremes[side];
   };
-  const bar = (side: 0 | 1, birth: number, death: number): Drawn['bars'][number] => ({
+  const bar = (side: 0 | 1, birth: number, death: number, loop?: Int32Array) => ({
     side,
-    voxels: [birth, death],
-    values: [valueAt(side, birth), valueAt(side, death)],
+    voxels: [birth, death] as [number, number],
+    values: [valueAt(side, birth), valueAt(side, death)] as [number, number],
+    loop,
   });
   const length = ({ bars }: Drawn) =>
     Math.max(...bars.map(({ values: [b, d] }) => Math.abs(b - d)));
   return dims.flatMap((lists, degree) => {
     if (!lists) return [];
-    const cut = (list: Int32Array, width: number, kind: Drawn['kind'], sides: (0 | 1)[]) =>
-      Array.from({ length: list.length / width }, (_, i): Drawn => {
-        const at = (k: number) => list[i * width + k];
-        return { degree, kind, bars: sides.map((side, k) => bar(side, at(2 * k), at(2 * k + 1))) };
+    const cut = (
+      list: Int32Array,
+      cycles: Int32Array[][] | undefined,
+      kind: Drawn['kind'],
+      sides: (0 | 1)[],
+    ) =>
+      Array.from({ length: list.length / (2 * sides.length) }, (_, i): Drawn => {
+        const at = (k: number) => list[2 * i * sides.length + k];
+        const loop = (k: number) => (degree === 1 ? cycles?.[i][k] : undefined);
+        const bars = sides.map((side, k) => bar(side, at(2 * k), at(2 * k + 1), loop(k)));
+        return { degree, kind, bars };
       })
         .sort((a, b) => length(b) - length(a))
         .slice(0, most);
+    const { matched, unmatchedPrediction, unmatchedTarget } = lists.cycles ?? {};
+    const one = (cycles?: Int32Array[]) => cycles?.map((cycle) => [cycle]);
     return [
-      ...cut(lists.matched, 4, 'matched', [0, 1]),
-      ...cut(lists.unmatchedPrediction, 2, 'prediction', [0]),
-      ...cut(lists.unmatchedTarget, 2, 'target', [1]),
+      ...cut(lists.matched, matched, 'matched', [0, 1]),
+      ...cut(lists.unmatchedPrediction, one(unmatchedPrediction), 'prediction', [0]),
+      ...cut(lists.unmatchedTarget, one(unmatchedTarget), 'target', [1]),
     ];
   });
 }
@@ -149,7 +165,7 @@ function svg(width: number, height: number, body: string): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">${body}</svg>`;
 }
 
-/** The images side by side with their pairs, and the diagram beside them. */
+/** The images side by side with their pairs and loops, and the diagram beside them. */
 export function matchingSVG(
   dims: readonly (MatchedPairs | null)[],
   images: MatchedImages,
@@ -174,11 +190,17 @@ export function matchingSVG(
   parts.push(diagramFrame(left(2), size));
   for (const { degree, kind, bars } of pairs) {
     const color = colors[kind];
-    const points = bars.map(({ side, voxels, values: [birth, death] }) => {
+    const points = bars.map(({ side, voxels, values: [birth, death], loop = [] }) => {
+      const centre = (voxel: number): [number, number] => [
+        left(side) + ((voxel % width) + 0.5) * scale,
+        gap + ((Math.floor(voxel / width) % height) + 0.5) * scale,
+      ];
+      for (let i = 0; i < loop.length; i += 2)
+        if (loop[i] >= 0 && loop[i + 1] >= 0)
+          parts.push(line(...centre(loop[i]), ...centre(loop[i + 1]), color));
       for (const [end, voxel] of voxels.entries()) {
         if (voxel < 0) continue;
-        const x = left(side) + ((voxel % width) + 0.5) * scale;
-        const y = gap + ((Math.floor(voxel / width) % height) + 0.5) * scale;
+        const [x, y] = centre(voxel);
         parts.push(mark(degree, x, y, Math.max(2, scale / 3), color, end === 0));
       }
       return [left(2) + place(birth), gap + size - place(death)] as const;

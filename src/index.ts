@@ -47,6 +47,8 @@ export type { Epilogue, LogitOptions, LossOptions, LossReduction } from './loss-
 export { OutOfMemoryError } from './native.js';
 export type { Activation, DropoutOptions, GeluOptions } from './ops/activation.js';
 export { dropout, gelu, relu, sigmoid, silu, softplus, tanh } from './ops/activation.js';
+export type { BarcodeLengthLossOptions } from './ops/barcode-length-loss.js';
+export { barcodeLengthLoss } from './ops/barcode-length-loss.js';
 export type { AppliedPlan, BarycentricMapOptions } from './ops/barycentric-map.js';
 export { barycentricMap } from './ops/barycentric-map.js';
 export { bettiMatching, bettiMatchingBatch, persistenceBarcode } from './ops/betti-matching.js';
@@ -192,6 +194,8 @@ export type { Softmax, SoftmaxOptions } from './ops/softmax.js';
 export { logSoftmax, softmax } from './ops/softmax.js';
 export type { Sorted, SortOptions, Topk, TopkOptions } from './ops/sort.js';
 export { sort, topk } from './ops/sort.js';
+export type { TopologyLossOptions } from './ops/topology-loss.js';
+export { topologyLoss } from './ops/topology-loss.js';
 export type { UldLossOptions } from './ops/uld-loss.js';
 export { uldLoss } from './ops/uld-loss.js';
 export { clipGradNorm } from './optim/clip.js';

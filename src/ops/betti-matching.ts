@@ -32,6 +32,10 @@ interface Found {
   values?: Float32Array | Float64Array;
   metrics?: Float64Array;
   capacity: number;
+  cycles?: Int32Array;
+  cycleEnds?: Int32Array;
+  cycleSizes?: Float64Array;
+  cycleCapacity: number;
 }
 
 interface Problem {
@@ -46,7 +50,8 @@ interface Problem {
 function* searches({ op, prediction, target, axes, options }: Problem): Generator<Launch, Found> {
   const images = sizeOf(prediction.shape.slice(0, prediction.rank - axes));
   const voxels = images === 0 ? 0 : prediction.size / images;
-  let capacity = voxels + 64;
+  let capacity = voxels + 64 + (voxels % 2);
+  let cycleCapacity = options.cycles ? 16 * voxels + 64 : 0;
   for (;;) {
     const found: Found = {
       counts: new Int32Array(images * axes * 3),
@@ -54,6 +59,12 @@ function* searches({ op, prediction, target, axes, options }: Problem): Generato
       values: target ? undefined : arrayLike(prediction, images * capacity),
       metrics: target && new Float64Array(images * 2),
       capacity,
+      ...(options.cycles && {
+        cycles: new Int32Array(images * cycleCapacity),
+        cycleEnds: new Int32Array((images * capacity) / 2),
+        cycleSizes: new Float64Array(images),
+      }),
+      cycleCapacity,
     };
     const fields: Record<string, unknown> = {
       ...bettiFields(op, options, prediction.shape, axes),
@@ -65,8 +76,10 @@ function* searches({ op, prediction, target, axes, options }: Problem): Generato
     const kernel = native.bettiMatchingPairs;
     yield { kernel, fields: kernel.fields.map((name) => fields[name] as Launch['fields'][number]) };
     const most = largest(found.counts, axes);
-    if (most <= capacity) return found;
-    capacity = most;
+    const mostCells = found.cycleSizes?.reduce((a, b) => Math.max(a, b), 0) ?? 0;
+    if (most <= capacity && mostCells <= cycleCapacity) return found;
+    capacity = Math.max(capacity, most);
+    cycleCapacity = Math.max(cycleCapacity, mostCells);
   }
 }
 
@@ -106,8 +119,19 @@ async function searchAsync(problem: Problem): Promise<Found> {
   }
 }
 
+/** The cycles of `count` pairs of one image from the `first` on. */
+function cyclesOf(found: Found, image: number, first: number, count: number): Int32Array[] {
+  const { cycles, cycleEnds, capacity, cycleCapacity } = found;
+  const ends = cycleEnds!.subarray((image * capacity) / 2, ((image + 1) * capacity) / 2);
+  return Array.from({ length: count }, (_, i) => {
+    const begin = image * cycleCapacity + (first + i === 0 ? 0 : ends[first + i - 1]);
+    return cycles!.slice(begin, image * cycleCapacity + ends[first + i]);
+  });
+}
+
 /** Cuts the lists of one image out of what was found. */
-function listsOf({ counts, pairs, capacity }: Found, image: number, axes: number, o: BettiOptions) {
+function listsOf(found: Found, image: number, axes: number, o: BettiOptions) {
+  const { counts, pairs, capacity } = found;
   let at = image * capacity;
   const cut = (width: number, count: number) => {
     const list = pairs.slice(at, at + width * count);
@@ -115,13 +139,27 @@ function listsOf({ counts, pairs, capacity }: Found, image: number, axes: number
     return list;
   };
   return Array.from({ length: axes }, (_, k): MatchedPairs | null => {
-    const c = (image * axes + k) * 3;
-    const lists = {
-      matched: cut(4, counts[c]),
-      unmatchedPrediction: cut(2, counts[c + 1]),
-      unmatchedTarget: cut(2, counts[c + 2]),
+    const [matched, ofPrediction, ofTarget] = counts.subarray((image * axes + k) * 3);
+    let bar = at / 2 - (image * capacity) / 2;
+    const lists: MatchedPairs = {
+      matched: cut(4, matched),
+      unmatchedPrediction: cut(2, ofPrediction),
+      unmatchedTarget: cut(2, ofTarget),
     };
-    return o.dims && !o.dims.includes(k) ? null : lists;
+    if (o.dims && !o.dims.includes(k)) return null;
+    if (!o.cycles) return lists;
+    const cycles = (count: number) => {
+      const list = cyclesOf(found, image, bar, count);
+      bar += count;
+      return list;
+    };
+    const both = cycles(2 * matched);
+    lists.cycles = {
+      matched: Array.from({ length: matched }, (_, i) => [both[2 * i], both[2 * i + 1]]),
+      unmatchedPrediction: cycles(ofPrediction),
+      unmatchedTarget: cycles(ofTarget),
+    };
+    return lists;
   });
 }
 
@@ -197,7 +235,8 @@ const oneAsync = matchingsAsync('bettiMatching', 0);
  * death in the prediction, birth and death in the target), `unmatchedPrediction` and
  * `unmatchedTarget` [n, 2]. Foreground is connected by edges (4 and 6 neighbours). With the images
  * as masks (`threshold`), `matchingError` counts the unmatched pairs and `bettiNumberError` sums
- * |beta_k - beta'_k|. `toSVG()` draws images, pairs and persistence diagram.
+ * |beta_k - beta'_k|. `toSVG()` draws images, pairs and persistence diagram, and with `cycles`
+ * (`dims[k].cycles`, see `persistenceBarcode`) the loops.
  *
  * Dtypes: floats of one dtype, or masks of any integer dtype. Values are compared exactly as they
  * are: logits need `fromLogits`, or births and deaths are compared with those of a 0/1 mask.
@@ -252,7 +291,7 @@ function barcodeOf(image: Tensor, options: BettiOptions, found: Found): Persiste
     const pairs = list?.unmatchedPrediction ?? new Int32Array();
     const values = found.values!.subarray(at, at + pairs.length);
     at += pairs.length;
-    return list && { pairs, values };
+    return list && { pairs, values, cycles: list.cycles?.unmatchedPrediction };
   });
   return new PersistenceBarcode(
     dims,
@@ -267,6 +306,13 @@ function barcodeOf(image: Tensor, options: BettiOptions, found: Found): Persiste
  * Features of length 0 are left out; so is the component that never dies, unless `essential` (its
  * death is -Infinity, for sublevel Infinity, at index -1). Any dtype; values come as float32, or as
  * float64 for float64, int32 and int64.
+ *
+ * With `cycles`, `dims[k].cycles[i]` is a cycle that represents bar i, as cells of 2^k voxels each, in
+ * row-major order: it appears with the bar's birth, and with its death it becomes a boundary, each
+ * not before. Degree 0: the voxel of the birth and that of the older component it meets (alone for
+ * the one that never dies). The highest degree (loops of planes, cavities of volumes): edges or
+ * squares around what fills it last. Loops of volumes: edges, one cycle of the many. Voxels of the
+ * padding are -1.
  *
  * @throws as `bettiMatching`.
  * @example const { birth, death } = sp.persistenceBarcode(image).dims[1]

@@ -102,6 +102,7 @@ describe('options', () => {
     [{ weights: { match: 2 } }, 'ERR_UNKNOWN_OPTION', /'matched'/],
     [{ weights: { matched: '2' } }, 'ERR_INVALID_TYPE', /weights\.matched/],
     [{ pushUnmatchedTo: 'zero-one' }, 'ERR_INVALID_VALUE', /pushUnmatchedTo/],
+    [{ cycles: 1 }, 'ERR_INVALID_TYPE', /cycles/],
     [{ essential: 1 }, 'ERR_INVALID_TYPE', /essential/],
     [{ threshold: 'half' }, 'ERR_INVALID_TYPE', /threshold/],
     [{ fromLogits: 'yes' }, 'ERR_INVALID_TYPE', /fromLogits/],

@@ -91,8 +91,12 @@ class Reduction {
   template <class F>
   void run(const List<uint64_t>& squares, F&& found);
 
+  // Edges of the column that was found last, without those that end a component.
+  void last_column(List<uint32_t>& out) const;
+
  private:
   int32_t& rank(uint32_t edge) { return ranks_[edge & 3][edge >> 2]; }
+  void faces_of(uint32_t square, int32_t (&faces)[4]) const;
   void toggle_faces(uint32_t square);
   void store(int32_t pivot, uint32_t square, bool is_whole);
 
@@ -145,14 +149,31 @@ inline Reduction::Reduction(const Side& rows, const Side& columns)
   }
 }
 
-inline void Reduction::toggle_faces(uint32_t square) {
+inline void Reduction::faces_of(uint32_t square, int32_t (&faces)[4]) const {
   const int32_t v = static_cast<int32_t>(square >> 2);
   const int type = square & 3, a = other_axis(type, 0), b = other_axis(type, 1);
   const int32_t* step = rows_.cells.g.step;
-  const int32_t faces[4] = {ranks_[a][v], ranks_[b][v], ranks_[a][v + step[b]],
-                            ranks_[b][v + step[a]]};
+  faces[0] = ranks_[a][v];
+  faces[1] = ranks_[b][v];
+  faces[2] = ranks_[a][v + step[b]];
+  faces[3] = ranks_[b][v + step[a]];
+}
+
+inline void Reduction::toggle_faces(uint32_t square) {
+  int32_t faces[4];
+  faces_of(square, faces);
   for (const int32_t face : faces)
     if (face >= 0) working_.toggle(face);
+}
+
+inline void Reduction::last_column(List<uint32_t>& out) const {
+  const Column& column = stored_[stored_.size() - 1];
+  for (int64_t i = column.begin; i < column.end; ++i) out.push(edges_[entries_[i]]);
+  if (column.begin < column.end) return;
+  int32_t faces[4];
+  faces_of(column.square, faces);
+  for (const int32_t face : faces)
+    if (face >= 0) out.push(edges_[face]);
 }
 
 // Empties the working column into a new stored one.

@@ -17,6 +17,29 @@ void write_values(const Pairs& op, const Values<T>& values, const Task& task, co
   }
 }
 
+// One list after the other, in the order of the pairs.
+void write_cycles(const Pairs& op, const Matching& m, int64_t item) {
+  int32_t* ends = op.cycle_ends.as<int32_t>() + item * (op.capacity / 2);
+  Cycles cycles;
+  List<int32_t> cells;
+  const auto add = [&](int k, int i, int32_t bar) {
+    m.cycle(cycles, k, i, bar, cells);
+    if (cells.size() > std::numeric_limits<int32_t>::max())
+      throw Error(Code::out_of_memory, std::string(kCallers[op.caller]) +
+                                           ": cycles of one image that take more than 8 GB");
+    *ends++ = static_cast<int32_t>(cells.size());
+  };
+  for (int k = 0; k < op.axes; ++k) {
+    const Degree& d = m.degree[k];
+    for (int64_t b = 0; b < d.matched_bars.size(); ++b) add(k, b & 1, d.matched_bars[b]);
+    for (int i = 0; i < 2; ++i)
+      for (const int32_t bar : d.unmatched_bars[i]) add(k, i, bar);
+  }
+  op.cycle_sizes.as<double>()[item] = static_cast<double>(cells.size());
+  if (cells.size() > op.cycle_capacity) return;
+  std::copy(cells.begin(), cells.end(), op.cycles.as<int32_t>() + item * op.cycle_capacity);
+}
+
 template <class T>
 void write_pairs(const Pairs& op, const Values<T>& values, const Task& task, const Matching& m,
                  int64_t item) {
@@ -35,6 +58,7 @@ void write_pairs(const Pairs& op, const Values<T>& values, const Task& task, con
     for (const List<int32_t>* list : {&d.matched, &d.unmatched[0], &d.unmatched[1]})
       out = std::copy(list->begin(), list->end(), out);
   if (op.values) write_values(op, values, task, m, item);
+  if (op.cycles) write_cycles(op, m, item);
 }
 
 void write_metrics(const Pairs& op, const Task& task, const Matching& m, int64_t item) {
@@ -55,9 +79,10 @@ template <class T>
 void pairs_of(const Pairs& op) {
   check<T>(op);
   const Values<T> values(op);
-  const Task task = task_of(op, static_cast<Filtration>(op.filtration) == Filtration::superlevel);
+  Task task = task_of(op, static_cast<Filtration>(op.filtration) == Filtration::superlevel);
   Task masks = task;
   masks.essential = false;
+  task.cycles = static_cast<bool>(op.cycles);
   const int64_t images = images_of(op), kinds = op.metrics ? 2 : 1;
   if (images == 0) return;
   run_items(
@@ -154,14 +179,12 @@ void loss_of(const Loss& op) {
   check<T>(op);
   const Values<T> values(op);
   const int64_t images = images_of(op);
-  const auto filtration = static_cast<Filtration>(op.filtration);
-  const bool both = filtration == Filtration::both;
   const Scratch<double> sums(images);
-  for (int64_t i = 0; i < images; ++i) sums[i] = 0;
+  std::fill_n(sums.data(), images, 0.0);
   if (op.grad) std::fill_n(op.grad.as<T>(), op.grad.size, T{0});
-  for (const Filtration each : {Filtration::sublevel, Filtration::superlevel}) {
-    if (images == 0 || (!both && each != filtration)) continue;
-    const Task task = task_of(op, each == Filtration::superlevel);
+  each_filtration(op, [&](bool is_superlevel, double share) {
+    if (images == 0) return;
+    const Task task = task_of(op, is_superlevel);
     run_items(
         images, task.voxels(), op.cancel,
         [&](int64_t i) {
@@ -169,18 +192,10 @@ void loss_of(const Loss& op) {
         },
         [&](int64_t i, Matching& m) {
           drop_short(m, values, task, i, op.min_length);
-          sums[i] += ImageLoss<T>(op, values, task, m, i, both ? 0.5 : 1).sum();
+          sums[i] += ImageLoss<T>(op, values, task, m, i, share).sum();
         });
-  }
-  T* out = op.loss.as<T>();
-  double total = 0;
-  for (int64_t i = 0; i < images; ++i) {
-    if (op.reduction == 0) out[i] = static_cast<T>(sums[i]);
-    total += sums[i];
-  }
-  const double nothing = std::numeric_limits<double>::quiet_NaN();
-  if (op.reduction == 1) out[0] = static_cast<T>(images ? total / images : nothing);
-  if (op.reduction == 2) out[0] = static_cast<T>(total);
+  });
+  write_losses(sums, images, op.reduction, op.loss.as<T>());
 }
 
 template <class T, class Out>
@@ -207,26 +222,18 @@ void scale_of(const Scale& op) {
   });
 }
 
-// Calls f with the element type, which TypeScript makes one of two.
-template <class F>
-void visit(DType dtype, F&& f) {
-  require(dtype == DType::f32 || dtype == DType::f64, "bettiMatching: float32 or float64");
-  if (dtype == DType::f32) return f(TypeTag<float>{});
-  f(TypeTag<double>{});
-}
-
 }  // namespace
 
 void pairs(const Pairs& op) {
-  visit(op.prediction.dtype, [&](auto tag) { pairs_of<typename decltype(tag)::type>(op); });
+  visit_values(op.prediction.dtype, [&](auto tag) { pairs_of<typename decltype(tag)::type>(op); });
 }
 
 void loss(const Loss& op) {
-  visit(op.prediction.dtype, [&](auto tag) { loss_of<typename decltype(tag)::type>(op); });
+  visit_values(op.prediction.dtype, [&](auto tag) { loss_of<typename decltype(tag)::type>(op); });
 }
 
 void scale(const Scale& op) {
-  visit(op.grad.dtype, [&](auto tag) {
+  visit_values(op.grad.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     visit_float(op.out.dtype, [&](auto out) { scale_of<T, typename decltype(out)::type>(op); });
   });

@@ -16,6 +16,7 @@ struct Pair {
   uint32_t birth = 0, death = 0;
   int32_t birth_value = 0, death_value = 0;
   uint32_t link[2] = {0, 0};  // cells by which pairs of different images find each other
+  uint32_t elder = 0;         // degree 0: the oldest vertex of the component that goes on
 };
 
 // An edge or face in a list: its number and, for events, which of its two ends hangs.
@@ -185,8 +186,9 @@ class Forest {
     }
     const uint32_t dead = number_in(dying->age[0]);
     const int32_t dead_value = value_in(dying->age[0]), value = value_in(entry);
-    Pair pair =
-        kDual ? Pair{cell, dead, value, dead_value, {}} : Pair{dead, cell, dead_value, value, {}};
+    Pair pair = kDual ? Pair{cell, dead, value, dead_value, {}, 0}
+                      : Pair{dead, cell, dead_value, value, {}, 0};
+    pair.elder = number_in(living->age[0]);
     for (int a = 0; a < kAttributes; ++a) {
       const uint64_t x = dying->age[a + 1], y = living->age[a + 1];
       const bool is_older = Graph<kDual>::older(x, y);

@@ -29,7 +29,8 @@ inline Task task_of(const Problem& op, bool superlevel) {
   return task;
 }
 
-[[noreturn]] inline void refuse_nan(const Problem& op, const char* name, int64_t at) {
+[[noreturn]] inline void refuse_value(const Problem& op, const char* name, const char* wanted,
+                                      const char* got, int64_t at) {
   std::string index;
   int64_t rest = at;
   for (int i = op.shape.rank - 1; i >= 0; --i) {
@@ -37,20 +38,20 @@ inline Task task_of(const Problem& op, bool superlevel) {
     rest /= op.shape[i];
   }
   throw Error(Code::invalid_value, std::string(kCallers[op.caller]) + ": expected " + name +
-                                       " to hold no NaN, got NaN at [" + index + "] (element " +
-                                       std::to_string(at) + ")");
+                                       " to hold " + wanted + ", got " + got + " at [" + index +
+                                       "] (element " + std::to_string(at) + ")");
 }
 
 template <class T>
 void check_values(const Problem& op, const View& view, const char* name) {
   const T* x = view.as<T>();
   for (int64_t i = 0; i < view.size; ++i)
-    if (x[i] != x[i]) refuse_nan(op, name, i);
+    if (x[i] != x[i]) refuse_value(op, name, "no NaN", "NaN", i);
 }
 
 template <class T>
 void check(const Problem& op) {
-  require(op.caller >= 0 && op.caller < 4, "bettiMatching: caller");
+  require(op.caller >= 0 && op.caller < 6, "bettiMatching: caller");
   require(op.axes >= 1 && op.axes <= 3 && op.axes <= op.shape.rank, "bettiMatching: axes");
   require(op.prediction.size == op.shape.count(), "bettiMatching: size of prediction");
   require(!op.target || op.target.size == op.prediction.size, "bettiMatching: size of target");
@@ -76,6 +77,14 @@ struct Values {
     const double padding[2] = {pad, pad};
     Keys out;
     make_keys(at, images, task.voxels(), padding, task.superlevel, out);
+    return out;
+  }
+  // Of one input alone.
+  Keys keys_of(const Task& task, int64_t item, int i) const {
+    const T* at[1] = {image[i] + item * task.voxels()};
+    const double padding[1] = {pad};
+    Keys out;
+    make_keys(at, 1, task.voxels(), padding, task.superlevel, out);
     return out;
   }
   // Of input i at a voxel, or in its padding.
@@ -144,6 +153,36 @@ void run_items(int64_t items, int64_t voxels, const View& cancel, Make make, End
   });
 }
 
+// Calls f(is_superlevel, share) for the one filtration asked for, or for both of them.
+template <class F>
+void each_filtration(const Problem& op, F&& f) {
+  const auto filtration = static_cast<Filtration>(op.filtration);
+  const bool both = filtration == Filtration::both;
+  if (both || filtration == Filtration::sublevel) f(false, both ? 0.5 : 1);
+  if (both || filtration == Filtration::superlevel) f(true, both ? 0.5 : 1);
+}
+
+// Of the losses of all images: 0 each, 1 their mean, 2 their sum.
+template <class T>
+void write_losses(const Scratch<double>& losses, int64_t images, int32_t reduction, T* out) {
+  double total = 0;
+  for (int64_t i = 0; i < images; ++i) {
+    if (reduction == 0) out[i] = static_cast<T>(losses[i]);
+    total += losses[i];
+  }
+  const double nothing = std::numeric_limits<double>::quiet_NaN();
+  if (reduction == 1) out[0] = static_cast<T>(images ? total / images : nothing);
+  if (reduction == 2) out[0] = static_cast<T>(total);
+}
+
+// Calls f with the element type, which TypeScript makes one of two.
+template <class F>
+void visit_values(DType dtype, F&& f) {
+  require(dtype == DType::f32 || dtype == DType::f64, "bettiMatching: float32 or float64");
+  if (dtype == DType::f32) return f(TypeTag<float>{});
+  f(TypeTag<double>{});
+}
+
 // Drops what the prediction has alone and is at most `length` long.
 template <class T>
 void drop_short(Matching& m, const Values<T>& values, const Task& task, int64_t item,
@@ -158,10 +197,12 @@ void drop_short(Matching& m, const Values<T>& values, const Task& task, int64_t 
       const double birth = values.at(m, task, item, 0, list[p]);
       const double death = values.at(m, task, item, 0, list[p + 1]);
       if (!is_essential && std::abs(birth - death) <= length) continue;
+      if (task.cycles) degree.unmatched_bars[0][kept / 2] = degree.unmatched_bars[0][p / 2];
       list[kept++] = list[p];
       list[kept++] = list[p + 1];
     }
     list.resize(kept);
+    if (task.cycles) degree.unmatched_bars[0].resize(kept / 2);
   }
 }
 

@@ -181,7 +181,11 @@ void Matching::reduce_bars(int i) {
   reduction.run(image.critical, [&](uint32_t edge, uint32_t square) {
     const int32_t birth = own.cells.edge(static_cast<int32_t>(edge >> 2), edge & 3);
     const int32_t death = own.cells.face(square);
-    if (birth != death && death < infinite_) image.pairs[1].push({edge, square, birth, death, {}});
+    if (birth == death || death >= infinite_) return;
+    image.pairs[1].push({edge, square, birth, death, {}, 0});
+    if (!task_.cycles || i == 2) return;
+    reduction.last_column(image.loops);
+    image.loop_ends.push(image.loops.size());
   });
 }
 
@@ -246,6 +250,11 @@ void Matching::put(List<int32_t>& out, int k, int i, const Pair& pair) const {
   }
 }
 
+void Matching::put_alone(int k, int i, int32_t bar) {
+  put(degree[k].unmatched[i], k, i, images_[i].pairs[k][bar]);
+  if (task_.cycles) degree[k].unmatched_bars[i].push(bar);
+}
+
 // Pairs P_0 and P_1 of the inputs match if both meet one pair of the comparison image: where that
 // image carries links, at the cells it names, else at the cell they name.
 void Matching::join(int k) {
@@ -286,11 +295,12 @@ void Matching::join(int k) {
     put(degree[k].matched, k, 0, p0);
     put(degree[k].matched, k, 1, p1);
     taken[0][partner[0][b]] = taken[1][partner[1][b]] = 1;
+    for (int i = 0; i < 2 && task_.cycles; ++i) degree[k].matched_bars.push(partner[i][b]);
   }
   for (int i = 0; i < 2; ++i) {
     const List<Pair>& pairs = images_[i].pairs[k];
     for (int64_t j = 0; j < pairs.size(); ++j)
-      if (!taken[i][j]) put(degree[k].unmatched[i], k, i, pairs[j]);
+      if (!taken[i][j]) put_alone(k, i, static_cast<int32_t>(j));
   }
 }
 
@@ -301,7 +311,8 @@ void Matching::finish() {
     if (inputs_ == 2) {
       join(k);
     } else {
-      for (const Pair& pair : images_[0].pairs[k]) put(degree[k].unmatched[0], k, 0, pair);
+      for (int64_t j = 0; j < images_[0].pairs[k].size(); ++j)
+        put_alone(k, 0, static_cast<int32_t>(j));
     }
   }
   if (!task_.essential || !task_.wants(0)) return;
@@ -309,6 +320,8 @@ void Matching::finish() {
   for (int i = 0; i < inputs_; ++i) {
     out.push(voxel(images_[i].oldest));
     out.push(-1);
+    if (task_.cycles)
+      (inputs_ == 2 ? degree[0].matched_bars : degree[0].unmatched_bars[0]).push(-1);
   }
 }
 

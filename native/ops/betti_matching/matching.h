@@ -3,6 +3,7 @@
 // end. Tasks of a stage share nothing that one of them writes.
 #pragma once
 #include "ops/betti_matching/columns.h"
+#include "ops/betti_matching/cycles.h"
 #include "ops/betti_matching/keys.h"
 
 namespace surprisal::betti_matching {
@@ -15,6 +16,7 @@ struct Task {
   int64_t shape[3] = {1, 1, 1};  // of the user's image
   int degrees = 7;               // bit k: degree k is wanted
   bool superlevel = true, intersection = false, positive_bars = false, essential = false;
+  bool cycles = false;
   Padding padding = Padding::none;
   double pad = 0;
 
@@ -26,6 +28,9 @@ struct Task {
 struct Degree {
   List<int32_t> matched;       // birth and death in the first image, birth and death in the second
   List<int32_t> unmatched[2];  // birth and death; of a barcode, all pairs are in the first
+  // Where cycles are wanted, of each bar in the lists above: its place among the image's pairs, -1
+  // for the component that never dies.
+  List<int32_t> matched_bars, unmatched_bars[2];
 };
 
 struct Image {
@@ -38,6 +43,9 @@ struct Image {
   // Of the image barcode: by the cell that the comparison image names (upper half) the one it
   // gives.
   List<uint64_t> partners;
+  // Where cycles are wanted: edges of each loop, but for those that end a component.
+  List<uint32_t> loops;
+  List<int64_t> loop_ends;
 };
 
 class Matching {
@@ -51,6 +59,9 @@ class Matching {
   void reduction(int i);  // stage 2: one of the reductions
   void finish();          // stage 3
   void run();             // all of them
+
+  // Appends the cells of a cycle that represents a bar of input i, as the voxels they join.
+  void cycle(Cycles& cycles, int k, int i, int32_t bar, List<int32_t>& out) const;
 
   // Of masks: whether input i has no foreground.
   bool is_empty(int i) const { return oldest_key_[i] != 0; }
@@ -70,6 +81,8 @@ class Matching {
   void link_bars();
   void join(int k);
   void put(List<int32_t>& out, int k, int i, const Pair& pair) const;
+  void put_alone(int k, int i, int32_t bar);
+  void put_cell(List<int32_t>& out, int32_t v, int a, int b) const;
 
   const Task& task_;
   const int inputs_;

@@ -25,7 +25,7 @@ struct Problem {
 
 enum class Filtration : int32_t { sublevel, superlevel, both };
 constexpr const char* kCallers[] = {"persistenceBarcode", "bettiMatching", "bettiMatchingBatch",
-                                    "bettiMatchingLoss"};
+                                    "bettiMatchingLoss",  "topologyLoss",  "barcodeLengthLoss"};
 
 // Pairs as indices of voxels in their image, -1 in the padding and for the death that never comes.
 struct Pairs : Problem {
@@ -36,6 +36,12 @@ struct Pairs : Problem {
   View pairs;    // (images, capacity) int32: the lists one after the other; unwritten if too long
   View values;   // barcode only: (images, capacity) like prediction, the values at `pairs`
   View metrics;  // (images, 2) float64, may be absent: matching error, Betti number error of masks
+  // Representative cycles of all pairs in their order, absent where not wanted: cells as the voxels
+  // they join, 2^k of them in degree k.
+  int64_t cycle_capacity = 0;  // int32 of `cycles` that an image may fill
+  View cycles;                 // (images, cycle_capacity) int32; unwritten if too long
+  View cycle_ends;             // (images, capacity / 2) int32: where each pair's cells end
+  View cycle_sizes;            // (images) float64: int32 that the cycles of the image take
 };
 
 struct Loss : Problem {
@@ -46,6 +52,25 @@ struct Loss : Problem {
   View grad;              // like prediction, of each image's own loss; may be absent
 };
 
+// Losses of barcodes alone, wherever in the images their bars are, over bars longer than
+// min_length:
+//   wasserstein: the least sum of |bar - bar'|^2 over pairs and length^2 / 2 over the others
+//     (Hu et al. 2019, eq. 3)
+//   longest: as many bars of the prediction as the target has, the longest, are driven apart to 1
+//     and 0, unless longer than `perfect`; length^2 of the others (Hu et al. 2019, their code)
+//   lengths: sum of 1 - length^exponent over the longest `numbers`, of length^exponent over the
+//     others; the component that never dies counts as if it died at 0, or at 1 of sublevels
+//     (Clough et al. 2020, eq. 4)
+struct BarLoss : Problem {
+  int32_t kind = 0;  // BarKind
+  double weight_matched = 1, weight_prediction = 1, weight_target = 1;
+  double perfect = 0.99, exponent = 2;
+  View numbers;           // lengths: (1 or channels, axes) int32
+  int32_t reduction = 1;  // as of Loss
+  View loss, grad;
+};
+enum class BarKind : int32_t { wasserstein, longest, lengths };
+
 // out = factor upstream grad, times p (1 - p) if the prediction was a sigmoid's.
 struct Scale {
   View grad, upstream, probability, out;
@@ -55,6 +80,7 @@ struct Scale {
 
 void pairs(const Pairs& op);
 void loss(const Loss& op);
+void bar_loss(const BarLoss& op);
 void scale(const Scale& op);
 
 }  // namespace surprisal::betti_matching
