@@ -59,6 +59,8 @@ export type { CdistOptions } from './ops/cdist.js';
 export { cdist } from './ops/cdist.js';
 export type { BatchNormOptions, GroupNorm, GroupNormOptions } from './ops/channel-norm.js';
 export { batchNorm, groupNorm } from './ops/channel-norm.js';
+export type { ClDiceOptions } from './ops/cl-dice.js';
+export { clDice } from './ops/cl-dice.js';
 export type { Comparison, UnaryTest } from './ops/comparison.js';
 export {
   eq,
@@ -149,8 +151,13 @@ export type { MatmulOptions } from './ops/matmul.js';
 export { matmul } from './ops/matmul.js';
 export type { LayerNormOptions, Normalization, RmsNormOptions } from './ops/norm.js';
 export { layerNorm, rmsNorm } from './ops/norm.js';
-export type { DiceOptions, OverlapOptions, TverskyOptions } from './ops/overlap.js';
-export { diceLoss, jaccardLoss, tverskyLoss } from './ops/overlap.js';
+export type {
+  DiceOptions,
+  OverlapOptions,
+  SkeletonRecallOptions,
+  TverskyOptions,
+} from './ops/overlap.js';
+export { diceLoss, jaccardLoss, skeletonRecallLoss, tverskyLoss } from './ops/overlap.js';
 export type { AvgPoolOptions, MaxPoolOptions, Pool } from './ops/pool.js';
 export { avgPool2d, avgPool3d, maxPool2d, maxPool3d } from './ops/pool.js';
 export { rand, randint, randn } from './ops/random.js';
@@ -187,9 +194,13 @@ export { sinkhornDivergence } from './ops/sinkhorn-divergence.js';
 export type { SinkhornKnoppOptions } from './ops/sinkhorn-knopp.js';
 export { sinkhornKnopp } from './ops/sinkhorn-knopp.js';
 export { sinkhornPotentials } from './ops/sinkhorn-potentials.js';
+export type { SkeletonizeOptions, TubedSkeletonOptions } from './ops/skeletonize.js';
+export { skeletonize, tubedSkeleton } from './ops/skeletonize.js';
 export { pad, slice, tril, triu } from './ops/slice.js';
 export type { SlicedWassersteinOptions } from './ops/sliced-wasserstein.js';
 export { slicedWasserstein } from './ops/sliced-wasserstein.js';
+export type { SoftSkeletonOptions } from './ops/soft-skeleton.js';
+export { softSkeleton } from './ops/soft-skeleton.js';
 export type { Softmax, SoftmaxOptions } from './ops/softmax.js';
 export { logSoftmax, softmax } from './ops/softmax.js';
 export type { Sorted, SortOptions, Topk, TopkOptions } from './ops/sort.js';

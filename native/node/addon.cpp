@@ -9,6 +9,7 @@
   X(cast)                       \
   X(cdist)                      \
   X(channel_norm)               \
+  X(cl_dice)                    \
   X(convolution)                \
   X(cross_entropy)              \
   X(cumsum)                     \
@@ -33,6 +34,8 @@
   X(sinkd)                      \
   X(sinkhorn)                   \
   X(sinkhorn_knopp)             \
+  X(skeletonize)                \
+  X(soft_skeleton)              \
   X(softmax)                    \
   X(sort)                       \
   X(uld)

@@ -1,18 +1,17 @@
 // Losses of the overlap of regions, which topology losses are added to: see the doc comments below.
 // One kernel for all: sums over the voxels of each channel, then the gradient by reading them again.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
 import {
   expectBoolean,
   expectDType,
   expectNumber,
-  expectOnCpu,
   expectOneOf,
   expectShape,
-  fail,
   showShape,
 } from '../expect.js';
 import { type LossReduction, reductions } from '../loss-options.js';
+import { axesOf, checkMasks, expectSpatial, hasLabels, imagesOf } from '../masks.js';
 import { launch, native } from '../native.js';
 import { type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
@@ -57,50 +56,49 @@ export interface TverskyOptions<R extends LossReduction = LossReduction> extends
   exponent?: number;
 }
 
-type Options = DiceOptions & TverskyOptions;
+export interface SkeletonRecallOptions<R extends LossReduction = LossReduction>
+  extends OverlapOptions<R> {
+  /** Default: only where there is no other channel. */
+  background?: boolean;
+  /** The target is a tubed skeleton already (`tubedSkeleton`); default false. */
+  tubed?: boolean;
+  /** The tube's, see `tubedSkeleton`; default 2. */
+  radius?: number;
+  /** Each class is thinned apart; default false: all together, as the official code does. */
+  perClass?: boolean;
+}
+
+type Options = DiceOptions & TverskyOptions & SkeletonRecallOptions;
 type In = Inputs<'prediction' | 'target', 'voxelWeight'>;
 
-/** The quotient (kI + s)/(uI + aP + bT + s). */
+/** The quotient (kI + s)/(uI + aP + bT + s), and what it is taken from: 1 if not named. */
 interface Quotient {
   k: number;
   u: number;
   a: number;
   b: number;
+  from?: number;
 }
 
-const names = ['diceLoss', 'jaccardLoss', 'tverskyLoss'] as const;
+const names = ['diceLoss', 'jaccardLoss', 'tverskyLoss', 'skeletonRecallLoss'] as const;
 type Name = (typeof names)[number];
 
-const hasLabels = ({ prediction, target }: In) => target.rank === prediction.rank - 1;
 const activationOf = ({ fromLogits = false }: Options) =>
   fromLogits === true ? 'sigmoid' : fromLogits === false ? 'none' : fromLogits;
 
 function check(name: Name, t: In, options: Options): void {
   const { prediction, target, voxelWeight } = t;
-  expectOnCpu(name, 'prediction', prediction);
-  expectDType(name, 'prediction', prediction, floats);
-  const { shape, rank } = prediction as Tensor;
-  if (rank < 2 || shape[1] === 0) {
-    const wanted = '[B, C, ...spatial] with at least one channel';
-    fail(name, 'ERR_SHAPE', `expected prediction to have shape ${wanted}, got ${showShape(shape)}`);
-  }
-  if (options.background === false && shape[1] === 1) {
-    const got = `prediction ${showShape(shape)}`;
-    const wanted = 'more than one channel where background is false';
-    fail(name, 'ERR_INVALID_VALUE', `expected ${wanted}, got ${got}`);
-  }
-  const [batch, , ...spatial] = shape;
-  const like = `prediction ${showShape(shape)}`;
-  if (hasLabels(t)) {
-    expectDType(name, 'target', target, ['int32', 'int64']);
-    expectShape(name, 'target', target, [batch, ...spatial], `class indices of ${like}`);
-  } else {
-    expectDType(name, 'target', target, [prediction.dtype, 'bool', 'uint8']);
-    expectShape(name, 'target', target, shape, `like ${like}`);
-  }
+  checkMasks(name, { prediction, target }, options.background !== false);
+  const [batch, , ...spatial] = prediction.shape;
   if (voxelWeight) {
     expectDType(name, 'voxelWeight', voxelWeight, [prediction.dtype, 'float32']);
-    expectShape(name, 'voxelWeight', voxelWeight, [batch, ...spatial], `one a voxel of ${like}`);
+    expectShape(
+      name,
+      'voxelWeight',
+      voxelWeight,
+      [batch, ...spatial],
+      `one a voxel of prediction ${showShape(prediction.shape)}`,
+    );
   }
   if (typeof options.fromLogits !== 'boolean')
     expectOneOf(name, 'fromLogits', activationOf(options), activations);
@@ -123,7 +121,7 @@ function fields(name: Name, t: In, options: Options) {
     batch,
     channels,
     voxels: sizeOf(spatial),
-    labels: hasLabels(t),
+    labels: hasLabels({ prediction, target }),
     ignore: options.ignoreIndex ?? -100,
     how: activations.indexOf(activationOf(options)),
     squared: options.squared ?? false,
@@ -134,12 +132,23 @@ function fields(name: Name, t: In, options: Options) {
   };
 }
 
-function define(name: Name, own: readonly string[], quotientOf: (options: Options) => Quotient) {
-  interface Saved {
-    t: In;
-    options: Options;
-    slopes: Tensor;
-  }
+/** What else a loss has: options, their defaults, and what takes the place of its target. */
+interface Own {
+  options: readonly string[];
+  defaults?: (t: In, options: Options) => Options;
+  check?: (t: In, options: Options) => void;
+  targetOf?: (t: In, options: Options) => Tensor;
+}
+
+interface Saved {
+  t: In;
+  options: Options;
+  slopes: Tensor;
+}
+
+function define(name: Name, own: Own, quotientOf: (options: Options) => Quotient) {
+  const { defaults = (_: In, options: Options) => options, targetOf = ({ target }: In) => target } =
+    own;
   return defineOp({
     name,
     builtin: true,
@@ -152,11 +161,16 @@ function define(name: Name, own: readonly string[], quotientOf: (options: Option
       'background',
       'ignoreIndex',
       'reduction',
-      ...own,
+      ...own.options,
     ],
     nondifferentiable: ['target', 'voxelWeight'],
-    check: (t: In, options: Options) => check(name, t, options),
-    forward(t: In, options: Options, needs: Needs) {
+    check(t: In, options: Options) {
+      check(name, t, defaults(t, options));
+      own.check?.(t, options);
+    },
+    forward(inputs: In, chosen: Options, needs: Needs) {
+      const options = defaults(inputs, chosen);
+      const t = { ...inputs, target: targetOf(inputs, options) };
       const given = fields(name, t, options);
       const scored = given.channels - given.firstChannel;
       const each = given.overBatch ? [scored] : [given.batch, scored];
@@ -167,6 +181,7 @@ function define(name: Name, own: readonly string[], quotientOf: (options: Option
       const { smooth = 1, exponent = 1 } = options;
       launch(native.overlapForward, {
         ...given,
+        from: 1,
         ...quotientOf(options),
         smooth,
         exponent,
@@ -216,7 +231,7 @@ type OverlapLoss<Own> = Op<
  *   voxelWeight that is negative or not finite; ERR_OUT_OF_RANGE for a class index.
  * @example const loss = sp.diceLoss(logits, mask, { fromLogits: 'sigmoid' }).add(topology)
  */
-export const diceLoss = define('diceLoss', ['squared'], () => ({
+export const diceLoss = define('diceLoss', { options: ['squared'] }, () => ({
   k: 2,
   u: 0,
   a: 1,
@@ -230,7 +245,7 @@ export const diceLoss = define('diceLoss', ['squared'], () => ({
  * @throws as `diceLoss`.
  * @example const loss = sp.jaccardLoss(probabilities, mask)
  */
-export const jaccardLoss = define('jaccardLoss', ['squared'], () => ({
+export const jaccardLoss = define('jaccardLoss', { options: ['squared'] }, () => ({
   k: 1,
   u: -1,
   a: 1,
@@ -252,6 +267,63 @@ export const jaccardLoss = define('jaccardLoss', ['squared'], () => ({
  */
 export const tverskyLoss = define(
   'tverskyLoss',
-  ['alpha', 'beta', 'exponent'],
+  { options: ['alpha', 'beta', 'exponent'] },
   ({ alpha = 0.5, beta = 0.5 }) => ({ k: 1, u: 1 - alpha - beta, a: alpha, b: beta }),
 ) as unknown as OverlapLoss<TverskyOptions>;
+
+/** What is thinned and widened of the target. */
+function tubeOf({ prediction, target }: In, options: Options): Tensor {
+  if (options.tubed) return target;
+  const tube = empty(target.shape, target.dtype);
+  const isLabels = hasLabels({ prediction, target });
+  const before = isLabels ? 1 : 2;
+  launch(native.skeletonize, {
+    mask: target.raw,
+    result: tube.raw,
+    images: imagesOf(target.shape, before),
+    ...axesOf(target.shape, before),
+    perValue: options.perClass ?? false,
+    radius: options.radius ?? 2,
+    classes: isLabels ? prediction.shape[1] : 0,
+    ignored: options.ignoreIndex ?? -100,
+  });
+  return tube;
+}
+
+/**
+ * Skeleton recall loss: minus the share of the target's middle lines, a few voxels wide, that is
+ * predicted. With t the target's skeleton, dilated by `radius` and cut to the target,
+ *
+ *   loss = -(Σ p t + s)/(Σ t + s),  s = smooth,
+ *
+ * over the voxels of each channel of each image (or of the batch), without the background; -1 is the
+ * best. To be added to Dice or cross-entropy, whose gradient it does not replace.
+ *
+ * prediction [B, C, H, W] or [B, C, D, H, W] and target as `diceLoss` takes them; masks are thinned
+ * channel by channel, class indices all together or, with `perClass`, each alone (voxels of
+ * ignoreIndex are background). A target from `tubedSkeleton` is passed with `tubed`.
+ * -> as `diceLoss`. Differentiable in prediction.
+ *
+ * Kirchhoff et al., ECCV 2024 ("Skeleton Recall Loss", section 3), after their code.
+ *
+ * @throws as `diceLoss`.
+ * @example const loss = sp.skeletonRecallLoss(logits, labels, { fromLogits: 'softmax' })
+ */
+export const skeletonRecallLoss = define(
+  'skeletonRecallLoss',
+  {
+    options: ['tubed', 'radius', 'perClass'],
+    defaults: ({ prediction }, options) => ({
+      ...options,
+      background: options.background ?? prediction.shape[1] === 1,
+    }),
+    check({ prediction }, { tubed = false, perClass = false, radius = 2 }) {
+      expectSpatial('skeletonRecallLoss', 'prediction', prediction);
+      expectBoolean('skeletonRecallLoss', 'tubed', tubed);
+      expectBoolean('skeletonRecallLoss', 'perClass', perClass);
+      expectNumber('skeletonRecallLoss', 'radius', radius, { min: 0, max: 1000, integer: true });
+    },
+    targetOf: tubeOf,
+  },
+  () => ({ k: 1, u: 0, a: 0, b: 1, from: 0 }),
+) as unknown as OverlapLoss<SkeletonRecallOptions>;

@@ -10,10 +10,11 @@ namespace surprisal::overlap {
       SP_FIELD(Op, first_channel), SP_FIELD(Op, reduction), SP_FIELD(Op, slopes)
 
 void bind(node::Module& m) {
-  m.def<Forward, forward>("overlapForward",
-                          {PROBLEM(Forward), SP_FIELD(Forward, k), SP_FIELD(Forward, u),
-                           SP_FIELD(Forward, a), SP_FIELD(Forward, b), SP_FIELD(Forward, smooth),
-                           SP_FIELD(Forward, exponent), SP_FIELD(Forward, loss)});
+  m.def<Forward, forward>(
+      "overlapForward",
+      {PROBLEM(Forward), SP_FIELD(Forward, k), SP_FIELD(Forward, u), SP_FIELD(Forward, a),
+       SP_FIELD(Forward, b), SP_FIELD(Forward, smooth), SP_FIELD(Forward, exponent),
+       SP_FIELD(Forward, from), SP_FIELD(Forward, loss)});
   m.def<Backward, backward>("overlapBackward", {PROBLEM(Backward), SP_FIELD(Backward, upstream),
                                                 SP_FIELD(Backward, grad)});
 }

@@ -2,6 +2,7 @@
 #include <limits>
 #include <string>
 
+#include "core/labels.h"
 #include "core/measures.h"
 #include "core/parallel.h"
 #include "core/ranges.h"
@@ -16,7 +17,7 @@
 namespace surprisal::overlap {
 namespace {
 
-constexpr const char* kNames[] = {"diceLoss", "jaccardLoss", "tverskyLoss"};
+constexpr const char* kNames[] = {"diceLoss", "jaccardLoss", "tverskyLoss", "skeletonRecallLoss"};
 
 struct Score {
   double loss, by_overlap, by_size;
@@ -27,7 +28,7 @@ Score score(const Forward& op, const double* sums) {
   const double below = op.u * sums[0] + op.a * sums[1] + op.b * sums[2] + op.smooth;
   // Nothing there and nothing predicted, without smoothing: nothing is wrong.
   if (above == 0 && below == 0) return {0, 0, 0};
-  const double index = above / below, rest = 1 - index;
+  const double index = above / below, rest = op.from - index;
   const double base = rest < 0 ? 0 : rest;  // an index above 1 by rounding
   const double loss = op.exponent == 1 ? rest : std::pow(base, op.exponent);
   // By the index; at a perfect overlap an exponent below 1 would make it infinite.
@@ -38,19 +39,11 @@ Score score(const Forward& op, const double* sums) {
 
 void check(const Problem& op) {
   const int64_t size = op.batch * op.channels * op.voxels;
-  require(op.caller >= 0 && op.caller < 3, "overlap: caller");
+  require(op.caller >= 0 && op.caller < 4, "overlap: caller");
   require(op.image.size == size, "overlap: size of the image");
   require(op.target.size == (op.labels ? op.batch * op.voxels : size), "overlap: size of target");
   require(!op.weight || op.weight.size == op.batch * op.voxels, "overlap: size of weight");
-  for (int64_t i = 0; op.labels && i < op.target.size; ++i) {
-    const int64_t y =
-        op.target.dtype == DType::i64 ? op.target.as<int64_t>()[i] : op.target.as<int32_t>()[i];
-    if (y == op.ignore || (y >= 0 && y < op.channels)) continue;
-    throw Error(Code::out_of_range, std::string(kNames[op.caller]) + ": expected target in [0, " +
-                                        std::to_string(op.channels) + ") or " +
-                                        std::to_string(op.ignore) + " (ignoreIndex), got " +
-                                        std::to_string(y) + " at voxel " + std::to_string(i));
-  }
+  if (op.labels) expect_labels(kNames[op.caller], op.target, op.channels, op.ignore, true);
 }
 
 void check_weights(const Problem& op) {

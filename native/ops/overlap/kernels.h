@@ -84,8 +84,7 @@ class Tile {
   void read_labels(int64_t at) const {
     std::fill_n(t_.data(), op_.channels * kTile, C(0));
     for (int64_t i = 0; i < count_; ++i) {
-      const int64_t y = op_.target.dtype == DType::i64 ? op_.target.as<int64_t>()[at + i]
-                                                       : op_.target.as<int32_t>()[at + i];
+      const int64_t y = label_at(op_.target, at + i);
       if (y == op_.ignore) {
         weight_[i] = 0;
       } else {

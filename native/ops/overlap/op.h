@@ -1,12 +1,13 @@
 // Losses of the overlap of regions: images of probabilities p (B, C, S) against targets t, each
 // channel of an image (or of the batch) with sums over its voxels of weight w,
 //   I = sum w p t,  P = sum w p^e,  T = sum w t^e,  index = (kI + s) / (uI + aP + bT + s)
-//   loss = (1 - index)^g
+//   loss = (h - index)^g, h = 1 but for recall
 //     Dice (Milletari et al. 2016)      k 2, u 0,     a 1,     b 1,    e 1 or 2
 //     Jaccard (Rahman and Wang 2016)    k 1, u -1,    a 1,     b 1,    e 1 or 2
 //     Tversky (Salehi et al. 2017)      k 1, u 1-a-b, a alpha, b beta, e 1; with an exponent g:
 //     focal
 //                                       Tversky (Abraham and Khan 2019, g = 1/gamma there)
+//     recall of skeletons (Kirchhoff et al. 2024)  k 1, u 0, a 0, b 1, h 0
 // Nothing of the images' size is stored but the gradient: backward reads them again.
 #pragma once
 #include "core/view.h"
@@ -25,11 +26,11 @@ struct Problem {
   Activation activation() const { return static_cast<Activation>(how); }
   int32_t how = 0;
   bool squared = false;
-  int32_t caller = 0;  // Dice, Jaccard, Tversky: whose name errors bear
+  int32_t caller = 0;  // Dice, Jaccard, Tversky, skeleton recall: whose name errors bear
 };
 
 struct Forward : Problem {
-  double k = 0, u = 0, a = 0, b = 0, smooth = 1, exponent = 1;
+  double k = 0, u = 0, a = 0, b = 0, smooth = 1, exponent = 1, from = 1;
   bool over_batch = false;    // sums of the whole batch
   int64_t first_channel = 0;  // those before it have no loss
   int32_t reduction = 1;      // Reduction

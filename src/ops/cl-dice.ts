@@ -1,0 +1,165 @@
+// The soft-clDice loss: see the doc comment below. Its skeletons are taken again in backward.
+import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
+import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
+import { expectBoolean, expectDType, expectNumber, expectOneOf, expectShape } from '../expect.js';
+import { type LossReduction, reductions } from '../loss-options.js';
+import { axesOf, checkMasks, expectIterations, expectSpatial, hasLabels } from '../masks.js';
+import { launch, native } from '../native.js';
+import type { Shape } from '../shape.js';
+import { empty, type Tensor } from '../tensor.js';
+
+const name = 'clDice';
+const sumKinds = ['batch', 'channel', 'image'] as const;
+const slopesEach = 5;
+
+export interface ClDiceOptions<R extends LossReduction = LossReduction> {
+  /** Erosions of the soft skeletons; default 10, as the official code has, whatever it is given. */
+  iterations?: number;
+  /** Added to both sides of every quotient; default 1. With 0 an empty quotient is 1. */
+  smooth?: number;
+  /** w of the loss (1 - w)·clDice + w·Dice; default 0. The official alpha is 1 - w, 0.5 there. */
+  diceWeight?: number;
+  /**
+   * The prediction holds logits, of which the sigmoid is taken; default false. Logits taken for
+   * probabilities give losses without meaning.
+   */
+  fromLogits?: boolean;
+  /**
+   * What has quotients of its own: the whole 'batch' (default, as the official code), each 'channel'
+   * of the batch, or each channel of each 'image'.
+   */
+  sums?: 'batch' | 'channel' | 'image';
+  /** Whether channel 0 counts; default true. False takes at least two channels. */
+  background?: boolean;
+  /**
+   * `softSkeleton` of the target's channels, of the prediction's shape, any float dtype, with the same
+   * iterations: saves taking it at every step.
+   */
+  targetSkeleton?: Tensor;
+  /** Default 'mean', over what has quotients; 'none' gives [], [C] or [B, C]. */
+  reduction?: R;
+}
+
+type In = Inputs<'prediction' | 'target', 'targetSkeleton'>;
+
+interface Saved {
+  t: In;
+  options: ClDiceOptions;
+  slopes: Tensor;
+}
+
+function check(t: In, options: ClDiceOptions): void {
+  const { prediction, target, targetSkeleton } = t;
+  const { fromLogits = false, background = true } = options;
+  expectBoolean(name, 'fromLogits', fromLogits);
+  expectBoolean(name, 'background', background);
+  checkMasks(name, { prediction, target }, background);
+  expectSpatial(name, 'prediction', prediction);
+  if (targetSkeleton) {
+    expectDType(name, 'targetSkeleton', targetSkeleton, [prediction.dtype, 'float32']);
+    expectShape(name, 'targetSkeleton', targetSkeleton, prediction.shape, 'like prediction');
+  }
+  expectIterations(name, options.iterations ?? 10);
+  expectNumber(name, 'smooth', options.smooth ?? 1, { min: 0 });
+  expectNumber(name, 'diceWeight', options.diceWeight ?? 0, { min: 0, max: 1 });
+  expectOneOf(name, 'sums', options.sums ?? 'batch', sumKinds);
+  expectOneOf(name, 'reduction', options.reduction ?? 'mean', reductions);
+}
+
+function fields(t: In, options: ClDiceOptions) {
+  const { prediction, target, targetSkeleton } = t;
+  const [batch, channels] = prediction.shape;
+  return {
+    prediction: prediction.raw,
+    target: target.raw,
+    skeleton: targetSkeleton?.raw,
+    batch,
+    channels,
+    ...axesOf(prediction.shape, 2),
+    labels: hasLabels({ prediction, target }),
+    logits: options.fromLogits ?? false,
+    firstChannel: options.background === false ? 1 : 0,
+    iterations: options.iterations ?? 10,
+    sums: sumKinds.indexOf(options.sums ?? 'batch'),
+    reduction: reductions.indexOf(options.reduction ?? 'mean'),
+  };
+}
+
+/** The shape of what has quotients of its own. */
+function unitsOf({ prediction }: In, { sums = 'batch', background }: ClDiceOptions): number[] {
+  const scored = prediction.shape[1] - (background === false ? 1 : 0);
+  if (sums === 'batch') return [];
+  return sums === 'channel' ? [scored] : [prediction.shape[0], scored];
+}
+
+function forward(t: In, options: ClDiceOptions, needs: Needs) {
+  const units = unitsOf(t, options);
+  const output = empty(
+    options.reduction === 'none' ? units : [],
+    accumulatorOf(t.prediction.dtype),
+  );
+  const slopes = needs.prediction ? empty([...units, slopesEach], 'float64') : undefined;
+  const { smooth = 1, diceWeight = 0 } = options;
+  launch(native.clDiceForward, {
+    ...fields(t, options),
+    smooth,
+    diceWeight,
+    loss: output.raw,
+    slopes: slopes?.raw,
+  });
+  return { output, saved: slopes && ({ t, options, slopes } satisfies Saved) };
+}
+
+function backward({ t, options, slopes }: Saved, upstream: Tensor): Gradients {
+  const prediction = empty(t.prediction.shape, t.prediction.dtype);
+  launch(native.clDiceBackward, {
+    ...fields(t, options),
+    slopes: slopes.raw,
+    upstream: upstream.raw,
+    grad: prediction.raw,
+  });
+  return { prediction };
+}
+
+/**
+ * The soft-clDice loss of tubes and networks, which asks that the middle lines of prediction and
+ * target lie in each other: with S_p and S_y the soft skeletons (`softSkeleton`) of prediction p and
+ * target y, sums over voxels, s = smooth and w = diceWeight,
+ *
+ *   a = (Σ S_p y + s)/(Σ S_p + s)   of the predicted line, how much is in the target
+ *   b = (Σ S_y p + s)/(Σ S_y + s)   of the target's line, how much is predicted
+ *   loss = (1 - w)(1 - 2ab/(a + b)) + w (1 - (2Σ p y + s)/(Σ p + Σ y + s))
+ *
+ * prediction [B, C, H, W] or [B, C, D, H, W], any float dtype, probabilities, or logits with
+ * `fromLogits` (several classes that exclude each other: pass their softmax); target of the same
+ * shape (the same dtype, bool or uint8), or class indices [B, ...spatial] (int32, int64)
+ * -> [] for 'mean' and 'sum', else one loss for each of what `sums` names; float32, or float64 for
+ * float64 predictions.
+ *
+ * Differentiable in prediction, through its skeleton too; ties as `softSkeleton` says. Stores
+ * nothing of the images' size; backward takes the skeletons again, with scratch memory as
+ * `softSkeleton`'s. Same input, same bits for any number of threads.
+ *
+ * Shit et al., CVPR 2021 ("clDice", algorithm 2, eq. 1 and 2); sums as the official code by default.
+ *
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments;
+ *   ERR_OUT_OF_RANGE for a class index; OutOfMemoryError.
+ * @example const loss = sp.clDice(logits, mask, { fromLogits: true, diceWeight: 0.5 })
+ */
+export const clDice: Op<
+  <D extends DType, R extends LossReduction = 'mean'>(
+    prediction: Tensor<D>,
+    target: Tensor,
+    options?: ClDiceOptions<R>,
+  ) => Tensor<LossDType<D>, R extends 'none' ? Shape : readonly []>
+> = defineOp({
+  name,
+  builtin: true,
+  inputs: ['prediction', 'target'],
+  optionTensors: ['targetSkeleton'],
+  options: ['iterations', 'smooth', 'diceWeight', 'fromLogits', 'sums', 'background', 'reduction'],
+  nondifferentiable: ['target', 'targetSkeleton'],
+  check,
+  forward,
+  backward,
+});
