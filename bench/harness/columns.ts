@@ -171,6 +171,18 @@ const tables: Record<string, Tables> = {
     terminal: [[...smallCase, ...timing, extra('pivots', 'pivots'), ...exact]],
     readme: [[...smallCase, ms, ...exact]],
   },
+  'cl-dice': {
+    terminal: [
+      [
+        ...smallCase,
+        ...timing,
+        rate('GB/s'),
+        peerMs('torch', 'torch ms'),
+        versus('torch', 'vs torch'),
+      ],
+    ],
+    readme: [[...smallCase, ms, versus('torch', 'vs torch')]],
+  },
   betti: {
     terminal: [
       [

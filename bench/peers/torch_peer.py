@@ -341,6 +341,8 @@ def answer(cases, command):
             import exact_peer
 
             kind = exact_peer.KINDS[command["kind"]]
+        elif command["kind"] == "clDice":
+            from skeleton_peer import ClDice as kind
         elif command["kind"] in KINDS:
             kind = KINDS[command["kind"]]
         else:
