@@ -7,8 +7,8 @@ const onlyOnCpu = {
   'test/ops/linear-cross-entropy-filter.test.ts': 'keeps every block of the gradient',
   'test/ops/{emo,linear-emo,sinkhorn-knopp*,sinkd,uld-loss}.test.ts': 'have no CUDA form yet',
   'test/ops/betti-{fuzz,golden,laws}.test.ts': 'are computed on the host',
-  'test/ops/{barcode-losses,focal-loss,overlap}.test.ts': 'have no CUDA form yet',
   'test/ops/{cl-dice,skeletonize,soft-skeleton}.test.ts': 'have no CUDA form yet',
+  'test/ops/{barcode-losses,focal-loss,overlap,topograph-loss}.test.ts': 'have no CUDA form yet',
   'test/ops/{emd,emd1d,sliced-wasserstein,barycentric-map,hvp}.test.ts': 'have no CUDA form yet',
   'test/ops/{cdist,channel-norm,convolution,general-golden,interpolate,order,pool}.test.ts':
     'have no CUDA form yet',

@@ -205,6 +205,8 @@ export type { Softmax, SoftmaxOptions } from './ops/softmax.js';
 export { logSoftmax, softmax } from './ops/softmax.js';
 export type { Sorted, SortOptions, Topk, TopkOptions } from './ops/sort.js';
 export { sort, topk } from './ops/sort.js';
+export type { DiuErrorOptions, TopographLossOptions } from './ops/topograph-loss.js';
+export { diuError, topographLoss } from './ops/topograph-loss.js';
 export type { TopologyLossOptions } from './ops/topology-loss.js';
 export { topologyLoss } from './ops/topology-loss.js';
 export type { UldLossOptions } from './ops/uld-loss.js';

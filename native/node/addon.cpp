@@ -38,6 +38,7 @@
   X(soft_skeleton)              \
   X(softmax)                    \
   X(sort)                       \
+  X(topograph)                  \
   X(uld)
 
 #define DECLARE(op)                    \

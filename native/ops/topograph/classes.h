@@ -1,0 +1,114 @@
+// Predicted and true classes of pixels, and the probabilities they come from.
+#pragma once
+#include <cmath>
+#include <string>
+
+#include "core/measures.h"
+#include "core/parallel.h"
+#include "core/values.h"
+#include "ops/topograph/op.h"
+
+namespace surprisal::topograph {
+
+inline int64_t area(const Problem& op) { return op.height * op.width; }
+// The classes that count: of one channel, class 1.
+inline int64_t first_class(const Problem& op) { return op.channels == 1 || !op.background ? 1 : 0; }
+inline int64_t scored(const Problem& op) {
+  return op.channels == 1 ? 1 : op.channels - first_class(op);
+}
+
+inline double number(double x) { return x; }
+inline double number(float x) { return x; }
+inline double number(Float16 x) { return to_float(x); }
+inline double number(BFloat16 x) { return to_float(x); }
+inline double number(int32_t x) { return x; }
+inline double number(int64_t x) { return static_cast<double>(x); }
+inline double number(uint8_t x) { return x; }
+inline double number(int8_t x) { return x; }
+
+// Of a tensor of floats, or -1.
+inline int64_t first_not_finite(const View& view) {
+  int64_t at = -1;
+  visit_float(view.dtype, [&](auto tag) {
+    const auto* x = view.as<typename decltype(tag)::type>();
+    for (int64_t i = 0; i < view.size && at < 0; ++i)
+      if (!std::isfinite(number(x[i]))) at = i;
+  });
+  return at;
+}
+
+inline void check(const Problem& op) {
+  const int64_t size = op.batch * op.channels * area(op);
+  require(op.caller >= 0 && op.caller < 2, "topograph: caller");
+  require(op.prediction.size == size && op.channels > 0, "topograph: size of prediction");
+  require(op.target.size == (op.labels ? op.batch * area(op) : size), "topograph: size of target");
+  const int64_t at = first_not_finite(op.prediction);
+  if (at >= 0)
+    refuse(kCallers[op.caller], "expected prediction to hold finite numbers, got " +
+                                    text_of(value_of(op.prediction, at)) + " at element " +
+                                    std::to_string(at));
+}
+
+// The class of each pixel of maps (B, C, H, W): the first of the largest, of one channel whether it
+// reaches `threshold`.
+template <class T>
+void largest_of(const Problem& op, const T* x, double threshold, int32_t* out) {
+  const int64_t size = area(op);
+  parallel_for(op.batch * size, 8192, [&](int64_t first, int64_t last) {
+    for (int64_t p = first; p < last; ++p) {
+      const T* at = x + p / size * op.channels * size + p % size;
+      if (op.channels == 1) {
+        out[p] = number(*at) >= threshold;
+        continue;
+      }
+      int32_t best = 0;
+      for (int32_t c = 1; c < op.channels; ++c)
+        if (number(at[c * size]) > number(at[best * size])) best = c;
+      out[p] = best;
+    }
+  });
+}
+
+inline void predicted_classes(const Problem& op, int32_t* out) {
+  visit_float(op.prediction.dtype, [&](auto tag) {
+    largest_of(op, op.prediction.as<typename decltype(tag)::type>(), op.from_logits ? 0 : 0.5, out);
+  });
+}
+
+inline void true_classes(const Problem& op, int32_t* out) {
+  if (!op.labels)
+    return visit_any(op.target.dtype, [&](auto tag) {
+      largest_of(op, op.target.as<typename decltype(tag)::type>(), 0.5, out);
+    });
+  visit_index(op.target.dtype, [&](auto tag) {
+    const auto* y = op.target.as<typename decltype(tag)::type>();
+    const int64_t classes = op.channels == 1 ? 2 : op.channels;
+    for (int64_t p = 0; p < op.target.size; ++p) {
+      if (y[p] < 0 || y[p] >= classes)
+        throw Error(Code::out_of_range, std::string(kCallers[op.caller]) +
+                                            ": expected target in [0, " + std::to_string(classes) +
+                                            "), got " + std::to_string(y[p]) + " at pixel " +
+                                            std::to_string(p));
+      out[p] = static_cast<int32_t>(y[p]);
+    }
+  });
+}
+
+// p of every channel at one pixel, in float64; of one channel, of its foreground.
+template <class T>
+void probabilities(const Problem& op, const T* at, double* p) {
+  const int64_t step = area(op);
+  for (int64_t c = 0; c < op.channels; ++c) p[c] = number(at[c * step]);
+  if (!op.from_logits) return;
+  if (op.channels == 1) {
+    const double e = std::exp(-std::fabs(p[0]));
+    p[0] = (p[0] < 0 ? e : 1) / (1 + e);
+    return;
+  }
+  double top = p[0], sum = 0;
+  for (int64_t c = 1; c < op.channels; ++c) top = std::max(top, p[c]);
+  for (int64_t c = 0; c < op.channels; ++c) sum += p[c] = std::exp(p[c] - top);
+  for (int64_t c = 0; c < op.channels; ++c) p[c] /= sum;
+}
+
+}  // namespace surprisal::topograph

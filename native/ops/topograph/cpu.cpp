@@ -1,0 +1,324 @@
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/row_loss.h"
+#include "ops/topograph/classes.h"
+#include "ops/topograph/regions.h"
+
+namespace surprisal::topograph {
+namespace {
+
+// A plane of classes, with a pixel of class 0 all round it where asked for.
+struct Plane {
+  explicit Plane(const Problem& op, bool ring)
+      : border(ring ? 1 : 0),
+        height(op.height + 2 * border),
+        width(op.width + 2 * border),
+        inner(op.width) {}
+
+  int64_t size() const { return height * width; }
+  // Of a pixel that is not in the ring.
+  int64_t inside(int64_t i) const { return (i / width - border) * inner + i % width - border; }
+  // Of the rest, the class 0.
+  template <class F>
+  void each(F&& f) const {
+    for (int64_t y = 0; y < height; ++y) {
+      const bool is_out = border && (y == 0 || y + 1 == height);
+      for (int64_t x = 0; x < width; ++x) {
+        const bool out = is_out || (border && (x == 0 || x + 1 == width));
+        f(y * width + x, out ? -1 : (y - border) * inner + x - border);
+      }
+    }
+  }
+
+  const int64_t border, height, width, inner;
+};
+
+// Predicted and true foreground as bits; whether any pixel is wrong.
+bool find_kinds(const Plane& plane, const int32_t* predicted, const int32_t* truth, int32_t of,
+                bool complement, uint8_t* kinds) {
+  bool any = false;
+  plane.each([&](int64_t i, int64_t p) {
+    const int ours = (p < 0 ? 0 : predicted[p]) == of, theirs = (p < 0 ? 0 : truth[p]) == of;
+    kinds[i] = static_cast<uint8_t>((ours | theirs << 1) ^ (complement ? 3 : 0));
+    any |= ours != theirs;
+  });
+  return any;
+}
+
+// One class of one image, added up region by region.
+// T: of the prediction, A: of loss and slopes.
+template <class T, class A>
+class ClassLoss {
+ public:
+  ClassLoss(const Forward& op)
+      : op_(op),
+        plane_(op, op.sphere),
+        regions_(plane_.height, plane_.width),
+        kinds_(plane_.size()),
+        count_(plane_.size()),
+        sum_(plane_.size()),
+        p_(op.channels) {}
+
+  double run(int64_t image, int32_t of) {
+    const int64_t size = area(op_);
+    predicted_ = op_.classes.as<int32_t>() + image * 2 * size;
+    x_ = op_.prediction.as<T>() + image * op_.channels * size;
+    if (!find_kinds(plane_, predicted_, predicted_ + size, of, !op_.eight, kinds_.data())) return 0;
+    regions_.find(kinds_.data());
+    std::fill_n(count_.data(), plane_.size(), 0);
+    each_critical([&](int64_t i, int32_t root) { take(root, chance(i)); });
+    const double loss = finish();
+    if (op_.slopes) {
+      A* const slopes = op_.slopes.as<A>() + image * 2 * size;
+      each_critical([&](int64_t i, int32_t root) {
+        // Of one channel the background's is 1 - p.
+        const double sign = op_.channels == 1 && predicted_[i] == 0 ? -1 : 1;
+        slopes[predicted_[i] == of ? i : size + i] = static_cast<A>(sign * slope(root, chance(i)));
+      });
+    }
+    return loss;
+  }
+
+ private:
+  Aggregation how() const { return static_cast<Aggregation>(op_.aggregation); }
+
+  template <class F>
+  void each_critical(F&& f) {
+    for (int64_t i = 0; i < plane_.size(); ++i) {
+      if (!is_wrong(kinds_[i])) continue;
+      const int32_t root = regions_.region(static_cast<int32_t>(i));
+      if (regions_.is_critical(root)) f(plane_.inside(i), root);
+    }
+  }
+
+  // p of the predicted class at a pixel.
+  double chance(int64_t i) const {
+    probabilities(op_, x_ + i, p_.data());
+    if (op_.channels == 1) return predicted_[i] == 1 ? p_[0] : 1 - p_[0];
+    return p_[predicted_[i]];
+  }
+
+  void take(int32_t root, double p) {
+    double& sum = sum_[root];
+    if (count_[root]++ == 0) {
+      sum = how() == Aggregation::rms ? p * p : p;
+      return;
+    }
+    switch (how()) {
+      case Aggregation::rms:
+        sum += p * p;
+        break;
+      case Aggregation::max:
+        sum = std::max(sum, p);
+        break;
+      case Aggregation::min:
+        sum = std::min(sum, p);
+        break;
+      default:
+        sum += p;
+    }
+  }
+
+  // The sum over the regions; sum_ becomes each one's value.
+  double finish() {
+    double total = 0;
+    for (int64_t i = 0; i < plane_.size(); ++i) {
+      if (count_[i] == 0) continue;
+      if (how() == Aggregation::mean) sum_[i] /= count_[i];
+      if (how() == Aggregation::rms) sum_[i] = std::sqrt(sum_[i] / count_[i]);
+      total += sum_[i];
+    }
+    return total;
+  }
+
+  // By p of one pixel; of equal extrema the first has it all.
+  double slope(int32_t root, double p) {
+    switch (how()) {
+      case Aggregation::mean:
+        return 1.0 / count_[root];
+      case Aggregation::rms:
+        return sum_[root] == 0 ? 0 : p / (count_[root] * sum_[root]);
+      case Aggregation::sum:
+        return 1;
+      default:
+        if (p != sum_[root] || count_[root] < 0) return 0;
+        count_[root] = -1;
+        return 1;
+    }
+  }
+
+  const Forward& op_;
+  const Plane plane_;
+  Regions regions_;
+  const int32_t* predicted_ = nullptr;
+  const T* x_ = nullptr;
+  Scratch<uint8_t> kinds_;
+  Scratch<int32_t> count_;  // by root of a critical region: pixels
+  Scratch<double> sum_;     // and their p
+  Scratch<double> p_;       // of one pixel, by channel
+};
+
+void write(const View& out, const Scratch<double>& each, int64_t count, int32_t how) {
+  const auto reduction = static_cast<Reduction>(how);
+  double total = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    if (reduction == Reduction::none) set_value(out, i, each[i]);
+    total += each[i];
+  }
+  if (reduction == Reduction::none) return;
+  if (reduction == Reduction::mean)
+    total = count == 0 ? std::numeric_limits<double>::quiet_NaN() : total / count;
+  set_value(out, 0, total);
+}
+
+template <class T, class A>
+void forward_as(const Forward& op) {
+  const int64_t size = area(op), count = op.batch * scored(op);
+  int32_t* const classes = op.classes.as<int32_t>();
+  const Scratch<int32_t> flat(2 * op.batch * size);
+  predicted_classes(op, flat.data());
+  true_classes(op, flat.data() + op.batch * size);
+  for (int64_t b = 0; b < op.batch; ++b)
+    for (int64_t k = 0; k < 2; ++k)
+      std::copy_n(flat.data() + (k * op.batch + b) * size, size, classes + (2 * b + k) * size);
+  if (op.slopes) std::fill_n(op.slopes.as<A>(), op.slopes.size, A{0});
+  const Scratch<double> each(count);
+  parallel_for(count, 4096 / (size + 1) + 1, [&](int64_t begin, int64_t end) {
+    ClassLoss<T, A> loss(op);
+    for (int64_t i = begin; i < end; ++i)
+      each[i] = loss.run(i / scored(op), static_cast<int32_t>(first_class(op) + i % scored(op)));
+  });
+  write(op.loss, each, count, op.reduction);
+}
+
+// One pixel: slopes by p of the predicted class, then by the logits where there are any.
+template <class T, class A>
+void backward_as(const Backward& op) {
+  const int64_t size = area(op), first = first_class(op), count = op.batch * scored(op);
+  const auto reduction = static_cast<Reduction>(op.reduction);
+  const double share = reduction == Reduction::mean ? 1.0 / std::max<int64_t>(1, count) : 1;
+  const auto upstream = [&](int64_t image, int32_t of) {
+    if (of < first) return 0.0;
+    const int64_t at = reduction == Reduction::none ? image * scored(op) + of - first : 0;
+    return share * value_of(op.upstream, at);
+  };
+  T* const grad = op.grad.as<T>();
+  std::fill_n(grad, op.grad.size, T{});
+  parallel_for(op.batch * size, 8192, [&](int64_t begin, int64_t end) {
+    const Scratch<double> p(op.channels);
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t image = i / size, at = i % size, pair = image * 2 * size + at;
+      const double ours = op.slopes.as<A>()[pair], theirs = op.slopes.as<A>()[pair + size];
+      if (ours == 0 && theirs == 0) continue;
+      const int32_t predicted = op.classes.as<int32_t>()[pair];
+      const int32_t truth = op.classes.as<int32_t>()[pair + size];
+      // Of one channel, class 1 is the one that counts, whichever of the two it is here.
+      const double by_ours = upstream(image, op.channels == 1 ? 1 : predicted);
+      const double by_truth = upstream(image, op.channels == 1 ? 1 : truth);
+      const double slope = by_ours * ours + by_truth * theirs;
+      const int64_t pixel = image * op.channels * size + at;
+      const int64_t channel = op.channels == 1 ? 0 : predicted;
+      if (!op.from_logits) {
+        grad[pixel + channel * size] = element_of<T>(slope);
+        continue;
+      }
+      probabilities(op, op.prediction.as<T>() + pixel, p.data());
+      for (int64_t c = 0; c < op.channels; ++c) {
+        const double here = c == channel ? 1 : 0;
+        const double inner = op.channels == 1 ? 1 - p[0] : here - p[c];
+        grad[pixel + c * size] = element_of<T>(slope * p[channel] * inner);
+      }
+    }
+  });
+}
+
+// Ranks of the maps that an inclusion of masks induces: of its components, how many of the larger
+// mask's have some of the smaller's.
+class Inclusion {
+ public:
+  Inclusion(const Plane& plane)
+      : plane_(plane), small_(plane.size()), large_(plane.size()), met_(plane.size()) {}
+
+  // dim ker + dim coker on components, of the mask `small` in `large`, both tests of kinds.
+  template <class S, class L>
+  int64_t discrepancy(const uint8_t* kinds, bool eight, S small, L large) {
+    small_.clear();
+    large_.clear();
+    const auto join = [&](int32_t i, int32_t j) {
+      if (small(kinds[i]) && small(kinds[j])) small_.join(i, j);
+      if (large(kinds[i]) && large(kinds[j])) large_.join(i, j);
+    };
+    each_side(plane_.height, plane_.width, join);
+    if (eight)
+      each_corner(plane_.height, plane_.width,
+                  [&](int32_t i, int32_t j, int32_t, int32_t) { join(i, j); });
+    std::fill_n(met_.data(), plane_.size(), uint8_t{0});
+    int64_t out = 0, met = 0;
+    for (int32_t i = 0; i < plane_.size(); ++i) {
+      if (large(kinds[i]) && large_.root(i) == i) ++out;
+      if (!small(kinds[i])) continue;
+      if (small_.root(i) == i) ++out;
+      uint8_t& known = met_[large_.root(i)];
+      met += known == 0;
+      known = 1;
+    }
+    return out - 2 * met;
+  }
+
+ private:
+  const Plane& plane_;
+  Components small_, large_;
+  Scratch<uint8_t> met_;
+};
+
+}  // namespace
+
+void forward(const Forward& op) {
+  check(op);
+  visit_float(op.prediction.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    forward_as<T, accumulator_t<T>>(op);
+  });
+}
+
+void backward(const Backward& op) {
+  visit_float(op.prediction.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    backward_as<T, accumulator_t<T>>(op);
+  });
+}
+
+// In the plane with a ring of background: loops are components of the complement, but for the one
+// outside, which is in both.
+void metric(const Metric& op) {
+  check(op);
+  const int64_t size = area(op), count = op.batch * scored(op);
+  const Scratch<int32_t> predicted(op.batch * size), truth(op.batch * size);
+  predicted_classes(op, predicted.data());
+  true_classes(op, truth.data());
+  const Scratch<double> each(count);
+  parallel_for(count, 4096 / (size + 1) + 1, [&](int64_t begin, int64_t end) {
+    const Plane plane(op, true);
+    const Scratch<uint8_t> kinds(plane.size());
+    Inclusion inclusion(plane);
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t at = i / scored(op) * size;
+      const int64_t of = first_class(op) + i % scored(op);
+      plane.each([&](int64_t p, int64_t q) {
+        const int ours = q >= 0 && predicted[at + q] == of, theirs = q >= 0 && truth[at + q] == of;
+        kinds[p] = static_cast<uint8_t>(ours | theirs << 1);
+      });
+      each[i] = static_cast<double>(inclusion.discrepancy(
+                                        kinds.data(), op.eight, [](uint8_t k) { return k == 3; },
+                                        [](uint8_t k) { return k != 0; }) +
+                                    inclusion.discrepancy(
+                                        kinds.data(), !op.eight, [](uint8_t k) { return k == 0; },
+                                        [](uint8_t k) { return k != 3; }));
+    }
+  });
+  write(op.error, each, count, op.reduction);
+}
+
+}  // namespace surprisal::topograph
