@@ -67,7 +67,7 @@ export function checkMatching(
   checkBettiMemory(op, prediction.shape, axes, 8 * prediction.size);
 }
 
-/** The images as native code takes them: on the CPU, of one dtype, probabilities, one class each. */
+/** The images as native code takes them: where they are, of one dtype, probabilities, one class each. */
 export function prepared(op: string, prediction: Tensor, target: Tensor, options: BettiOptions) {
   const dtype = commonDType(op, prediction, target);
   return noGrad(() => {
@@ -84,7 +84,7 @@ export function prepared(op: string, prediction: Tensor, target: Tensor, options
 function oneVersusRest(prediction: Tensor, target: Tensor): Tensor {
   const classes = prediction.shape[1];
   const ones = prediction.shape.slice(2).map(() => 1);
-  const each = arange(classes, { device: 'cpu' });
+  const each = arange(classes, { device: prediction.device });
   return eq(unsqueeze(target, 1), reshape(to(each, target.dtype), [1, classes, ...ones]));
 }
 

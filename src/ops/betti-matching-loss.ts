@@ -1,8 +1,16 @@
 // The Betti matching loss: see the doc comment below. Forward computes, with each image's matching,
 // the gradient of its loss, which is zero at all but the voxels of its pairs; backward scales it.
-// On a device the images come to the host, and the places and values of the gradient go back.
-import { defineOp, type Gradients, type Inputs, type Needs, noGrad, type Op } from '../autograd.js';
-import { checkMatching, onHost, prepared } from '../betti-images.js';
+import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
+import {
+  type HostLoss,
+  hasKernel,
+  onThreads,
+  onThreadsAsync,
+  returned,
+  type SparseGradient,
+  scattered,
+} from '../betti-device.js';
+import { checkMatching, prepared } from '../betti-images.js';
 import {
   type BettiOptions,
   bettiFields,
@@ -10,17 +18,11 @@ import {
   unlessAborted,
 } from '../betti-options.js';
 import { accumulatorOf, type DType, type FloatDType, floats, type LossDType } from '../dtype.js';
-import { expectDType, expectOneOf } from '../expect.js';
+import { expectDType, expectOneOf, expectOptions } from '../expect.js';
 import { type LossReduction, reductions } from '../loss-options.js';
-import { launch, native, type RawArray } from '../native.js';
-import { type Device, onDevice } from '../place.js';
-import { type Shape, sizeOf } from '../shape.js';
-import { empty, type Tensor } from '../tensor.js';
-import { hostArray, written } from '../transfer.js';
-import { to } from './cast.js';
-import { mul } from './elementwise.js';
-import { indexSelect, scatterAdd } from './indexing.js';
-import { reshape } from './shape-ops.js';
+import { launch, native } from '../native.js';
+import type { Shape } from '../shape.js';
+import { empty, Tensor } from '../tensor.js';
 
 const name = 'bettiMatchingLoss';
 
@@ -39,12 +41,12 @@ interface Saved {
   images: number;
   /** Of the mean: 1 / (B·C). */
   factor: number;
-  /** For an upstream gradient of 1, on the CPU. */
+  /** For an upstream gradient of 1. */
   grad?: Tensor;
   /** The sigmoid of logits. */
   probability?: Tensor;
-  /** On a device: where the gradient is not zero, of which image, and what it is there. */
-  sparse?: { index: Tensor<'int32'>; image: Tensor<'int32'>; value: Tensor };
+  /** Of images of a device that the host has matched. */
+  sparse?: SparseGradient;
 }
 
 function check({ prediction, target }: In, options: BettiMatchingLossOptions): void {
@@ -54,7 +56,7 @@ function check({ prediction, target }: In, options: BettiMatchingLossOptions): v
   if (reduction !== undefined) expectOneOf(name, 'reduction', reduction, reductions);
 }
 
-/** Computes loss and gradient on the host, of images there. */
+/** Loss and gradient of images on the CPU, or of crops on a device, there. */
 function compute(
   images: { prediction: Tensor; target: Tensor },
   o: BettiMatchingLossOptions,
@@ -82,50 +84,34 @@ function compute(
   return { output, grad };
 }
 
+/** What the host has made of the call that follows. */
+let arrived: HostLoss | undefined;
+
 function forward({ prediction, target }: In, options: BettiMatchingLossOptions, needs: Needs) {
   const { shape, device } = prediction as Tensor;
   const images = shape[0] * shape[1];
   const mean = (options.reduction ?? 'mean') === 'mean';
-  const { output, grad, probability } = onDevice('cpu', () => {
-    const host = prepared(name, onHost(prediction), onHost(target), options);
-    const made = compute(host, options, needs.prediction === true);
-    return { ...made, probability: options.fromLogits ? host.prediction : undefined };
-  });
   const saved: Saved = { dtype: prediction.dtype, shape, images, factor: mean ? 1 / images : 1 };
-  if (device === 'cpu') {
+  const withGrad = needs.prediction === true;
+  if (device === 'cpu' || hasKernel(prediction, options)) {
+    const own = prepared(name, prediction, target, options);
+    const { output, grad } = compute(own, options, withGrad);
+    const probability = options.fromLogits ? own.prediction : undefined;
     if (grad) Object.assign(saved, { grad, probability });
     return { output, saved };
   }
-  if (grad) saved.sparse = sparseOn(device, grad, probability, images);
-  const values = hostArray(output);
-  const moved = written(output.shape, output.dtype, device, (raw) => raw.set(values as never));
-  return { output: moved, saved };
-}
-
-/** The places where a gradient is not zero, and its values there, on a device. */
-function sparseOn(device: Device, grad: Tensor, probability: Tensor | undefined, images: number) {
-  const values = hostArray(grad) as Float32Array | Float64Array;
-  const p = probability && (hostArray(probability) as Float32Array | Float64Array);
-  const each = values.length / images;
-  const index: number[] = [];
-  for (let i = 0; i < values.length; i++) if (values[i] !== 0) index.push(i);
-  const slopes = index.map((i) => (p ? values[i] * p[i] * (1 - p[i]) : values[i]));
-  const shape = [index.length];
-  const put = <D extends DType>(list: readonly number[], dtype: D): Tensor<D> =>
-    written(shape, dtype, device, (raw: RawArray) => (raw as Float64Array).set(list)) as Tensor<D>;
-  return {
-    index: put(index, 'int32'),
-    image: put(
-      index.map((i) => Math.floor(i / each)),
-      'int32',
-    ),
-    value: put(slopes, grad.dtype),
-  };
+  const host =
+    arrived && (arrived.sparse || !withGrad)
+      ? arrived
+      : onThreads(name, prediction, target, options, withGrad, compute);
+  const { output, sparse } = returned(host, device);
+  if (withGrad) saved.sparse = sparse;
+  return { output, saved };
 }
 
 function backward(saved: Saved, upstream: Tensor): Gradients {
   const { dtype, shape, grad, sparse, images, factor, probability } = saved;
-  if (sparse) return { prediction: noGrad(() => spread(saved, sparse, upstream)) };
+  if (sparse) return { prediction: scattered(sparse, upstream, shape, dtype, factor) };
   const out = empty(shape, dtype);
   launch(native.bettiMatchingScale, {
     grad: grad!.raw,
@@ -138,26 +124,13 @@ function backward(saved: Saved, upstream: Tensor): Gradients {
   return { prediction: out };
 }
 
-/** The dense gradient from its places and values, on their device. */
-function spread(
-  { dtype, shape, factor }: Saved,
-  sparse: NonNullable<Saved['sparse']>,
-  upstream: Tensor,
-) {
-  const { index, image, value } = sparse;
-  const zeros = empty([sizeOf(shape)], value.dtype, true);
-  if (index.size === 0) return to(reshape(zeros, shape), dtype);
-  const flat = reshape(upstream, [upstream.size]);
-  const each = upstream.size === 1 ? upstream : indexSelect(flat, 0, image);
-  const values = mul(mul(value, reshape(each, each.size === 1 ? [] : [each.size])), factor);
-  return to(reshape(scatterAdd(zeros, 0, index, values), shape), dtype);
-}
+const optionNames = [...bettiOptionNames, 'reduction'];
 
 const op = defineOp({
   name,
   builtin: true,
   inputs: ['prediction', 'target'],
-  options: [...bettiOptionNames, 'reduction'],
+  options: optionNames,
   nondifferentiable: ['target'],
   check,
   forward,
@@ -165,6 +138,25 @@ const op = defineOp({
 });
 
 const opAsync = op.async;
+
+/** Images that the host matches for a device come to it and go back without anybody waiting. */
+async function overlapped(...args: unknown[]): Promise<Tensor> {
+  const [prediction, target, options = {}] = args as [Tensor, Tensor, BettiMatchingLossOptions?];
+  const isElsewhere = (t: unknown) => t instanceof Tensor && t.device !== 'cpu';
+  if (!isElsewhere(prediction) || !isElsewhere(target)) return opAsync(...args);
+  expectOptions(name, options, optionNames);
+  check({ prediction, target } as In, options);
+  if (hasKernel(prediction, options)) return opAsync(...args);
+  const own = { ...options };
+  const { wantsGrad } = prediction;
+  const host = await onThreadsAsync(name, prediction, target, own, wantsGrad, compute);
+  arrived = host;
+  try {
+    return op(prediction, target, own) as Tensor;
+  } finally {
+    arrived = undefined;
+  }
+}
 
 type Signature = <D extends DType, R extends LossReduction = 'mean'>(
   prediction: Tensor<D>,
@@ -187,7 +179,12 @@ type Signature = <D extends DType, R extends LossReduction = 'mean'>(
  * (primed) in the target. Differentiable in prediction, indices held constant: the gradient is zero
  * but at the voxels of its pairs. Equal bits in every run, for any number of threads. The
  * prediction should hold probabilities: pass logits with `fromLogits`, or every birth and death will
- * be compared with those of a 0/1 mask. Tensors on a device are matched on the host.
+ * be compared with those of a 0/1 mask.
+ *
+ * On a device a kernel matches images of up to 64 x 64 voxels (any two axes, or one, of as many
+ * positions), with the CPU's bits; a NaN there throws at the next read. Larger ones and volumes are
+ * copied to the host, matched by its threads, and the loss and the places of its gradient copied
+ * back: the call waits for that, `.async` does not, so that work enqueued meanwhile runs beside it.
  *
  * Stucki et al., ICML 2023, eq. 5; variants and weights as in topolosses.
  *
@@ -198,6 +195,6 @@ type Signature = <D extends DType, R extends LossReduction = 'mean'>(
  * loss.backward()
  */
 export const bettiMatchingLoss = Object.assign(op, {
-  async: (...args: Parameters<Signature>) => unlessAborted(args[2]?.signal, opAsync(...args)),
+  async: (...args: Parameters<Signature>) => unlessAborted(args[2]?.signal, overlapped(...args)),
   raw: op.raw,
 }) as unknown as Op<Signature>;

@@ -108,61 +108,56 @@ class ImageLoss {
  public:
   ImageLoss(const Loss& op, const Values<T>& values, const Task& task, const Matching& m,
             int64_t item, double share)
-      : op_(op), values_(values), task_(task), m_(m), item_(item), share_(share) {
+      : op_(op),
+        values_(values),
+        task_(task),
+        m_(m),
+        item_(item),
+        share_(share),
+        costs_(costs_of(op, task.superlevel)) {
     if (op.grad) grad_ = op.grad.as<T>() + item * task.voxels();
   }
 
   double sum() {
-    double sum = 0;
     for (int k = 0; k < op_.axes; ++k) {
       const Degree& d = m_.degree[k];
-      const int64_t n = d.matched.size();
-      for (int64_t p = 0; p < n; p += 4) {
-        sum += matched(d.matched[p], d.matched[p + 2]);
-        // The component that never dies has no death to compare.
-        if (task_.essential && k == 0 && p + 4 == n) continue;
-        sum += matched(d.matched[p + 1], d.matched[p + 3]);
-      }
+      const int64_t n = d.matched.size() / 4, essential = task_.essential && k == 0 ? n - 1 : n;
+      add<4>(d.matched, grad_, [&](const int32_t* pair, int64_t q) {
+        if (q == essential) return of_match(costs_, at(0, pair[0]), at(1, pair[2]), 0, 0, true);
+        return of_match(costs_, at(0, pair[0]), at(1, pair[2]), at(0, pair[1]), at(1, pair[3]),
+                        false);
+      });
       for (int i = 0; i < 2; ++i)
-        for (int64_t p = 0; p < d.unmatched[i].size(); p += 2)
-          sum += unmatched(i, d.unmatched[i][p], d.unmatched[i][p + 1]);
+        add<2>(d.unmatched[i], i == 0 ? grad_ : nullptr, [&](const int32_t* pair, int64_t) {
+          return of_rest(costs_, i, at(i, pair[0]), at(i, pair[1]));
+        });
     }
-    return share_ * sum;
+    return share_ * sums_.total();
   }
 
  private:
-  // Equal infinities differ by nothing.
-  static double difference(double a, double b) { return a == b ? 0 : a - b; }
   double at(int i, int32_t voxel) const { return values_.at(m_, task_, item_, i, voxel); }
-  void add(int32_t voxel, double slope) {
-    if (grad_ && voxel >= 0) grad_[voxel] += static_cast<T>(share_ * slope);
-  }
 
-  double matched(int32_t a, int32_t b) {
-    const double d = difference(at(0, a), at(1, b));
-    add(a, 4 * op_.weight_matched * d);
-    return 2 * op_.weight_matched * d * d;
-  }
-
-  double unmatched(int i, int32_t birth, int32_t death) {
-    const double weight = i == 0 ? op_.weight_prediction : op_.weight_target;
-    double b = at(i, birth), d = at(i, death);
-    if (!op_.one_zero) {
-      const double length = difference(b, d);
-      if (i == 0) {
-        add(birth, 2 * weight * length);
-        add(death, -2 * weight * length);
+  // A list of pairs that each take `kWidth` entries, the first two of them of the prediction.
+  template <int kWidth, class F>
+  void add(const List<int32_t>& list, T* grad, F effect_of) {
+    const int64_t n = list.size() / kWidth;
+    for (int64_t first = 0; first < n; first += kLanes) {
+      const int64_t last = std::min(n, first + kLanes);
+      Effect effects[kLanes];
+      for (int64_t q = first; q < last; ++q) {
+        effects[q - first] = effect_of(&list[q * kWidth], q);
+        sums_.add(q, effects[q - first].loss);
       }
-      return weight * length * length;
+      if (!grad) continue;
+      for (int end = 0; end < 2; ++end) {
+        for (int64_t q = first; q < last; ++q) {
+          const int32_t voxel = list[q * kWidth + end];
+          const Effect& e = effects[q - first];
+          if (voxel >= 0) grad[voxel] += static_cast<T>(share_ * (end == 0 ? e.birth : e.death));
+        }
+      }
     }
-    // To (1, 0) of the sublevel filtration of x or 1 - x.
-    b -= task_.superlevel ? 0 : 1;
-    d -= task_.superlevel ? 1 : 0;
-    if (i == 0) {
-      add(birth, 4 * weight * b);
-      add(death, 4 * weight * d);
-    }
-    return 2 * weight * (b * b + d * d);
   }
 
   const Loss& op_;
@@ -171,6 +166,8 @@ class ImageLoss {
   const Matching& m_;
   const int64_t item_;
   const double share_;
+  const Costs costs_;
+  Partial sums_;
   T* grad_ = nullptr;
 };
 
@@ -222,6 +219,42 @@ void scale_of(const Scale& op) {
   });
 }
 
+template <class T>
+void sparse_of(const Sparse& op) {
+  const T* grad = op.grad.as<T>();
+  const T* p = op.probability ? op.probability.as<T>() : nullptr;
+  int64_t* index = op.index ? op.index.as<int64_t>() : nullptr;
+  T* value = op.value ? op.value.as<T>() : nullptr;
+  int64_t n = 0;
+  for (int64_t i = 0; i < op.grad.size; ++i) {
+    if (grad[i] == 0) continue;
+    if (index) {
+      require(n < op.index.size && n < op.value.size, "bettiMatching: size of a sparse gradient");
+      index[n] = i;
+      value[n] = grad[i] * (p ? p[i] * (1 - p[i]) : T{1});
+    }
+    ++n;
+  }
+  op.count.as<int64_t>()[0] = n;
+}
+
+// The device's form is its own; this one serves tests.
+template <class T, class Out>
+void scatter_of(const Scatter& op) {
+  std::fill_n(op.out.as<Out>(), op.out.size, Out{});
+  if (op.images == 0) return;
+  const int64_t each = op.out.size / op.images;
+  for (int64_t n = 0; n < op.index.size; ++n) {
+    const int64_t i = op.index.as<int64_t>()[n];
+    const T upstream = op.upstream.as<T>()[op.upstream.size == 1 ? 0 : i / each];
+    const T slope = static_cast<T>(op.factor * upstream) * op.value.as<T>()[n];
+    if constexpr (std::is_floating_point_v<Out>)
+      op.out.as<Out>()[i] = static_cast<Out>(slope);
+    else
+      op.out.as<Out>()[i] = from_float<Out>(static_cast<float>(slope));
+  }
+}
+
 }  // namespace
 
 void pairs(const Pairs& op) {
@@ -236,6 +269,19 @@ void scale(const Scale& op) {
   visit_values(op.grad.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     visit_float(op.out.dtype, [&](auto out) { scale_of<T, typename decltype(out)::type>(op); });
+  });
+}
+
+void fits(const Fits& op) { op.out.as<int32_t>()[0] = 0; }
+
+void sparse(const Sparse& op) {
+  visit_values(op.grad.dtype, [&](auto tag) { sparse_of<typename decltype(tag)::type>(op); });
+}
+
+void scatter(const Scatter& op) {
+  visit_values(op.value.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    visit_float(op.out.dtype, [&](auto out) { scatter_of<T, typename decltype(out)::type>(op); });
   });
 }
 

@@ -7,6 +7,7 @@
 
 #include "ops/betti_matching/matching.h"
 #include "ops/betti_matching/op.h"
+#include "ops/betti_matching/terms.h"
 
 namespace surprisal::betti_matching {
 
@@ -27,6 +28,10 @@ inline Task task_of(const Problem& op, bool superlevel) {
   task.essential = op.essential;
   task.padding = static_cast<Padding>(op.padding);
   return task;
+}
+
+inline Costs costs_of(const Loss& op, bool superlevel) {
+  return {op.weight_matched, op.weight_prediction, op.weight_target, op.one_zero, superlevel};
 }
 
 [[noreturn]] inline void refuse_value(const Problem& op, const char* name, const char* wanted,
@@ -165,12 +170,12 @@ void each_filtration(const Problem& op, F&& f) {
 // Of the losses of all images: 0 each, 1 their mean, 2 their sum.
 template <class T>
 void write_losses(const Scratch<double>& losses, int64_t images, int32_t reduction, T* out) {
-  double total = 0;
+  Partial all;
   for (int64_t i = 0; i < images; ++i) {
     if (reduction == 0) out[i] = static_cast<T>(losses[i]);
-    total += losses[i];
+    all.add(i, losses[i]);
   }
-  const double nothing = std::numeric_limits<double>::quiet_NaN();
+  const double total = all.total(), nothing = std::numeric_limits<double>::quiet_NaN();
   if (reduction == 1) out[0] = static_cast<T>(images ? total / images : nothing);
   if (reduction == 2) out[0] = static_cast<T>(total);
 }

@@ -78,9 +78,46 @@ struct Scale {
   double factor = 1;
 };
 
+// The same where the gradient is a list of its places, on a device: out is zero elsewhere.
+struct Scatter {
+  View index;     // int64 (n): where it is not zero, in (images, ...spatial), ascending
+  View value;     // (n): what it is there
+  View upstream;  // (1) or (images)
+  View out;
+  int64_t images = 0;
+  double factor = 1;
+};
+
+// The list from a gradient on the host, times p (1 - p): first how long it is, then, with views of
+// that size, its entries.
+struct Sparse {
+  View grad, probability;
+  View count;         // int64 (1)
+  View index, value;  // as Scatter's; may be absent
+};
+
+// Whether the device of `prediction` has a kernel for images of these axes; the CPU has none.
+struct Fits {
+  View prediction;
+  Dims spatial;
+  bool padded = false;
+  View out;  // on the host: int32 (1), 1 or 0
+};
+
 void pairs(const Pairs& op);
 void loss(const Loss& op);
 void bar_loss(const BarLoss& op);
 void scale(const Scale& op);
+void sparse(const Sparse& op);
+void scatter(const Scatter& op);
+void fits(const Fits& op);
+
+// Of crops (plan.h) alone; `cancel` is not looked at, and a NaN is a fault of the device. Pairs
+// come without metrics and values.
+void pairs_cuda(const Pairs& op, cuda::Stream& stream);
+void loss_cuda(const Loss& op, cuda::Stream& stream);
+void scale_cuda(const Scale& op, cuda::Stream& stream);
+void scatter_cuda(const Scatter& op, cuda::Stream& stream);
+void fits_cuda(const Fits& op, cuda::Stream& stream);
 
 }  // namespace surprisal::betti_matching
