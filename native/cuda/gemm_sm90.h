@@ -11,6 +11,7 @@
 #pragma once
 #include "cuda/device.h"
 #include "cuda/gemm.h"
+#include "cuda/wide_plan.h"
 
 namespace surprisal::cuda::gemm {
 
@@ -37,6 +38,9 @@ struct WideTile {
 };
 using WideLarge = WideTile<2, 256, 2, 4>;
 using WideSmall = WideTile<1, 128, 1, 4>;
+static_assert(WideLarge::kM * WideLarge::kCluster == kWideLargeM && WideLarge::kN == kWideLargeN &&
+                  WideSmall::kM == kWideSmallM && WideSmall::kN == kWideSmallN,
+              "the tiles of the plans");
 
 // Rows of a side's boxes: by k, all rows of a block's share of the tile; by mn, the k of a step.
 constexpr int box_rows(Major major, int rows) { return major == Major::k ? rows : 64; }
@@ -132,18 +136,28 @@ __device__ inline void release_stage(typename Tile::Memory& memory, int stage) {
   }
 }
 
-// sums = the product over `steps` steps, which fetch_step brings in this order. By consumer number
-// `consumer`, whose rows of the tile are 64 consumer ...
-template <class T, class Tile, Major a_major, Major b_major>
+// By one thread: all steps of a sum over k in [0, depth).
+template <class Tile, Major a_major, Major b_major>
+__device__ inline void fetch_steps(typename Tile::Memory& memory, const BoxSource& a,
+                                   const BoxSource& b, RingPlace<Tile::kStages>& place, int row,
+                                   int column, int depth) {
+  for (int k = 0; k < depth; k += Tile::kK)
+    fetch_step<Tile, a_major, b_major>(memory, a, b, place, row, column, k);
+}
+
+// sums = the product over `steps` steps, at least one, which fetch_step brings in this order; with
+// kCarry that is added to them. By consumer number `consumer`, whose rows of the tile are 64
+// consumer ...
+template <class T, class Tile, Major a_major, Major b_major, bool kCarry = false>
 __device__ inline void multiply_steps(float (&sums)[Tile::kN / 2], typename Tile::Memory& memory,
-                                      RingPlace<Tile::kStages>& place, int consumer,
-                                      int64_t steps) {
+                                      RingPlace<Tile::kStages>& place, int consumer, int steps) {
   constexpr bool kColumnsOfA = a_major == Major::mn, kRowsOfB = b_major == Major::mn;
   constexpr int kPanel = 64 * 128;
   constexpr int kDeepA = kColumnsOfA ? 16 * 128 : 32;  // bytes from 16 k to the next
   constexpr int kDeepB = kRowsOfB ? 16 * 128 : 32;
+  if constexpr (kCarry) pin(sums);
   int previous = -1;
-  for (int64_t step = 0; step < steps; ++step) {
+  for (int step = 0; step < steps; ++step) {
     barrier_wait(&memory.full[place.stage], place.parity);
     const unsigned char* left = memory.left[place.stage] + consumer * kPanel;
     const unsigned char* right = memory.right[place.stage];
@@ -152,7 +166,7 @@ __device__ inline void multiply_steps(float (&sums)[Tile::kN / 2], typename Tile
     for (int i = 0; i < Tile::kK / 16; ++i)
       multiply<T, Tile::kN, kColumnsOfA, kRowsOfB>(sums, operand(left + i * kDeepA, kPanel),
                                                    operand(right + i * kDeepB, kPanel),
-                                                   step > 0 || i > 0);
+                                                   kCarry || step > 0 || i > 0);
     multiply_commit();
     if (previous >= 0) {
       multiply_wait<1>();  // the step before is done with its stage
@@ -164,6 +178,25 @@ __device__ inline void multiply_steps(float (&sums)[Tile::kN / 2], typename Tile
   multiply_wait<0>();
   pin(sums);
   release_stage<Tile>(memory, previous);
+}
+
+// What a block does: one thread of the first warpgroup brings steps by produce(memory, place), each
+// other warpgroup multiplies them by consume(memory, place, consumer).
+template <class Tile, class Produce, class Consume>
+__device__ inline void share_ring(Produce&& produce, Consume&& consume) {
+  auto& memory = shared<typename Tile::Memory>();
+  open_ring<Tile>(memory);
+  RingPlace<Tile::kStages> place;
+  const int group = thread_index() / Tile::kGroup;
+  if (group == 0) {
+    registers_down<Tile::kProducerRegisters>();
+    if (thread_index() == 0) produce(memory, place);
+    sync_warp();  // close_ring's barrier takes whole warps
+  } else {
+    registers_up<Tile::kConsumerRegisters>();
+    consume(memory, place, group - 1);
+  }
+  close_ring<Tile>();
 }
 #endif  // SP_WGMMA
 

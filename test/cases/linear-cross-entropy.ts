@@ -91,6 +91,16 @@ export const shapeCases: Case[] = [
   ...(process.env.SURPRISAL_TEST_LARGE ? [sized(1024, 512, 4099)] : []),
 ];
 
+/**
+ * The least sizes at which kernels of wgmma take their large tiles on 132 processors, each ragged,
+ * and which do.
+ */
+export const largeCases = [
+  { rows: 129, width: 8, classes: 16390, kernels: ['states', 'slopes'] },
+  { rows: 8200, width: 136, classes: 40, kernels: ['dx'] },
+  { rows: 20, width: 136, classes: 8200, kernels: ['dweight'] },
+] as const;
+
 /** A value that every float dtype holds: one reference then serves all of them. */
 export function common(value: number): number {
   return round(round(value, 'float16'), 'bfloat16');

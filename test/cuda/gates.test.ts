@@ -23,6 +23,7 @@ const folded = [/mma\.sync\.aligned\.m16n8k16/, /ldmatrix/, /cp\.async\.cg/, /ex
 // 16 bytes an access.
 const wide = [/ld\.global\S*\.v4\.\w32|cp\.async\.cg\.shared\.global/, /st\.global\S*\.v4\.\w32/];
 const clusters = [/mapa\.shared::cluster/, /barrier\.cluster\.arrive/, /barrier\.cluster\.wait/];
+const exponentials = /ex2\.approx/;
 const warpgroups = [/wgmma\.mma_async/, /cp\.async\.bulk\.tensor\.2d.*multicast/s, /setmaxnreg/];
 const rows = [
   ...wide,
@@ -48,6 +49,14 @@ const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
   'native/ops/linear_cross_entropy/cuda_slopes_f16.cu': { 80: folded },
   'native/ops/linear_cross_entropy/cuda_states_bf16.cu': { 80: folded },
   'native/ops/linear_cross_entropy/cuda_states_f16.cu': { 80: folded },
+  'native/ops/linear_cross_entropy/cuda_sm90_folds_bf16.cu': {
+    '90a': [...warpgroups, exponentials],
+  },
+  'native/ops/linear_cross_entropy/cuda_sm90_folds_f16.cu': {
+    '90a': [...warpgroups, exponentials],
+  },
+  'native/ops/linear_cross_entropy/cuda_sm90_products_bf16.cu': { '90a': warpgroups },
+  'native/ops/linear_cross_entropy/cuda_sm90_products_f16.cu': { '90a': warpgroups },
   'native/ops/matmul/cuda_bf16.cu': { 80: multiplied },
   'native/ops/matmul/cuda_f16.cu': { 80: multiplied },
   'native/ops/matmul/cuda_sm90_bf16.cu': { '90a': warpgroups },

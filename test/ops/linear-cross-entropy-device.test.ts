@@ -3,7 +3,13 @@
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import { plain } from '../cases/cross-entropy.js';
-import { type Case, draw, type Input } from '../cases/linear-cross-entropy.js';
+import {
+  type Case,
+  type Data,
+  draw,
+  type Input,
+  largeCases,
+} from '../cases/linear-cross-entropy.js';
 import { expectSameBits } from '../harness/compare.js';
 import { isOnCpu, needsCuda } from '../harness/device.js';
 import { check, leastWorkspace, run } from '../harness/linear-cross-entropy.js';
@@ -39,6 +45,11 @@ describe.skipIf(missing)('against the reference', () => {
     compare(caseOf(132 * 128, 8, 70, { needs: ['x'], bias: false }), dtype);
   });
 
+  test.each(largeCases)('large tiles of wgmma: %o', ({ rows, width, classes, kernels }) => {
+    const needs: Input[] = kernels.some((kernel) => kernel === 'dx') ? ['x'] : ['x', 'weight'];
+    compare(caseOf(rows, width, classes, { needs, bias: false }), 'bfloat16');
+  });
+
   test.each(['float16', 'float32'] as const)('many rows of few targets, %s', (dtype) => {
     compare(caseOf(700, 8, 3), dtype);
   });
@@ -54,6 +65,20 @@ describe.skipIf(missing)('against the reference', () => {
   ])('waves of rows and chunks of classes: %s, %s', (_, dtype, rest) => {
     compare(caseOf(300, 8, 600, { ...waves, ...rest }), dtype);
   });
+});
+
+test.skipIf(missing)('rows have the same bits in tiles of any size', () => {
+  const [{ rows, width, classes }] = largeCases;
+  const c = caseOf(rows, width, classes, { reduction: 'none', needs: [], ignored: 0 });
+  const data = draw(c, 'float16');
+  const losses = (from: number, to: number) => {
+    const x = (data.problem.x as Float64Array).subarray(from * width, to * width);
+    const target = (data.problem.target as Int32Array).subarray(from, to);
+    const problem = { ...data.problem, length: to - from, x, target };
+    const part: Data = { ...data, problem, upstream: data.upstream.subarray(from, to) };
+    return bits(run({ ...c, shape: [to - from] }, part, 'float16').loss) as Float32Array;
+  };
+  expectSameBits(losses(125, rows), losses(0, rows).subarray(125), 'loss');
 });
 
 describe.skipIf(missing)('scratch memory', () => {

@@ -1,6 +1,7 @@
 // How the CUDA form cuts rows and classes so that its scratch memory fits a workspace.
 import { describe, expect, test } from 'vitest';
 import { launch, native } from '../../src/native.js';
+import { largeCases, shapeCases } from '../cases/linear-cross-entropy.js';
 
 const [float32, float64, float16, bfloat16] = [0, 1, 2, 3]; // DType in native/core/dtype.h
 const mebi = 2 ** 20;
@@ -16,15 +17,30 @@ interface Problem {
   dweight?: boolean;
   dbias?: boolean;
   adds?: boolean;
+  wgmma?: boolean;
+  processors?: number;
+  weight?: number; // address
 }
 
 function plan(problem: Problem) {
-  const out = new Float64Array(7);
+  const out = new Float64Array(12);
   const defaults = { dtype: bfloat16, budget: 256 * mebi, sums: false, classWeight: false };
+  const device = { wgmma: true, processors: 132, weight: 256 };
   const flags = { dx: false, dweight: false, dbias: false, adds: false };
-  launch(native.linearCrossEntropyPlan, { ...defaults, ...flags, ...problem, out });
-  const [minimum, wave, chunk, weightSweep, bytes, span, spans] = out;
-  return { minimum, wave, chunk, weightSweep: weightSweep === 1, bytes, span, spans };
+  launch(native.linearCrossEntropyPlan, { ...defaults, ...device, ...flags, ...problem, out });
+  const [minimum, wave, chunk, weightSweep, bytes, span, spans, wide, ...large] = out;
+  return {
+    minimum,
+    wave,
+    chunk,
+    weightSweep: weightSweep === 1,
+    bytes,
+    span,
+    spans,
+    wide: wide === 1,
+    /** Kernels of wgmma that take tiles of 256 x 256. */
+    large: ['states', 'slopes', 'dx', 'dweight'].filter((_, i) => large[i] === 1),
+  };
 }
 
 const llama = { rows: 8192, width: 4096, classes: 128256 };
@@ -81,6 +97,47 @@ test('rows that do not fit come in waves, and dW in a sweep of its own where it 
   expect(plan({ ...large, ...both, adds: true }).weightSweep).toBe(false);
   expect(plan({ ...large, ...both, dtype: float32 }).weightSweep).toBe(false);
   expect(plan({ ...large, dx: true }).weightSweep).toBe(false);
+});
+
+describe('wgmma', () => {
+  const kernels = ['states', 'slopes', 'dx', 'dweight'];
+
+  test('multiplies 16-bit rows of whole 16 bytes, whatever their number', () => {
+    for (const rows of [1, 64, 8192])
+      for (const dtype of [float16, bfloat16])
+        expect(plan({ ...llama, ...both, rows, dtype }).wide).toBe(true);
+    const others: Partial<Problem>[] = [
+      { dtype: float32 },
+      { dtype: float64 },
+      { width: 4100 },
+      { weight: 264 },
+      { wgmma: false },
+      { rows: 2 ** 31 },
+    ];
+    for (const other of others) expect(plan({ ...llama, ...both, ...other }).wide).toBe(false);
+  });
+
+  test('takes large tiles where they keep half of the processors busy', () => {
+    for (const head of [llama, gemma])
+      expect(plan({ ...head, sums: true, ...both }).large).toEqual(kernels);
+    expect(plan({ ...llama, ...both, rows: 1024 }).large).toEqual(kernels);
+    expect(plan({ ...llama, ...both, rows: 128 }).large).toEqual(['dweight']);
+    expect(plan({ ...llama, ...both, width: 128 }).large).toEqual(['states', 'slopes']);
+    expect(plan({ ...llama, ...both, classes: 128 }).large).toEqual(['dx']);
+    expect(plan({ ...llama, ...both, wgmma: false }).large).toEqual([]);
+  });
+
+  test('multiplies some of the sizes of the tests', () => {
+    const wide = shapeCases
+      .map(({ shape: [rows], width, classes }) => ({ rows, width, classes }))
+      .filter((shape) => shape.rows > 0 && plan({ ...shape, ...both }).wide);
+    expect(wide.length).toBeGreaterThanOrEqual(3);
+    expect(wide.some(({ rows, classes }) => rows % 64 && classes % 128)).toBe(true);
+  });
+
+  test.each(largeCases)('%o are sizes of large tiles', ({ kernels: expected, ...shape }) => {
+    expect(plan({ ...shape, ...both }).large).toEqual(expected);
+  });
 });
 
 test('any workspace from the minimum on is obeyed', () => {

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "node/bind.h"
 #include "ops/linear_cross_entropy/op.h"
 #include "ops/linear_cross_entropy/plan.h"
@@ -25,7 +27,9 @@ struct PlanQuery {
   int64_t rows = 0, width = 0, classes = 0, budget = 0;
   bool sums = false, dx = false, dweight = false, dbias = false, adds = false;
   bool class_weight = false;
-  View out;  // float64 (7)
+  bool wgmma = false;                  // of the device, as its processors
+  int64_t processors = 1, weight = 0;  // weight: its address
+  View out;                            // float64 (12)
 };
 
 void query(const PlanQuery& op) {
@@ -42,9 +46,21 @@ void query(const PlanQuery& op) {
   p.adds = op.adds;
   p.class_weight = op.class_weight;
   const Plan plan = plan_pass(p);
+  const Tiles tiles{static_cast<int>(op.processors)};
+  const int64_t span = p.span(), rows = std::min(plan.wave, p.rows);
+  const int64_t columns = std::min(plan.chunk, p.classes);
+  const bool wide = p.wide(op.wgmma, static_cast<uint64_t>(op.weight));
+  // Which of wgmma's kernels take their large tiles.
+  const bool large[] = {tiles.wide_large(rows, std::min(span, p.classes), p.spans()),
+                        tiles.wide_large(rows, columns), tiles.wide_large(rows, p.width),
+                        tiles.wide_large(columns, p.width)};
   double* out = op.out.as<double>();
-  const int64_t values[] = {plan.minimum,  plan.wave, plan.chunk, int64_t{plan.weight_sweep},
-                            plan.at.bytes, p.span(),  p.spans()};
+  const int64_t values[] = {plan.minimum,     plan.wave,
+                            plan.chunk,       plan.weight_sweep,
+                            plan.at.bytes,    span,
+                            p.spans(),        wide,
+                            wide && large[0], wide && large[1],
+                            wide && large[2], wide && large[3]};
   for (int64_t value : values) *out++ = static_cast<double>(value);
 }
 
@@ -81,7 +97,8 @@ void bind(node::Module& m) {
       {SP_FIELD(PlanQuery, dtype), SP_FIELD(PlanQuery, rows), SP_FIELD(PlanQuery, width),
        SP_FIELD(PlanQuery, classes), SP_FIELD(PlanQuery, budget), SP_FIELD(PlanQuery, sums),
        SP_FIELD(PlanQuery, dx), SP_FIELD(PlanQuery, dweight), SP_FIELD(PlanQuery, dbias),
-       SP_FIELD(PlanQuery, adds), SP_FIELD(PlanQuery, class_weight), SP_FIELD(PlanQuery, out)});
+       SP_FIELD(PlanQuery, adds), SP_FIELD(PlanQuery, class_weight), SP_FIELD(PlanQuery, wgmma),
+       SP_FIELD(PlanQuery, processors), SP_FIELD(PlanQuery, weight), SP_FIELD(PlanQuery, out)});
   m.def<Argmax, argmax, SP_CUDA(argmax_cuda)>("linearArgmax",
                                               {LINEAR(Argmax), SP_FIELD(Argmax, out)});
 }

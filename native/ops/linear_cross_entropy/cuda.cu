@@ -1,9 +1,11 @@
 // The operations on the device: the CPU form's arithmetic (op.h), with four products for a loss and
 // its gradients instead of three, because dz is made anew from the rows' sums chunk by chunk:
-//   states   z by tiles, folded into each row's sums over spans of classes (tensor_cores.h,
-//   plain.h) finish   spans merged in order, the rows' losses, the reduction (cuda_losses.cu,
-//   cuda_rows.cu) slopes   z by tiles again, dz of a chunk into the workspace, dz of the targets
-//   beside it dx += dz·W over the chunks;  dW = dzᵀ·x, a chunk's rows complete (products.h,
+//   states   z by tiles, folded into each row's sums over spans of classes (wide_folds.h with
+//   wgmma,
+//            tensor_cores.h with mma.sync, plain.h)
+//   finish   spans merged in order, the rows' losses, the reduction (cuda_losses.cu, cuda_rows.cu)
+//   slopes   z by tiles again, dz of a chunk into the workspace, dz of the targets beside it
+//   dx += dz·W over the chunks;  dW = dzᵀ·x, a chunk's rows complete (wide_products.h, products.h,
 //   plain.h)
 // Ignored rows are dropped at the door: x of the others is made compact, and blocks beyond their
 // number end at once. plan.h cuts rows and classes to the workspace. No atomics: the same bits each

@@ -24,14 +24,23 @@ template <class T>
 Steps tile_steps() {
   return {states_by_tiles<T>, slopes_by_tiles<T>, product_x_by_tiles<T>, product_w_by_tiles<T>};
 }
-Steps steps_of(DType dtype) {
+template <class T>
+Steps warpgroup_steps() {
+  return {states_by_warpgroups<T>, slopes_by_warpgroups<T>, product_x_by_warpgroups<T>,
+          product_w_by_warpgroups<T>};
+}
+template <class T>
+Steps half_steps(bool wide) {
+  return wide ? warpgroup_steps<T>() : tile_steps<T>();
+}
+Steps steps_of(DType dtype, bool wide) {
   switch (dtype) {
     case DType::f64:
       return plain_steps<double>();
     case DType::f16:
-      return tile_steps<Float16>();
+      return half_steps<Float16>(wide);
     case DType::bf16:
-      return tile_steps<BFloat16>();
+      return half_steps<BFloat16>(wide);
     default:
       return plain_steps<float>();
   }
@@ -48,7 +57,9 @@ Pass::Pass(const Linear& op, const Problem& now, const Problem& later, const cha
   require(op.classes < (int64_t{1} << 31) && now.rows < (int64_t{1} << 32), name);
   const int64_t minimum = std::max(plan_.minimum, plan_pass(later).minimum);
   require_workspace(name, minimum, op.workspace_bytes);
-  tiles_.processors = stream.properties().processors;
+  const Properties& device = stream.properties();
+  tiles_.processors = device.processors;
+  wide_ = now.wide(device.has_wgmma(), reinterpret_cast<uintptr_t>(op.weight.data));
   memory_ = stream.scratch<char>(plan_.at.bytes);
   kept_.count = memory<int64_t>(at().count);
   kept_.position = memory<int64_t>(at().position);
@@ -137,7 +148,7 @@ void Pass::states(Extra extra, FinishWork finish) {
     work.chunk = memory<char>(at().chunk);
     work.columns = plan_.chunk;
     fill_none(problem_.dtype, work.target_z, wave.rows, stream_);
-    steps_of(problem_.dtype).states(work, tiles_, stream_);
+    steps_of(problem_.dtype, wide_).states(work, tiles_, stream_);
     finish.wave = wave;
     finish_rows(finish, stream_);
   });
@@ -205,7 +216,7 @@ void Pass::slopes_of(const Logits& z, const Chunk& chunk) const {
   work.stride = plan_.chunk;
   work.column = chunk.column;
   work.columns = chunk.columns;
-  steps_of(problem_.dtype).slopes(work, tiles_, stream_);
+  steps_of(problem_.dtype, wide_).slopes(work, tiles_, stream_);
 }
 
 void Pass::add_x(const Logits& z, const Chunk& chunk) const {
@@ -220,7 +231,7 @@ void Pass::add_x(const Logits& z, const Chunk& chunk) const {
   p.sums = memory<char>(at().sums_x);
   p.sums_stride = z.x_stride;
   p.carry = chunk.column > 0;
-  steps_of(problem_.dtype).product_x(p, tiles_, stream_);
+  steps_of(problem_.dtype, wide_).product_x(p, tiles_, stream_);
 }
 
 void Pass::finish_x(const Logits& z) const {
@@ -268,7 +279,7 @@ void Pass::add_weight(const Logits& z, const Chunk& chunk) const {
     p.last = last;
     p.targets = targets;
     p.all_x = op_.x.data;
-    steps_of(problem_.dtype).product_w(p, tiles_, stream_);
+    steps_of(problem_.dtype, wide_).product_w(p, tiles_, stream_);
   }
   if (!to_.dbias) return;
   BiasWork work;

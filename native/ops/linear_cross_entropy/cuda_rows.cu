@@ -142,7 +142,8 @@ template <class U>
 __global__ void __launch_bounds__(kThreads)
     linear_gather_kernel(Kept kept, Wave wave, const U* x, int64_t width, U* to, int64_t stride) {
   const int64_t live = wave.live();
-  const int64_t padded = round_to(live, kRowTile), most = padded < wave.rows ? padded : wave.rows;
+  const int64_t padded = round_to(live, kClearedRows),
+                most = padded < wave.rows ? padded : wave.rows;
   const int64_t first = block_index() * kRowsEach;
   const int64_t left = most - first, rows = left < kRowsEach ? left : kRowsEach;
   for (int64_t i = thread_index(); i < rows * stride; i += kThreads) {

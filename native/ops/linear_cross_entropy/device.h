@@ -38,7 +38,7 @@ struct Wave {
 // How z of a wave is made; pointers to rows are those of its first.
 struct Logits {
   Wave wave;
-  const void* x = nullptr;       // (rows, x_stride), zeros up to the next kRowTile
+  const void* x = nullptr;       // (rows, x_stride), zeros up to the next kClearedRows
   int64_t x_stride = 0;          // a multiple of 8 elements
   const void* weight = nullptr;  // (classes, width)
   const void* bias = nullptr;    // (classes), may be absent

@@ -8,6 +8,8 @@
 
 namespace surprisal::linear_cross_entropy {
 
+using TileRow = RowSoFar<float, FastMath>;
+
 // Of cuda/gemm.h's mma.sync tiles.
 template <class Tile>
 struct Fragment {
@@ -36,34 +38,62 @@ struct Classes {
       : bias(static_cast<const T*>(z.bias)),
         weight(static_cast<const float*>(z.class_weight)),
         count(z.classes) {}
+  // How many classes there are from `first` on, of those that a tile may have.
+  __device__ int left(int64_t first) const {
+    const int64_t n = count - first;
+    return static_cast<int>(n < 1024 ? n : 1024);
+  }
   __device__ float bias_of(int64_t c) const {
     return bias && c < count ? to_float(cuda::load(bias + c)) : 0.0f;
   }
   __device__ float weight_of(int64_t c) const {
     return c >= count ? 0.0f : weight ? cuda::load(weight + c) : 1.0f;
   }
+  // Of a lane's columns from `first` on. A branch for all of them, not a condition for each, which
+  // would take registers.
+  template <int E>
+  __device__ void load_biases(int64_t first, float (&to)[E]) const {
+#pragma unroll
+    for (int e = 0; e < E; ++e) to[e] = 0;
+    if (!bias) return;
+#pragma unroll
+    for (int e = 0; e < E; ++e) to[e] = bias_of(first + e / 2 * 8 + e % 2);
+  }
+  template <int E>
+  __device__ void load_weights(int64_t first, float (&to)[E]) const {
+#pragma unroll
+    for (int e = 0; e < E; ++e) to[e] = weight_of(first + e / 2 * 8 + e % 2);
+  }
 };
+
+// Which of a lane's 2 Pairs columns is `ahead` of its first; -1 if none. They are those that leave
+// 0 or 1 when divided by 8.
+template <int Pairs>
+__device__ inline int place_in_group(int64_t ahead) {
+  const bool here = ahead >= 0 && ahead < 8 * Pairs && ahead % 8 < 2;
+  return here ? static_cast<int>(ahead / 8 * 2 + ahead % 2) : -1;
+}
 
 // Adds a tile's logits, the first of which is class `column`, to the thread's rows. target(slot)
 // gives a row's; `weights` are the class weights of earlier tiles.
 template <class T, bool kPlain, class Fragment, class Target>
-__device__ inline void add_states(Fragment& f, RowSoFar<float> (&rows)[Fragment::kSlots],
+__device__ inline void add_states(Fragment& f, TileRow (&rows)[Fragment::kSlots],
                                   const StatesWork& work, Target&& target, int64_t first_row,
                                   int64_t column, int64_t span_begin, float* weights) {
   constexpr int kGroup = 4, E = 2 * kGroup;  // pairs at a time
   const Classes<T> classes(work.z);
-  const cuda::DeviceMap<float> map(work.z.map);
+  const cuda::FastMap map(work.z.map);
 #pragma unroll
   for (int g = 0; g < Fragment::kPairs; g += kGroup) {
     const int64_t first = column + Fragment::column() + 8 * g;
+    const int left = classes.left(first);
     float bias[E], w[E], sum = 0;
+    classes.load_biases(first, bias);
 #pragma unroll
-    for (int e = 0; e < E; ++e) {
-      const int64_t c = first + e / 2 * 8 + e % 2;
-      bias[e] = classes.bias_of(c);
-      w[e] = kPlain ? 1.0f : classes.weight_of(c);
-      sum += w[e];
-    }
+    for (int e = 0; e < E; ++e) w[e] = 1;
+    if (!kPlain) classes.load_weights(first, w);
+#pragma unroll
+    for (int e = 0; e < E; ++e) sum += w[e];
 #pragma unroll
     for (int s = 0; s < Fragment::kSlots; ++s) {
       float z[E];
@@ -71,13 +101,10 @@ __device__ inline void add_states(Fragment& f, RowSoFar<float> (&rows)[Fragment:
       for (int e = 0; e < E; ++e) {
         const float x = f.at(s, g + e / 2, e % 2) + bias[e];
         z[e] = kPlain ? map.in * x : map.value(x);
-        if (first + e / 2 * 8 + e % 2 >= classes.count) z[e] = kNone<float>;
+        if (e / 2 * 8 + e % 2 >= left) z[e] = kNone<float>;
       }
-      // This lane's columns are those that leave 0 or 1 when divided by 8.
-      const int64_t own = target(s) - first;
-      const bool here = own >= 0 && own < 8 * kGroup && own % 8 < 2;
-      const int at = here ? static_cast<int>(own / 8 * 2 + own % 2) : -1;
-      if (here) {
+      const int at = place_in_group<kGroup>(target(s) - first);
+      if (at >= 0) {
 #pragma unroll
         for (int e = 0; e < E; ++e)
           if (e == at)
@@ -93,7 +120,7 @@ __device__ inline void add_states(Fragment& f, RowSoFar<float> (&rows)[Fragment:
 
 // The lanes of a quad have the same rows.
 template <int kSlots>
-__device__ inline void merge_quad(RowSoFar<float> (&rows)[kSlots], Extra extra, float* weights) {
+__device__ inline void merge_quad(TileRow (&rows)[kSlots], Extra extra, float* weights) {
 #pragma unroll
   for (int step = 1; step <= 2; step *= 2) {
     const float other_weights = cuda::shuffle_xor(*weights, step);
@@ -105,8 +132,8 @@ __device__ inline void merge_quad(RowSoFar<float> (&rows)[kSlots], Extra extra, 
       const float max = cuda::shuffle_xor(rows[s].max, step);
       const float others = cuda::shuffle_xor(rows[s].others, step);
       const float extra_sum = cuda::shuffle_xor(rows[s].extra, step);
-      const RowSoFar<float> upper{high ? rows[s].max : max, high ? rows[s].others : others,
-                                  high ? rows[s].extra : extra_sum};
+      const TileRow upper{high ? rows[s].max : max, high ? rows[s].others : others,
+                          high ? rows[s].extra : extra_sum};
       rows[s].max = high ? max : rows[s].max;
       rows[s].others = high ? others : rows[s].others;
       rows[s].extra = high ? extra_sum : rows[s].extra;
@@ -123,7 +150,7 @@ __device__ inline void put_slopes(Fragment& f, const SlopesWork& work, int64_t f
                                   int64_t column) {
   constexpr int kGroup = 4, E = 2 * kGroup;
   const Classes<T> classes(work.z);
-  const SlopeTerms<float> terms(work);
+  const SlopeTerms<float, FastMath> terms(work);
   const float unit = work.unit ? cuda::load(work.unit) : 1.0f;
   const int64_t live = work.z.wave.live();
 #pragma unroll
@@ -135,17 +162,22 @@ __device__ inline void put_slopes(Fragment& f, const SlopesWork& work, int64_t f
 #pragma unroll
     for (int g = 0; g < Fragment::kPairs; g += kGroup) {
       const int64_t first = column + Fragment::column() + 8 * g;
-      float dz[E];
+      const int left = classes.left(first);
+      const int at_own = place_in_group<kGroup>(row.target - first);
+      float bias[E], w[E], dz[E], own = 0;
+      classes.load_biases(first, bias);
+#pragma unroll
+      for (int e = 0; e < E; ++e) w[e] = 1;
+      if (terms.general) classes.load_weights(first, w);
 #pragma unroll
       for (int e = 0; e < E; ++e) {
-        const int64_t c = first + e / 2 * 8 + e % 2;
-        const float x = f.at(s, g + e / 2, e % 2) + classes.bias_of(c);
-        const float w = terms.general ? classes.weight_of(c) : 1.0f;
-        dz[e] = c < classes.count && n < live ? terms.slope(row, x, w) * unit : 0.0f;
-        if (c != row.target) continue;
-        cuda::store(static_cast<float*>(work.own_dz) + n, terms.own(row, x));
+        const float x = f.at(s, g + e / 2, e % 2) + bias[e];
+        dz[e] = e / 2 * 8 + e % 2 < left ? terms.slope(row, x, w[e]) * unit : 0.0f;
+        if (e != at_own) continue;
+        own = x;
         dz[e] = 0;
       }
+      if (at_own >= 0) cuda::store(static_cast<float*>(work.own_dz) + n, terms.own(row, own));
       uint32_t word[4];
 #pragma unroll
       for (int j = 0; j < 4; ++j)
@@ -196,14 +228,17 @@ __device__ inline void store_sums(Fragment& f, const ProductX& p, int64_t row, i
 
 template <class T, class Fragment>
 __device__ inline void put_weights(Fragment& f, const ProductW& p, int64_t row, int64_t column) {
+  constexpr int kGroup = 4, E = 2 * kGroup;  // pairs at a time
 #pragma unroll
   for (int s = 0; s < Fragment::kSlots; ++s) {
-    float x[2 * Fragment::kPairs];
+    const WeightRow<T> to(p, row + Fragment::row(s));
 #pragma unroll
-    for (int e = 0; e < 2 * Fragment::kPairs; ++e) x[e] = f.at(s, e / 2, e % 2);
-    WeightRow<T>(p, row + Fragment::row(s)).put(x, column + Fragment::column(), [](int e) {
-      return e / 2 * 8 + e % 2;
-    });
+    for (int g = 0; g < Fragment::kPairs; g += kGroup) {
+      float x[E];
+#pragma unroll
+      for (int e = 0; e < E; ++e) x[e] = f.at(s, g + e / 2, e % 2);
+      to.put(x, column + Fragment::column() + 8 * g, [](int e) { return e / 2 * 8 + e % 2; });
+    }
   }
 }
 

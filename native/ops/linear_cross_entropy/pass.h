@@ -49,6 +49,7 @@ class Pass {
   const Problem problem_;
   Plan plan_;
   Tiles tiles_;
+  bool wide_ = false;  // see Problem
   char* memory_ = nullptr;
   Kept kept_;
   // Of the gradients.

@@ -9,11 +9,13 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "cuda/wide_plan.h"
 
 namespace surprisal::linear_cross_entropy {
 
 constexpr int64_t kRowTile = 128, kColumnTile = 128;
-constexpr int64_t kSpanStep = 256;  // spans are multiples, and so whole tiles of any kernel
+constexpr int64_t kClearedRows = 256;  // behind the last row of x and dz come zeros, to a multiple
+constexpr int64_t kSpanStep = 256;     // spans are multiples, and so whole tiles of any kernel
 constexpr int64_t kLeastSpan = 512, kMostSpans = 128;
 constexpr int64_t kUsefulChunk = 1024;      // fewer classes make products of poor shape
 constexpr int64_t kStatesBytes = 32 << 20;  // a loss alone takes no more of a larger workspace
@@ -34,6 +36,13 @@ struct Problem {
 
   constexpr bool gradient() const { return dx || dweight || dbias; }
   constexpr bool half() const { return dtype == DType::f16 || dtype == DType::bf16; }
+  // Whether wgmma multiplies, on a device that has it: the copy engine fetches rows of W at
+  // multiples of 16 bytes, and counts lines in ints. Depends on nothing that differs between
+  // batches.
+  constexpr bool wide(bool wgmma, uint64_t weight) const {
+    return wgmma && half() && width > 0 && width % 8 == 0 && weight % 16 == 0 &&
+           std::max(rows, classes) < cuda::gemm::kMostLines;
+  }
   constexpr int64_t element() const { return half() ? 2 : dtype == DType::f64 ? 8 : 4; }
   constexpr int64_t accumulator() const { return dtype == DType::f64 ? 8 : 4; }
   // dW's own memory holds partial sums.
@@ -126,6 +135,8 @@ constexpr Plan plan_pass(const Problem& p) {
   };
   plan.wave = wave_for(p.gradient() ? useful : p.span());
   if (plan.wave == 0) plan.wave = std::max(kRowTile, wave_for(p.span()));
+  // Of several waves each has whole tiles.
+  if (plan.wave > kClearedRows && plan.wave < rows) plan.wave -= plan.wave % kClearedRows;
   plan.chunk = std::max(p.span(), largest(columns, p.span(), [&](int64_t chunk) {
                           return bytes(plan.wave, chunk) <= budget;
                         }));
@@ -134,7 +145,8 @@ constexpr Plan plan_pass(const Problem& p) {
   return plan;
 }
 
-// Tiles of the kernels. States: as tall as leaves every processor a block.
+// Tiles of the kernels. States: as tall as leaves every processor a block. Results are the same
+// bits whichever of a kind's tiles is taken.
 struct Tiles {
   int processors = 1;
 
@@ -144,6 +156,14 @@ struct Tiles {
   // 128 x 128, or 64 x 64.
   constexpr bool large(int64_t m, int64_t n) const {
     return m > 64 && n > 64 && ceil_div(m, 128) * ceil_div(n, 128) >= processors;
+  }
+  // Of wgmma: 256 x 256 of a cluster, or 64 x 128; of states, in `spans` of n columns.
+  constexpr bool wide_large(int64_t m, int64_t n, int64_t spans) const {
+    const int64_t clusters = ceil_div(m, cuda::gemm::kWideLargeM) * spans;
+    return cuda::gemm::wants_large(m, n, clusters, processors);
+  }
+  constexpr bool wide_large(int64_t m, int64_t n) const {
+    return wide_large(m, n, ceil_div(n, cuda::gemm::kWideLargeN));
   }
 };
 

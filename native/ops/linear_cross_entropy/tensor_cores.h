@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     store(targets + i, row + i < live ? load(work.z.target + row + i) : -1);
   const auto x = rows_of_x<T>(work.z, live);
   const auto w = rows_of_weight<T>(work.z);
-  RowSoFar<float> rows[F::kSlots];
+  TileRow rows[F::kSlots];
   float weights = 0;
   const int64_t begin = place.column * work.span;
   const int64_t end = begin + work.span < work.z.classes ? begin + work.span : work.z.classes;
@@ -73,11 +73,11 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   }
   sync_threads();  // the warps' states are there
   for (int i = thread_index(); i < Tile::kM && row + i < live; i += Tile::kThreads) {
-    RowSoFar<float> sum;
+    TileRow sum;
     float sum_weight = 0;
     for (int warp = 0; warp < Tile::kWarpsN; ++warp) {
       const WarpState* from = states + warp * Tile::kM + i;
-      RowSoFar<float> part;
+      TileRow part;
       part.max = load(&from->max);
       part.others = load(&from->others);
       part.extra = load(&from->extra);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "cuda/fast_map.h"
 #include "cuda/logit_map.h"
 #include "ops/linear_cross_entropy/device.h"
 
@@ -18,7 +19,20 @@ inline __device__ A larger(A a, A b) {  // a NaN in a is passed over
   return a > b ? a : b;
 }
 
+// How e^x and the logit map are computed: in the accumulator's own precision, ...
 template <class A>
+struct ExactMath {
+  using Map = cuda::DeviceMap<A>;
+  static __device__ A exp(A x) { return std::exp(x); }
+};
+// ... or where x is a sum of products of 16-bit floats, in few instructions: e^x to 3 ulp and |x|
+// 2^-24 of it, a cap to 2^-22 of its height.
+struct FastMath {
+  using Map = cuda::FastMap;
+  static __device__ float exp(float x) { return cuda::exp2_fast(x * cuda::kLog2E); }
+};
+
+template <class A, class Math = ExactMath<A>>
 struct RowSoFar {
   A max = kNone<A>, others = 0, extra = 0;
 
@@ -41,7 +55,7 @@ struct RowSoFar {
 #pragma unroll
     for (int e = 0; e < E; ++e) m = larger(z[e], m);
     const A shift = m == kNone<A> ? A(0) : m;
-    const A scale = std::exp(max - shift);
+    const A scale = Math::exp(max - shift);
     if (!kPlain && ask == Extra::entropy)
       extra = max == kNone<A> ? A(0) : scale * (extra + (max - shift) * others);
     if (!kPlain && ask == Extra::below && max != kNone<A>) extra += (shift - max) * before;
@@ -49,7 +63,7 @@ struct RowSoFar {
 #pragma unroll
     for (int e = 0; e < E; ++e) {
       const A d = z[e] - shift;
-      const A share = e == own ? A(0) : std::exp(d);
+      const A share = e == own ? A(0) : Math::exp(d);
       others += share;
       if (kPlain) continue;
       if (ask == Extra::entropy && share != 0) extra += share * d;
@@ -70,7 +84,7 @@ struct RowSoFar {
     const A m = larger(o.max, max);
     const A shift = m == kNone<A> ? A(0) : m;
     extra = part(ask, shift, weight) + o.part(ask, shift, o_weight);
-    others = others * std::exp(max - shift) + o.others * std::exp(o.max - shift);
+    others = others * Math::exp(max - shift) + o.others * Math::exp(o.max - shift);
     max = m;
   }
 
@@ -78,16 +92,16 @@ struct RowSoFar {
   // `extra` relative to another maximum.
   __device__ A part(Extra ask, A shift, A weight) const {
     if (ask == Extra::entropy)
-      return max == kNone<A> ? A(0) : std::exp(max - shift) * (extra + (max - shift) * others);
+      return max == kNone<A> ? A(0) : Math::exp(max - shift) * (extra + (max - shift) * others);
     if (ask == Extra::below && max != kNone<A>) return extra + (shift - max) * weight;
     return extra;
   }
 };
 
 // dz/dx, x being the logit before the map. dz of the target goes to `own`, and 0 comes back.
-template <class A>
+template <class A, class Math = ExactMath<A>>
 struct SlopeTerms {
-  cuda::DeviceMap<A> map;
+  typename Math::Map map;
   bool general, own_from_z;
 
   __device__ explicit SlopeTerms(const SlopesWork& work)
@@ -96,7 +110,7 @@ struct SlopeTerms {
   __device__ A slope(const Slope<A>& row, A x, A class_weight) const {
     A steep;
     const A d = map.value(x, &steep) - row.max;
-    const A e = std::exp(d);
+    const A e = Math::exp(d);
     A dz = e * row.p;
     bool dead = row.p == 0;
     if (general) {

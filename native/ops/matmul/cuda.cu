@@ -90,9 +90,9 @@ bool is_packed(const View& view, const View& offsets, int64_t line) {
 // Whether the copy engine can fetch boxes of an operand, which it sees as one matrix over all
 // pairs.
 bool has_boxes(const Starts& starts, int64_t lines, int64_t width, int64_t batch) {
-  constexpr int64_t kMost = (int64_t{1} << 31) - 1024;  // coordinates are ints, tiles hang over
-  if (starts.at || width >= kMost) return false;
-  return starts.step == 0 ? lines < kMost : starts.step == lines * width && lines * batch < kMost;
+  if (starts.at || width >= gemm::kMostLines) return false;
+  return starts.step == 0 ? lines < gemm::kMostLines
+                          : starts.step == lines * width && lines * batch < gemm::kMostLines;
 }
 
 bool is_wide(const Parameters& p, const Properties& device) {

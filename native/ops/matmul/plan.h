@@ -10,8 +10,11 @@
 #include <cstdint>
 
 #include "core/dtype.h"
+#include "cuda/wide_plan.h"
 
 namespace surprisal::matmul {
+
+namespace gemm = cuda::gemm;
 
 struct Problem {
   DType dtype = DType::f32;
@@ -37,9 +40,7 @@ constexpr int64_t kNarrow = 64;        // outputs with no more columns are cut i
 constexpr int64_t kNarrowPart = 4096;  // ... of this length: adding them up is hardly any traffic
 constexpr int64_t kLeastPart = 1024;   // of a weight gradient
 constexpr int64_t kMostParts = 64;
-constexpr int kLargeTile = 128, kSmallTile = 64;     // squares
-constexpr int kWideLargeM = 256, kWideLargeN = 256;  // of a cluster of two blocks
-constexpr int kWideSmallM = 64, kWideSmallN = 128;   // two blocks a processor
+constexpr int kLargeTile = 128, kSmallTile = 64;  // squares
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -59,11 +60,11 @@ constexpr Plan plan_matmul(const Problem& p) {
   // Large tiles read less; small ones waste less and give more blocks to few processors.
   if (p.wide && plan.kernel == Kernel::tensor_cores) {
     plan.kernel = Kernel::warpgroups;
-    const int64_t clusters = ceil_div(p.m, kWideLargeM) * ceil_div(p.n, kWideLargeN) * p.batch;
-    const bool wide = p.m > kLargeTile && p.n > kWideSmallN &&
-                      4 * clusters * plan.parts >= p.processors;  // half of them busy, or more
-    plan.tile_m = wide ? kWideLargeM : kWideSmallM;
-    plan.tile_n = wide ? kWideLargeN : kWideSmallN;
+    const int64_t clusters =
+        ceil_div(p.m, gemm::kWideLargeM) * ceil_div(p.n, gemm::kWideLargeN) * p.batch;
+    const bool whole = gemm::wants_large(p.m, p.n, clusters * plan.parts, p.processors);
+    plan.tile_m = whole ? gemm::kWideLargeM : gemm::kWideSmallM;
+    plan.tile_n = whole ? gemm::kWideLargeN : gemm::kWideSmallN;
   } else if (p.dtype != DType::f64 && p.m > kSmallTile && p.n > kSmallTile &&
              large * plan.parts >= p.processors) {
     plan.tile_m = plan.tile_n = kLargeTile;
@@ -71,11 +72,9 @@ constexpr Plan plan_matmul(const Problem& p) {
   plan.rows = ceil_div(p.m, plan.tile_m);
   plan.columns = ceil_div(p.n, plan.tile_n);
   plan.blocks = plan.rows * plan.columns * p.batch * plan.parts;
-  if (plan.kernel == Kernel::warpgroups) {
-    const int64_t resident = p.processors / 2 * (plan.tile_n == kWideLargeN ? 1 : 4);
-    plan.blocks = std::min(plan.blocks, std::max<int64_t>(1, resident)) *
-                  (plan.tile_n == kWideLargeN ? 2 : 1);
-  }
+  if (plan.kernel == Kernel::warpgroups)
+    plan.blocks =
+        gemm::persistent_blocks(plan.tile_n == gemm::kWideLargeN, plan.blocks, p.processors);
   return plan;
 }
 

@@ -20,39 +20,32 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     matmul_warpgroups_kernel(const __grid_constant__ WideParameters w) {
 #if defined(SP_WGMMA)
   const Parameters& p = w.p;
-  auto& memory = shared<typename Tile::Memory>();
-  gemm::open_ring<Tile>(memory);
   int rank = 0;
   if constexpr (Tile::kCluster > 1) rank = cluster_rank();
   const int64_t clusters = grid_size() / Tile::kCluster;
   const int64_t units = p.plan.rows * p.plan.columns * p.batch * p.plan.parts;
   const int64_t first = block_index() / Tile::kCluster;
-  gemm::RingPlace<Tile::kStages> place;
-  const int group = thread_index() / Tile::kGroup;
-  if (group == 0) {
-    registers_down<Tile::kProducerRegisters>();
-    if (thread_index() == 0) {
-      for (int64_t unit = first; unit < units; unit += clusters) {
-        const Place at(p, unit);
-        const gemm::BoxSource a{&w.a_map, static_cast<int>(at.pair) * w.a_lines};
-        const gemm::BoxSource b{&w.b_map, static_cast<int>(at.pair) * w.b_lines};
-        const int row = static_cast<int>(at.row) + rank * Tile::kM;
-        for (int64_t k = at.begin; k < at.end; k += Tile::kK)
-          gemm::fetch_step<Tile, a_major, b_major>(
-              memory, a, b, place, row, static_cast<int>(at.column), static_cast<int>(k));
-      }
+  const auto produce = [&](auto& memory, auto& place) {
+    for (int64_t unit = first; unit < units; unit += clusters) {
+      const Place at(p, unit);
+      const gemm::BoxSource a{&w.a_map, static_cast<int>(at.pair) * w.a_lines};
+      const gemm::BoxSource b{&w.b_map, static_cast<int>(at.pair) * w.b_lines};
+      const int row = static_cast<int>(at.row) + rank * Tile::kM;
+      for (int64_t k = at.begin; k < at.end; k += Tile::kK)
+        gemm::fetch_step<Tile, a_major, b_major>(memory, a, b, place, row,
+                                                 static_cast<int>(at.column), static_cast<int>(k));
     }
-    sync_warp();  // close_ring's barrier takes whole warps
-  } else {
-    registers_up<Tile::kConsumerRegisters>();
+  };
+  const auto consume = [&](auto& memory, auto& place, int consumer) {
     for (int64_t unit = first; unit < units; unit += clusters) {
       const Place at(p, unit);
       float sums[Tile::kN / 2];
       gemm::multiply_steps<T, Tile, a_major, b_major>(
-          sums, memory, place, group - 1, (at.end - at.begin + Tile::kK - 1) / Tile::kK);
+          sums, memory, place, consumer,
+          static_cast<int>((at.end - at.begin + Tile::kK - 1) / Tile::kK));
       const Output<T> out(p, at);
       const int64_t row =
-          at.row + rank * Tile::kM + (group - 1) * 64 + warp_index() % 4 * 16 + lane_index() / 4;
+          at.row + rank * Tile::kM + consumer * 64 + warp_index() % 4 * 16 + lane_index() / 4;
 #pragma unroll
       for (int half = 0; half < 2; ++half)
 #pragma unroll
@@ -63,8 +56,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
           out.put(row + 8 * half, at.column + 8 * j, quad);
         }
     }
-  }
-  gemm::close_ring<Tile>();
+  };
+  gemm::share_ring<Tile>(produce, consume);
 #endif
 }
 
