@@ -1,39 +1,77 @@
-// Images of two or three axes as lines along the last axis, each a whole number of vectors, and
-// what is done with a line and its neighbours. Included inside a target's namespace after
-// cpu/blocks.h. Lanes beyond a line's columns hold anything.
+// Images of two or three axes as units that follow each other: rows of an image, planes of a
+// volume. Lines lie along the last axis, each a whole number of vectors; lanes beyond its columns
+// hold anything. A sweep goes over the units once and keeps the last ones of each array it needs in
+// a ring. Included inside a target's namespace after cpu/blocks.h.
 
 struct Image {
   int64_t planes, rows, columns;  // one plane where there are two axes
   bool volume;                    // three axes
 
-  int64_t lines() const { return planes * rows; }
+  int64_t units() const { return volume ? planes : rows; }
+  int64_t lines() const { return volume ? rows : 1; }  // of a unit
   // Not a power of two, at which neighbouring lines would share cache sets.
   int64_t pitch() const { return (columns + 31) / 16 * 16; }
-  int64_t size() const { return lines() * pitch(); }
+  int64_t unit_size() const { return lines() * pitch(); }
+};
 
-  // The line `by` further along axis 0 (planes) or 1 (rows), or -1.
-  int64_t beyond(int64_t line, int axis, int64_t by) const {
-    const int64_t at = (axis == 0 ? line / rows : line % rows) + by;
-    if (at < 0 || at >= (axis == 0 ? planes : rows)) return -1;
-    return line + (axis == 0 ? by * rows : by);
-  }
-  // The same of an image's values; a line that is not there is `missing`.
-  template <class C>
-  const C* tap(const C* values, int64_t line, int axis, int64_t by, const C* missing) const {
-    const int64_t k = beyond(line, axis, by);
-    return k < 0 ? missing : values + k * pitch();
+// A line of an image.
+struct Line {
+  int64_t unit, row;
+};
+
+// The last `held` units of an array; unit u takes the place of unit u - held.
+template <class C>
+class Ring {
+ public:
+  Ring(const Image& image, C* base, int64_t held)
+      : base_(base),
+        pitch_(image.pitch()),
+        lines_(image.lines()),
+        units_(image.units()),
+        held_(static_cast<uint32_t>(held)) {}
+
+  C* unit(int64_t u) const { return base_ + static_cast<uint32_t>(u) % held_ * lines_ * pitch_; }
+  C* line(Line at) const { return unit(at.unit) + at.row * pitch_; }
+  // The line `by` further across units, or within one; a line that is not there is `missing`.
+  const C* tap(Line at, bool across, int64_t by, const C* missing) const {
+    (across ? at.unit : at.row) += by;
+    const int64_t place = across ? at.unit : at.row;
+    return place < 0 || place >= (across ? units_ : lines_) ? missing : line(at);
   }
   // A line that is not there repeats its neighbour, which changes no minimum or maximum.
-  template <class C>
-  const C* near(const C* values, int64_t line, int axis, int64_t by) const {
-    return tap(values, line, axis, by, values + line * pitch());
-  }
+  const C* near(Line at, bool across, int64_t by) const { return tap(at, across, by, line(at)); }
 
+ private:
+  C* base_;
+  int64_t pitch_, lines_, units_;
+  uint32_t held_;
+};
+
+// Rings in one piece of memory. `held_of(k)` is how many units ring k holds.
+template <class C>
+class Rings {
+ public:
   template <class F>
-  void each_line(F body) const {
-    const int64_t grain = std::max<int64_t>(1, 16384 / pitch());
-    parallel_for(lines(), grain, [&](int64_t begin, int64_t end) { body(begin, end); });
+  Rings(const Image& image, int64_t count, F held_of)
+      : rings_(count), room_(total(image, count, held_of) * image.unit_size()) {
+    C* at = room_.data();
+    for (int64_t k = 0; k < count; ++k) {
+      const int64_t held = std::min(held_of(k), image.units());
+      rings_[k] = Ring<C>(image, at, held);
+      at += held * image.unit_size();
+    }
   }
+  const Ring<C>& operator[](int64_t k) const { return rings_[k]; }
+
+ private:
+  template <class F>
+  static int64_t total(const Image& image, int64_t count, F held_of) {
+    int64_t sum = 0;
+    for (int64_t k = 0; k < count; ++k) sum += std::min(held_of(k), image.units());
+    return sum;
+  }
+  const Scratch<Ring<C>> rings_;
+  const Scratch<C> room_;
 };
 
 // A line with room on both sides for what lies beyond its ends.
@@ -72,43 +110,49 @@ class Filled {
   Scratch<C> line_;
 };
 
-// Minimum and maximum; a NaN wins, as in torch.
-template <class V>
-inline V lower(V a, V b) {
-  return select(a != a, a, min(a, b));
-}
-template <class V>
-inline V higher(V a, V b) {
-  return select(a != a, a, max(a, b));
-}
-
-// Image `index` of a view to lines of C, and back.
+// Unit u of image `index` of a view to lines of C, and back.
 template <class C>
-inline void read_image(const Image& image, const View& view, int64_t index, C* to) {
-  image.each_line([&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r)
-      load_block(view.dtype, view.data, (index * image.lines() + r) * image.columns, image.columns,
-                 to + r * image.pitch());
-  });
-}
-template <class C>
-inline void write_image(const Image& image, const C* from, const View& view, int64_t index) {
-  image.each_line([&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r)
-      store_block(view.dtype, from + r * image.pitch(), image.columns, view.data,
-                  (index * image.lines() + r) * image.columns);
-  });
-}
-
-// Calls body(index of an image): images side by side where there are enough of them for the
-// threads, else the lines of one after the other are.
-template <class F>
-void each_image(int64_t images, F body) {
-  if (images < num_threads()) {
-    for (int64_t i = 0; i < images; ++i) body(i);
-    return;
+inline void read_unit(const Image& image, const View& view, int64_t index, int64_t u, C* to) {
+  const int64_t first = (index * image.units() + u) * image.lines();
+  for (int64_t r = 0; r < image.lines(); ++r) {
+    C* const line = to + r * image.pitch();
+    const C* const found = block_of(view, (first + r) * image.columns, image.columns, line);
+    if (found != line) std::memcpy(line, found, image.columns * sizeof(C));
   }
-  parallel_for(images, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) body(i);
+}
+template <class C>
+inline void write_unit(const Image& image, const C* from, const View& view, int64_t index,
+                       int64_t u) {
+  const int64_t first = (index * image.units() + u) * image.lines();
+  for (int64_t r = 0; r < image.lines(); ++r) {
+    const C* const line = from + r * image.pitch();
+    const int64_t place = (first + r) * image.columns;
+    if (view.dtype == kNative<C>) {
+      std::memcpy(view.as<C>() + place, line, image.columns * sizeof(C));
+    } else {
+      store_block(view.dtype, line, image.columns, view.data, place);
+    }
+  }
+}
+// Calls body(place) for the vectors of a unit.
+template <class C, class F>
+inline void each_vector(const Image& image, F body) {
+  for (int64_t r = 0; r < image.lines(); ++r)
+    for (int64_t i = 0; i < image.columns; i += kLanes<C>) body(r * image.pitch() + i);
+}
+
+// Calls body(index of an image, first unit, end): whole images where there are enough of them for
+// the threads, else bands, of which each sweep also goes over `halo` units on both sides.
+template <class F>
+void each_band(const Image& image, int64_t images, int64_t halo, F body) {
+  if (images == 0) return;
+  const int64_t wanted = (num_threads() + images - 1) / images;
+  const int64_t bands = std::max<int64_t>(1, std::min(wanted, image.units() / (2 * halo)));
+  const int64_t each = (image.units() + bands - 1) / bands;
+  parallel_for(images * bands, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) {
+      const int64_t from = k % bands * each;
+      body(k / bands, from, std::min(image.units(), from + each));
+    }
   });
 }

@@ -40,13 +40,14 @@ const fields = ({ image, iterations }: Saved) => ({
  * of the pixels that touch it, within the image.
  *
  * image [B, C, H, W] or [B, C, D, H, W] of any float dtype -> the same. 16-bit images compute in
- * float32. A NaN spreads as far as the windows reach.
+ * float32. A NaN gives NaN there, and maybe where windows reach it.
  *
  * Differentiable, with torch's choices where there is no one derivative: of equal pixels in a window
  * the first in memory takes the gradient, equal minima of axes each take half, of three first those
- * of planes and rows, then theirs and the columns'; relu'(0) = 0. Backward erodes again instead of
- * storing: it takes scratch memory of 2·iterations + 7 images (+ 10 in volumes) for each image that
- * is at work, as many at once as there are threads. Same input, same bits for any number of them.
+ * of planes and rows, then theirs and the columns'; relu'(0) = 0. Nothing is stored: backward
+ * erodes again, in one sweep over rows (planes of volumes), of which it holds some 500 at 10
+ * iterations, for as many images at once as there are threads. Same input, same bits for any number
+ * of them.
  *
  * Shit et al., CVPR 2021 ("clDice", algorithm 1).
  *

@@ -14,8 +14,6 @@
 namespace surprisal::cl_dice {
 namespace {
 
-constexpr int kSums = 7;  // kernels.h's
-
 void check(const Problem& op) {
   const int64_t voxels = op.planes * op.rows * op.columns, size = op.batch * op.channels * voxels;
   require(op.prediction.size == size, "clDice: size of prediction");
@@ -35,10 +33,13 @@ struct Quotient {
 // The loss of a unit from its sums, and kSlopes factors.
 double score(const Forward& op, const double* sums, double* slopes) {
   const double s = op.smooth, w = op.dice_weight;
-  const Quotient a(sums[0] + s, sums[1] + s), b(sums[2] + s, sums[3] + s);
+  const double* const of_p = sums + kOfPrediction;
+  const double* const of_y = sums + kOfTarget;
+  const double* const both = sums + kOverlap;
+  const Quotient a(of_p[0] + s, of_p[1] + s), b(of_y[0] + s, of_y[1] + s);
   const double total = a.value + b.value;
   const double mean = total == 0 ? 0 : 2 * a.value * b.value / total;
-  const Quotient dice(2 * sums[4] + s, sums[5] + sums[6] + s);
+  const Quotient dice(2 * both[0] + s, both[1] + both[2] + s);
   const double by_a = total == 0 ? 0 : -2 * b.value * b.value / (total * total);
   const double by_b = total == 0 ? 0 : -2 * a.value * a.value / (total * total);
   slopes[0] = (1 - w) * by_a * a.inverse;

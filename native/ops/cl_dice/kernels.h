@@ -3,12 +3,13 @@
 #include "cpu/blocks.h"
 #include "cpu/image_lines.h"
 #include "cpu/soft_skeleton.h"
+#include "cpu/soft_skeleton_slopes.h"
 
 namespace cl_dice {
 
 using namespace ::surprisal::cl_dice;
 
-// One scored image: its levels are read into memory of the caller.
+// One scored image, unit by unit.
 template <class C>
 class Reader {
  public:
@@ -23,28 +24,31 @@ class Reader {
 
   int64_t index() const { return sample_ * op_.channels + channel_; }
 
-  void read_prediction(C* p) const {
-    read_image(image, op_.prediction, index(), p);
+  void read_prediction(int64_t u, C* p) const {
+    read_unit(image, op_.prediction, index(), u, p);
     if (!op_.logits) return;
-    each_vector([&](int64_t at) { store(p + at, sigmoid(load(p + at))); });
+    each_vector<C>(image, [&](int64_t at) { store(p + at, sigmoid(load(p + at))); });
   }
-  void read_target(C* y) const {
-    if (!op_.labels) return read_image(image, op_.target, index(), y);
-    read_image(image, op_.target, sample_, y);
+  void read_target(int64_t u, C* y) const {
+    if (!op_.labels) return read_unit(image, op_.target, index(), u, y);
+    read_unit(image, op_.target, sample_, u, y);
     const V own = splat(C(channel_));
-    each_vector([&](int64_t at) { store(y + at, select(load(y + at) == own, splat(C(1)), V{})); });
+    each_vector<C>(
+        image, [&](int64_t at) { store(y + at, select(load(y + at) == own, splat(C(1)), V{})); });
   }
-  // S_y; `spare` holds two levels.
-  void read_skeleton(const C* y, C* spare, C* skeleton) const {
-    if (op_.skeleton) return read_image(image, op_.skeleton, index(), skeleton);
-    soft_skeleton_of(image, op_.iterations, y, spare, skeleton);
-  }
+  // Calls body(u, S_y) for units [from, to).
   template <class F>
-  void each_vector(F body) const {
-    image.each_line([&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r)
-        for (int64_t i = 0; i < image.columns; i += kLanes<C>) body(r * image.pitch() + i);
-    });
+  void each_skeleton(int64_t from, int64_t to, F body) const {
+    if (!op_.skeleton) {
+      return sweep_skeleton<C>(
+          image, op_.iterations, from, to, [&](int64_t u, C* y) { read_target(u, y); },
+          [&](int64_t u, const C* skeleton, const C*) { body(u, skeleton); });
+    }
+    const Scratch<C> skeleton(image.unit_size());
+    for (int64_t u = from; u < to; ++u) {
+      read_unit(image, op_.skeleton, index(), u, skeleton.data());
+      body(u, skeleton.data());
+    }
   }
 
  private:
@@ -52,101 +56,115 @@ class Reader {
   const int64_t sample_, channel_;
 };
 
-// S_p y, S_p, S_y p, S_y, p y, p and y over an image.
-constexpr int kSums = 7;
-
+// Of n elements the sums of a b, of a and of b. Vectors are folded into float64 before many of them
+// are added.
 template <class C>
-struct Levels {
-  C *p, *y, *of_p, *of_y;
-};
-
-// The sums of line r. Vectors are folded into float64 before many of them are added.
-template <class C>
-void sum_line(const Image& image, const Levels<C>& at, int64_t r, double* sums) {
+void sum_line(const C* a, const C* b, int64_t n, double* sums) {
   using V = vector_t<C>;
   constexpr int64_t kStep = 64 * kLanes<C>;
-  const int64_t from = r * image.pitch(), to = from + image.columns;
-  for (C* const level : {at.p, at.y, at.of_p, at.of_y}) {
-    const int64_t whole = (image.columns + kLanes<C> - 1) / kLanes<C> * kLanes<C>;
-    std::fill(level + to, level + from + whole, C(0));
-  }
-  std::fill_n(sums, kSums, 0.0);
-  for (int64_t begin = from; begin < to; begin += kStep) {
-    V total[kSums] = {};
-    for (int64_t i = begin; i < std::min(to, begin + kStep); i += kLanes<C>) {
-      const V p = load(at.p + i), y = load(at.y + i);
-      const V of_p = load(at.of_p + i), of_y = load(at.of_y + i);
-      total[0] += of_p * y;
-      total[1] += of_p;
-      total[2] += of_y * p;
-      total[3] += of_y;
-      total[4] += p * y;
-      total[5] += p;
-      total[6] += y;
+  const int64_t whole = n / kLanes<C> * kLanes<C>;
+  for (int64_t begin = 0; begin < whole; begin += kStep) {
+    V both{}, ours{}, theirs{};
+    for (int64_t i = begin; i < std::min(whole, begin + kStep); i += kLanes<C>) {
+      both += load(a + i) * load(b + i);
+      ours += load(a + i);
+      theirs += load(b + i);
     }
-    for (int n = 0; n < kSums; ++n) sums[n] += reduce_add(total[n]);
+    sums[0] += reduce_add(both);
+    sums[1] += reduce_add(ours);
+    sums[2] += reduce_add(theirs);
   }
+  for (int64_t i = whole; i < n; ++i) {
+    sums[0] += double(a[i]) * double(b[i]);
+    sums[1] += a[i];
+    sums[2] += b[i];
+  }
+}
+
+// kSums of each unit [from, to) of scored image k.
+template <class C>
+void sum_band(const Problem& op, int64_t k, int64_t from, int64_t to, double* parts) {
+  const Reader<C> reader(op, k);
+  const Image& image = reader.image;
+  const Scratch<C> other(image.unit_size());
+  const auto add = [&](int64_t u, int kind, const C* a, const C* b) {
+    for (int64_t r = 0; r < image.lines(); ++r)
+      sum_line(a + r * image.pitch(), b + r * image.pitch(), image.columns,
+               parts + u * kSums + kind);
+  };
+  sweep_skeleton<C>(
+      image, op.iterations, from, to, [&](int64_t u, C* p) { reader.read_prediction(u, p); },
+      [&](int64_t u, const C* skeleton, const C* p) {
+        reader.read_target(u, other.data());
+        add(u, kOfPrediction, skeleton, other.data());
+        add(u, kOverlap, p, other.data());
+      });
+  reader.each_skeleton(from, to, [&](int64_t u, const C* skeleton) {
+    reader.read_prediction(u, other.data());
+    add(u, kOfTarget, skeleton, other.data());
+  });
 }
 
 template <class C>
 void sum_as(const Problem& op, double* sums) {
-  each_image(op.batch * op.scored(), [&](int64_t k) {
-    const Reader<C> reader(op, k);
-    const Image& image = reader.image;
-    const Scratch<C> room(image.size() * 6);
-    C* const level = room.data();
-    const Levels<C> at{level, level + image.size(), level + 2 * image.size(),
-                       level + 3 * image.size()};
-    C* const spare = level + 4 * image.size();
-    reader.read_prediction(at.p);
-    reader.read_target(at.y);
-    soft_skeleton_of(image, op.iterations, at.p, spare, at.of_p);
-    reader.read_skeleton(at.y, spare, at.of_y);
-    const Scratch<double> parts(image.lines() * kSums);
-    image.each_line([&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) sum_line(image, at, r, &parts[r * kSums]);
-    });
-    // In the order of the lines, whoever summed them.
-    std::fill_n(sums + k * kSums, kSums, 0.0);
-    for (int64_t i = 0; i < image.lines() * kSums; ++i) sums[k * kSums + i % kSums] += parts[i];
+  const int64_t images = op.batch * op.scored();
+  const Image image{op.planes, op.rows, op.columns, op.volume};
+  const int64_t each = image.units() * kSums;
+  const Scratch<double> parts(images * each);
+  std::fill_n(parts.data(), images * each, 0.0);
+  each_band(image, images, op.iterations + 2, [&](int64_t k, int64_t from, int64_t to) {
+    sum_band<C>(op, k, from, to, parts.data() + k * each);
   });
+  // In the order of the units, whoever summed them.
+  for (int64_t i = 0; i < images * each; ++i) sums[i / each * kSums + i % kSums] += parts[i];
 }
 void sum(const Problem& op, double* sums) {
   op.prediction.dtype == DType::f64 ? sum_as<double>(op, sums) : sum_as<float>(op, sums);
 }
 
-// `slopes`: kSlopes of each unit.
+// `by`: kSlopes of the image's unit of loss.
 template <class C>
-void differentiate_as(const Backward& op, const double* slopes) {
+void differentiate_band(const Backward& op, int64_t k, int64_t from, int64_t to,
+                        const double* slopes) {
   using V = vector_t<C>;
-  each_image(op.batch * op.scored(), [&](int64_t k) {
-    const Reader<C> reader(op, k);
-    const Image& image = reader.image;
-    const Scratch<C> room(image.size() * 4);
-    C* const y = room.data();
-    C* const of_y = y + image.size();
-    C* const upstream = of_y + image.size();  // and the second of two spare levels
-    SkeletonGradient<C> gradient(image, op.iterations);
-    reader.read_prediction(gradient.image());
-    reader.read_target(y);
-    reader.read_skeleton(y, upstream, of_y);
-    C by[kSlopes];
-    for (int n = 0; n < kSlopes; ++n) by[n] = C(slopes[op.unit_of(k) * kSlopes + n]);
-    reader.each_vector(
-        [&](int64_t at) { store(upstream + at, load(y + at) * by[0] + splat(by[1])); });
-    C* const g = gradient.run(upstream);
-    const C* const p = gradient.image();
-    reader.each_vector([&](int64_t at) {
-      V sum = load(g + at) + load(of_y + at) * by[2] + (load(y + at) * by[3] + splat(by[4]));
-      if (op.logits) sum *= load(p + at) * (C(1) - load(p + at));
-      store(g + at, sum);
-    });
-    write_image(image, g, op.grad, reader.index());
+  const Reader<C> reader(op, k);
+  const Image& image = reader.image;
+  C by[kSlopes];
+  for (int n = 0; n < kSlopes; ++n) by[n] = C(slopes[n]);
+  const Scratch<C> of_y((to - from) * image.unit_size()), y(image.unit_size());
+  reader.each_skeleton(from, to, [&](int64_t u, const C* skeleton) {
+    std::copy_n(skeleton, image.unit_size(), of_y.data() + (u - from) * image.unit_size());
   });
+  SlopeSweep<C>(image, op.iterations)
+      .run(
+          from, to, [&](int64_t u, C* p) { reader.read_prediction(u, p); },
+          [&](int64_t u, C* to) {
+            reader.read_target(u, to);
+            each_vector<C>(
+                image, [&](int64_t at) { store(to + at, load(to + at) * by[0] + splat(by[1])); });
+          },
+          [&](int64_t u, C* g, const C* p) {
+            reader.read_target(u, y.data());
+            const C* const line = of_y.data() + (u - from) * image.unit_size();
+            each_vector<C>(image, [&](int64_t at) {
+              V sum = load(g + at) + load(line + at) * by[2] +
+                      (load(y.data() + at) * by[3] + splat(by[4]));
+              if (op.logits) sum *= load(p + at) * (C(1) - load(p + at));
+              store(g + at, sum);
+            });
+            write_unit(image, g, op.grad, reader.index(), u);
+          });
 }
+
+// `slopes`: kSlopes of each unit of loss.
 void differentiate(const Backward& op, const double* slopes) {
-  op.prediction.dtype == DType::f64 ? differentiate_as<double>(op, slopes)
-                                    : differentiate_as<float>(op, slopes);
+  const Image image{op.planes, op.rows, op.columns, op.volume};
+  const auto band = [&](int64_t k, int64_t from, int64_t to) {
+    const double* const by = slopes + op.unit_of(k) * kSlopes;
+    op.prediction.dtype == DType::f64 ? differentiate_band<double>(op, k, from, to, by)
+                                      : differentiate_band<float>(op, k, from, to, by);
+  };
+  each_band(image, op.batch * op.scored(), 2 * (op.iterations + 2), band);
 }
 
 }  // namespace cl_dice

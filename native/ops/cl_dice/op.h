@@ -11,6 +11,12 @@ namespace surprisal::cl_dice {
 
 enum class Sums : int32_t { batch, channel, image };
 
+// Sums over an image: of a skeleton or p times the other image, of it, and of the other.
+constexpr int kOfPrediction = 0;  // S_p, y
+constexpr int kOfTarget = 3;      // S_y, p
+constexpr int kOverlap = 6;       // p, y
+constexpr int kSums = 9;
+
 // Factors of the gradient: S_p's is y and 1, p's S_y, y and 1.
 constexpr int kSlopes = 5;
 

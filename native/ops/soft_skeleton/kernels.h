@@ -2,6 +2,7 @@
 #include "cpu/blocks.h"
 #include "cpu/image_lines.h"
 #include "cpu/soft_skeleton.h"
+#include "cpu/soft_skeleton_slopes.h"
 
 namespace soft_skeleton {
 
@@ -12,12 +13,13 @@ inline Image image_of(const Problem& op) { return {op.planes, op.rows, op.column
 template <class C>
 void forward_as(const Forward& op) {
   const Image image = image_of(op);
-  each_image(op.images, [&](int64_t k) {
-    const Scratch<C> room(image.size() * 4);
-    C* const skeleton = room.data() + image.size();
-    read_image(image, op.image, k, room.data());
-    soft_skeleton_of(image, op.iterations, room.data(), skeleton + image.size(), skeleton);
-    write_image(image, skeleton, op.skeleton, k);
+  const int64_t k = op.iterations;
+  each_band(image, op.images, k + 2, [&](int64_t index, int64_t from, int64_t to) {
+    sweep_skeleton<C>(
+        image, k, from, to, [&](int64_t u, C* at) { read_unit(image, op.image, index, u, at); },
+        [&](int64_t u, const C* skeleton, const C*) {
+          write_unit(image, skeleton, op.skeleton, index, u);
+        });
   });
 }
 void forward(const Forward& op) {
@@ -27,12 +29,12 @@ void forward(const Forward& op) {
 template <class C>
 void backward_as(const Backward& op) {
   const Image image = image_of(op);
-  each_image(op.images, [&](int64_t k) {
-    const Scratch<C> upstream(image.size());
-    SkeletonGradient<C> gradient(image, op.iterations);
-    read_image(image, op.image, k, gradient.image());
-    read_image(image, op.upstream, k, upstream.data());
-    write_image(image, gradient.run(upstream.data()), op.grad, k);
+  const int64_t k = op.iterations;
+  each_band(image, op.images, 2 * (k + 2), [&](int64_t index, int64_t from, int64_t to) {
+    SlopeSweep<C>(image, k).run(
+        from, to, [&](int64_t u, C* at) { read_unit(image, op.image, index, u, at); },
+        [&](int64_t u, C* at) { read_unit(image, op.upstream, index, u, at); },
+        [&](int64_t u, const C* g, const C*) { write_unit(image, g, op.grad, index, u); });
   });
 }
 void backward(const Backward& op) {

@@ -1,6 +1,6 @@
 // The soft skeleton of images by min and max pooling (Shit et al. 2021, algorithm 1), as
 // cpu/soft_skeleton.h defines it, and its gradient. Nothing is stored for backward: it erodes
-// again, one image after the other, or as many at once as there are threads.
+// again. Images are swept by rows or planes, of which a few of each level are held.
 #pragma once
 #include "core/view.h"
 
