@@ -183,6 +183,8 @@ export {
   sum,
   var,
 } from './ops/reduce.js';
+export type { RegionWiseLossOptions, RegionWiseMapOptions } from './ops/region-wise-loss.js';
+export { regionWiseLoss, regionWiseMap } from './ops/region-wise-loss.js';
 export type { Inferred } from './ops/shape-ops.js';
 export { expand, permute, reshape, squeeze, transpose, unsqueeze } from './ops/shape-ops.js';
 export type { SinkdOptions } from './ops/sinkd.js';
@@ -211,6 +213,8 @@ export type { TopologyLossOptions } from './ops/topology-loss.js';
 export { topologyLoss } from './ops/topology-loss.js';
 export type { UldLossOptions } from './ops/uld-loss.js';
 export { uldLoss } from './ops/uld-loss.js';
+export type { WarpingLossOptions } from './ops/warping-loss.js';
+export { warpingLoss } from './ops/warping-loss.js';
 export { clipGradNorm } from './optim/clip.js';
 export * as optim from './optim/index.js';
 export { arange, eye, full, linspace, ones, zeros } from './patterns.js';

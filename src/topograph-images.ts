@@ -1,16 +1,6 @@
 // The segmentations of planes that topographLoss and diuError compare: options, checks and fields.
-
-import { floats } from './dtype.js';
-import {
-  expectBoolean,
-  expectDType,
-  expectNumber,
-  expectOnCpu,
-  expectOneOf,
-  expectShape,
-  fail,
-  showShape,
-} from './expect.js';
+import { checkBackground, checkClassImages, hasClassIndices } from './class-images.js';
+import { expectBoolean, expectOneOf, fail, show } from './expect.js';
 import { type LossReduction, reductions } from './loss-options.js';
 import type { Tensor } from './tensor.js';
 
@@ -37,39 +27,22 @@ interface Images {
   target: Tensor;
 }
 
-const hasLabels = ({ prediction, target }: Images) => target.rank === prediction.rank - 1;
+const imagesOf = ({ prediction, target }: Images) => ({
+  maps: prediction,
+  name: 'prediction',
+  target,
+});
 
 export function checkTopographImages(name: string, t: Images, o: TopographImageOptions): void {
-  const { prediction, target } = t;
-  expectOnCpu(name, 'prediction', prediction);
-  expectDType(name, 'prediction', prediction, floats);
-  const { shape, rank } = prediction;
-  if (rank !== 4 || shape[1] === 0) {
-    const wanted = '[B, C, H, W] with at least one channel';
-    fail(name, 'ERR_SHAPE', `expected prediction to have shape ${wanted}, got ${showShape(shape)}`);
-  }
-  if (shape[2] * shape[3] > 2 ** 30) {
-    fail(name, 'ERR_SHAPE', `expected at most 2^30 pixels an image, got ${shape[2] * shape[3]}`);
-  }
-  const [batch, , ...plane] = shape;
-  const like = `prediction ${showShape(shape)}`;
-  if (hasLabels(t)) {
-    expectDType(name, 'target', target, ['int32', 'int64']);
-    expectShape(name, 'target', target, [batch, ...plane], `class indices of ${like}`);
-  } else {
-    expectDType(name, 'target', target, [prediction.dtype, 'bool', 'uint8']);
-    expectShape(name, 'target', target, shape, `like ${like}`);
-  }
+  checkClassImages(name, imagesOf(t), '[B, C, H, W]', 2, 2);
   for (const key of ['fromLogits', 'background'] as const)
     if (o[key] !== undefined) expectBoolean(name, key, o[key]);
   const { connectivity = 8, reduction = 'mean' } = o;
-  expectNumber(name, 'connectivity', connectivity, { integer: true });
-  if (connectivity !== 4 && connectivity !== 8)
-    fail(name, 'ERR_INVALID_VALUE', `expected connectivity to be 4 or 8, got ${connectivity}`);
-  if (o.background === false && shape[1] === 1) {
-    const wanted = 'more than one channel where background is false';
-    fail(name, 'ERR_INVALID_VALUE', `expected ${wanted}, got ${like}`);
+  if (connectivity !== 4 && connectivity !== 8) {
+    const got = show(connectivity);
+    fail(name, 'ERR_INVALID_VALUE', `expected connectivity to be 4 or 8, got ${got}`);
   }
+  checkBackground(name, t.prediction, o.background);
   expectOneOf(name, 'reduction', reduction, reductions);
 }
 
@@ -87,7 +60,7 @@ export function topographFields(caller: 0 | 1, t: Images, o: TopographImageOptio
       channels,
       height,
       width,
-      labels: hasLabels(t),
+      labels: hasClassIndices(imagesOf(t)),
       fromLogits: o.fromLogits ?? false,
       sphere: false,
       background: o.background ?? true,

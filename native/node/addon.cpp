@@ -30,6 +30,7 @@
   X(pool)                       \
   X(random)                     \
   X(reduce)                     \
+  X(region_wise)                \
   X(roofline)                   \
   X(sinkd)                      \
   X(sinkhorn)                   \
@@ -39,7 +40,8 @@
   X(softmax)                    \
   X(sort)                       \
   X(topograph)                  \
-  X(uld)
+  X(uld)                        \
+  X(warping)
 
 #define DECLARE(op)                    \
   namespace surprisal::op {            \

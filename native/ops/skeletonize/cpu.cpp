@@ -4,7 +4,7 @@
 #include "core/parallel.h"
 #include "core/scratch.h"
 #include "ops/skeletonize/op.h"
-#include "ops/skeletonize/simple.h"
+#include "core/simple_points.h"
 
 namespace surprisal::skeletonize {
 namespace {

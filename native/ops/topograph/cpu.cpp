@@ -2,12 +2,24 @@
 #include <cmath>
 #include <limits>
 
+#include "core/class_images.h"
 #include "core/row_loss.h"
-#include "ops/topograph/classes.h"
+#include "ops/topograph/op.h"
 #include "ops/topograph/regions.h"
 
 namespace surprisal::topograph {
 namespace {
+
+int64_t area(const Problem& op) { return op.height * op.width; }
+// The classes that count: of one channel, class 1.
+int64_t first_class(const Problem& op) { return op.channels == 1 || !op.background ? 1 : 0; }
+int64_t scored(const Problem& op) { return op.channels == 1 ? 1 : op.channels - first_class(op); }
+
+ClassImages images_of(const Problem& op) {
+  require(op.caller >= 0 && op.caller < 2, "topograph: caller");
+  return {op.prediction, op.target, op.batch,       op.channels,
+          area(op),      op.labels, op.from_logits, kCallers[op.caller]};
+}
 
 // A plane of classes, with a pixel of class 0 all round it where asked for.
 struct Plane {
@@ -54,6 +66,7 @@ class ClassLoss {
  public:
   ClassLoss(const Forward& op)
       : op_(op),
+        images_(images_of(op)),
         plane_(op, op.sphere),
         regions_(plane_.height, plane_.width),
         kinds_(plane_.size()),
@@ -95,7 +108,7 @@ class ClassLoss {
 
   // p of the predicted class at a pixel.
   double chance(int64_t i) const {
-    probabilities(op_, x_ + i, p_.data());
+    probabilities(images_, x_ + i, p_.data());
     if (op_.channels == 1) return predicted_[i] == 1 ? p_[0] : 1 - p_[0];
     return p_[predicted_[i]];
   }
@@ -150,6 +163,7 @@ class ClassLoss {
   }
 
   const Forward& op_;
+  const ClassImages images_;
   const Plane plane_;
   Regions regions_;
   const int32_t* predicted_ = nullptr;
@@ -178,8 +192,8 @@ void forward_as(const Forward& op) {
   const int64_t size = area(op), count = op.batch * scored(op);
   int32_t* const classes = op.classes.as<int32_t>();
   const Scratch<int32_t> flat(2 * op.batch * size);
-  predicted_classes(op, flat.data());
-  true_classes(op, flat.data() + op.batch * size);
+  predicted_classes(images_of(op), flat.data());
+  true_classes(images_of(op), flat.data() + op.batch * size);
   for (int64_t b = 0; b < op.batch; ++b)
     for (int64_t k = 0; k < 2; ++k)
       std::copy_n(flat.data() + (k * op.batch + b) * size, size, classes + (2 * b + k) * size);
@@ -205,6 +219,7 @@ void backward_as(const Backward& op) {
     return share * value_of(op.upstream, at);
   };
   T* const grad = op.grad.as<T>();
+  const ClassImages images = images_of(op);
   std::fill_n(grad, op.grad.size, T{});
   parallel_for(op.batch * size, 8192, [&](int64_t begin, int64_t end) {
     const Scratch<double> p(op.channels);
@@ -224,7 +239,7 @@ void backward_as(const Backward& op) {
         grad[pixel + channel * size] = element_of<T>(slope);
         continue;
       }
-      probabilities(op, op.prediction.as<T>() + pixel, p.data());
+      probabilities(images, op.prediction.as<T>() + pixel, p.data());
       for (int64_t c = 0; c < op.channels; ++c) {
         const double here = c == channel ? 1 : 0;
         const double inner = op.channels == 1 ? 1 - p[0] : here - p[c];
@@ -276,7 +291,7 @@ class Inclusion {
 }  // namespace
 
 void forward(const Forward& op) {
-  check(op);
+  check_class_images(images_of(op));
   visit_float(op.prediction.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     forward_as<T, accumulator_t<T>>(op);
@@ -293,11 +308,11 @@ void backward(const Backward& op) {
 // In the plane with a ring of background: loops are components of the complement, but for the one
 // outside, which is in both.
 void metric(const Metric& op) {
-  check(op);
+  check_class_images(images_of(op));
   const int64_t size = area(op), count = op.batch * scored(op);
   const Scratch<int32_t> predicted(op.batch * size), truth(op.batch * size);
-  predicted_classes(op, predicted.data());
-  true_classes(op, truth.data());
+  predicted_classes(images_of(op), predicted.data());
+  true_classes(images_of(op), truth.data());
   const Scratch<double> each(count);
   parallel_for(count, 4096 / (size + 1) + 1, [&](int64_t begin, int64_t end) {
     const Plane plane(op, true);

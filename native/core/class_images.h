@@ -1,4 +1,4 @@
-// Predicted and true classes of pixels, and the probabilities they come from.
+// Predicted and true classes of voxels, and the probabilities they come from.
 #pragma once
 #include <cmath>
 #include <string>
@@ -6,16 +6,20 @@
 #include "core/measures.h"
 #include "core/parallel.h"
 #include "core/values.h"
-#include "ops/topograph/op.h"
+#include "core/view.h"
 
-namespace surprisal::topograph {
+namespace surprisal {
 
-inline int64_t area(const Problem& op) { return op.height * op.width; }
-// The classes that count: of one channel, class 1.
-inline int64_t first_class(const Problem& op) { return op.channels == 1 || !op.background ? 1 : 0; }
-inline int64_t scored(const Problem& op) {
-  return op.channels == 1 ? 1 : op.channels - first_class(op);
-}
+// Maps of classes (B, C, voxels) beside class indices (B, voxels) or masks like the maps.
+struct ClassImages {
+  View prediction;  // any float dtype; of one channel its foreground's
+  View target;      // class indices int32 or int64, or masks of any dtype
+  int64_t batch = 0, channels = 0, voxels = 0;
+  bool labels = false;  // the target holds class indices
+  bool from_logits = false;
+  const char* caller = "";
+  const char* name = "prediction";  // of the maps, in errors
+};
 
 inline double number(double x) { return x; }
 inline double number(float x) { return x; }
@@ -37,23 +41,22 @@ inline int64_t first_not_finite(const View& view) {
   return at;
 }
 
-inline void check(const Problem& op) {
-  const int64_t size = op.batch * op.channels * area(op);
-  require(op.caller >= 0 && op.caller < 2, "topograph: caller");
-  require(op.prediction.size == size && op.channels > 0, "topograph: size of prediction");
-  require(op.target.size == (op.labels ? op.batch * area(op) : size), "topograph: size of target");
+inline void check_class_images(const ClassImages& op) {
+  const int64_t size = op.batch * op.channels * op.voxels;
+  require(op.prediction.size == size && op.channels > 0, "class images: size of prediction");
+  require(op.target.size == (op.labels ? op.batch * op.voxels : size), "class images: target");
   const int64_t at = first_not_finite(op.prediction);
   if (at >= 0)
-    refuse(kCallers[op.caller], "expected prediction to hold finite numbers, got " +
-                                    text_of(value_of(op.prediction, at)) + " at element " +
-                                    std::to_string(at));
+    refuse(op.caller, std::string("expected ") + op.name + " to hold finite numbers, got " +
+                          text_of(value_of(op.prediction, at)) + " at element " +
+                          std::to_string(at));
 }
 
-// The class of each pixel of maps (B, C, H, W): the first of the largest, of one channel whether it
+// The class of each voxel of maps (B, C, H, W): the first of the largest, of one channel whether it
 // reaches `threshold`.
 template <class T>
-void largest_of(const Problem& op, const T* x, double threshold, int32_t* out) {
-  const int64_t size = area(op);
+void largest_of(const ClassImages& op, const T* x, double threshold, int32_t* out) {
+  const int64_t size = op.voxels;
   parallel_for(op.batch * size, 8192, [&](int64_t first, int64_t last) {
     for (int64_t p = first; p < last; ++p) {
       const T* at = x + p / size * op.channels * size + p % size;
@@ -69,13 +72,13 @@ void largest_of(const Problem& op, const T* x, double threshold, int32_t* out) {
   });
 }
 
-inline void predicted_classes(const Problem& op, int32_t* out) {
+inline void predicted_classes(const ClassImages& op, int32_t* out) {
   visit_float(op.prediction.dtype, [&](auto tag) {
     largest_of(op, op.prediction.as<typename decltype(tag)::type>(), op.from_logits ? 0 : 0.5, out);
   });
 }
 
-inline void true_classes(const Problem& op, int32_t* out) {
+inline void true_classes(const ClassImages& op, int32_t* out) {
   if (!op.labels)
     return visit_any(op.target.dtype, [&](auto tag) {
       largest_of(op, op.target.as<typename decltype(tag)::type>(), 0.5, out);
@@ -85,19 +88,18 @@ inline void true_classes(const Problem& op, int32_t* out) {
     const int64_t classes = op.channels == 1 ? 2 : op.channels;
     for (int64_t p = 0; p < op.target.size; ++p) {
       if (y[p] < 0 || y[p] >= classes)
-        throw Error(Code::out_of_range, std::string(kCallers[op.caller]) +
-                                            ": expected target in [0, " + std::to_string(classes) +
-                                            "), got " + std::to_string(y[p]) + " at pixel " +
-                                            std::to_string(p));
+        throw Error(Code::out_of_range,
+                    std::string(op.caller) + ": expected target in [0, " + std::to_string(classes) +
+                        "), got " + std::to_string(y[p]) + " at voxel " + std::to_string(p));
       out[p] = static_cast<int32_t>(y[p]);
     }
   });
 }
 
-// p of every channel at one pixel, in float64; of one channel, of its foreground.
+// p of every channel at one voxel, in float64; of one channel, of its foreground.
 template <class T>
-void probabilities(const Problem& op, const T* at, double* p) {
-  const int64_t step = area(op);
+void probabilities(const ClassImages& op, const T* at, double* p) {
+  const int64_t step = op.voxels;
   for (int64_t c = 0; c < op.channels; ++c) p[c] = number(at[c * step]);
   if (!op.from_logits) return;
   if (op.channels == 1) {
@@ -111,4 +113,4 @@ void probabilities(const Problem& op, const T* at, double* p) {
   for (int64_t c = 0; c < op.channels; ++c) p[c] /= sum;
 }
 
-}  // namespace surprisal::topograph
+}  // namespace surprisal

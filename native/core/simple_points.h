@@ -4,7 +4,7 @@
 #pragma once
 #include <cstdint>
 
-namespace surprisal::skeletonize {
+namespace surprisal {
 
 class Neighbourhoods {
  public:
@@ -50,4 +50,4 @@ class Neighbourhoods {
   uint32_t plane_[16] = {};
 };
 
-}  // namespace surprisal::skeletonize
+}  // namespace surprisal

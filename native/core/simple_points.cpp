@@ -1,8 +1,8 @@
-#include "ops/skeletonize/simple.h"
+#include "core/simple_points.h"
 
 #include <cstdlib>
 
-namespace surprisal::skeletonize {
+namespace surprisal {
 
 Neighbourhoods::Neighbourhoods() {
   const auto steps = [](int a, int b) {
@@ -36,4 +36,4 @@ const Neighbourhoods& Neighbourhoods::table() {
   return one;
 }
 
-}  // namespace surprisal::skeletonize
+}  // namespace surprisal
