@@ -5,6 +5,7 @@ import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import { rows } from '../harness/betti.js';
 import { expectWithin } from '../harness/compare.js';
+import { inTurn } from '../harness/device.js';
 import { gradOf, read } from '../harness/tensors.js';
 
 interface Dim {
@@ -38,7 +39,7 @@ const cases = [1, 2, 3].flatMap(
 
 const total = (list: readonly number[]) => list.reduce((a, b) => a + b, 0);
 
-describe.each(cases.map((c) => [c.name, c] as const))('%s', (_, c) => {
+describe.each(inTurn(cases, 1, 4).map((c) => [c.name, c] as const))('%s', (_, c) => {
   const { filtration } = c;
   const image = (values: number[], batch: number[] = []) =>
     sp.tensor(values, { dtype: 'float64', shape: [...batch, ...c.shape] });
