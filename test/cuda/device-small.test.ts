@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import { launch, native } from '../../src/native.js';
 import { numbers } from '../harness/arrays.js';
-import { drawn, expectEqual } from '../harness/betti-device.js';
+import { drawn, expectEqual, valley } from '../harness/betti-device.js';
 import { needsCuda } from '../harness/device.js';
 import { Random } from '../harness/random.js';
 import { type FloatDType, roundAll } from '../harness/rounding.js';
@@ -384,17 +384,22 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       { comparison: 'intersection', padding: 'minmax', dims: [0] },
       { filtration: 'both', imageBars: 'positive', essential: true, padding: 0.5 },
       { filtration: 'sublevel', pushUnmatchedTo: 'one-zero', minLength: 0.3, reduction: 'sum' },
-      { comparison: 'intersection', imageBars: 'positive', weights: { matched: 3 }, dims: [1] },
+      {
+        comparison: 'intersection',
+        imageBars: 'positive',
+        weights: { unmatchedTarget: 3 },
+        dims: [1],
+      },
     ] as sp.BettiMatchingLossOptions[])('%j', (options) => {
       expectEqual(drawn([2, 1, 9, 17], 5), options, 'float32');
       expectEqual(drawn([1, 2, 20, 6], 1e6), options, 'float64');
       if (!options.dims) expectEqual(drawn([3, 1, 40], 9), options, 'float32');
     });
-
     // Where there is less shared memory lists lie in scratch memory; volumes are for the host.
-    test('large and larger', () => {
+    test('large, larger, smallest', () => {
       expectEqual(drawn([1, 1, 64, 64], 5), {}, 'float32');
       expectEqual(drawn([2, 1, 3, 4, 5], 9), { reduction: 'none' }, 'float32', false);
+      expectEqual(valley, {}, 'float32');
     });
   });
 });

@@ -210,6 +210,20 @@ for (const [n, m, d] of [
   );
 }
 
+// The second has its lists in scratch memory where there is less shared memory than on an H100.
+for (const [n, size, dtypes] of [
+  [3, 19, two],
+  [1, 64, ['float64']],
+] as [number, number, Float[]][]) {
+  const images: Make = (s, dtype) => [
+    s.normal([n, 1, size, size], dtype),
+    s.classes([n, 1, size, size], 2).to(dtype).detach(),
+  ];
+  add(`bettiMatchingLoss [${n}, 1, ${size}, ${size}]`, dtypes, images, ([p, t]) =>
+    sp.bettiMatchingLoss(p, t, { filtration: n > 1 ? 'both' : 'superlevel' }),
+  );
+}
+
 /** Weights after some steps of an optimiser, which only a first call may set up. */
 function optimiser(name: string, make: (weights: sp.Tensor[]) => sp.optim.Optimizer<never>): void {
   for (const dtype of two) {

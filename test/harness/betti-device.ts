@@ -66,6 +66,13 @@ export function drawn(shape: number[], levels: number): Batch {
   return { shape, prediction: image(), target: image() };
 }
 
+/** Two components and one critical edge: nothing to sort. */
+export const valley: Batch = {
+  shape: [1, 1, 3],
+  prediction: Float64Array.of(1, 0, 1),
+  target: Float64Array.of(1, 0, 1),
+};
+
 /** `isCrop`: whether a kernel finds the pairs, so that they can be asked for. */
 export function expectEqual(
   batch: Batch,
