@@ -384,12 +384,7 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       { comparison: 'intersection', padding: 'minmax', dims: [0] },
       { filtration: 'both', imageBars: 'positive', essential: true, padding: 0.5 },
       { filtration: 'sublevel', pushUnmatchedTo: 'one-zero', minLength: 0.3, reduction: 'sum' },
-      {
-        comparison: 'intersection',
-        imageBars: 'positive',
-        weights: { unmatchedTarget: 3 },
-        dims: [1],
-      },
+      { comparison: 'intersection', weights: { unmatchedTarget: 3 }, dims: [1] },
     ] as sp.BettiMatchingLossOptions[])('%j', (options) => {
       expectEqual(drawn([2, 1, 9, 17], 5), options, 'float32');
       expectEqual(drawn([1, 2, 20, 6], 1e6), options, 'float64');

@@ -5,8 +5,8 @@
 // warp. Floor: the walks, a chain of dependent reads of shared memory: some 250 cycles an entry,
 // 150 to 1500 entries a degree for 48 x 48. They leave nearly all of a processor idle, so what
 // counts is how many crops are resident: 20 bytes a position and 3 a voxel, and the lists with 18 a
-// voxel where that leaves room for two blocks (plan.h): 48 x 48 takes 98 KB with the lists, two
-// blocks on an H100; 64 x 64 takes 99 KB without them. Larger images are matched by the CPU
+// voxel where that leaves room for two blocks (plan.h): 48 x 48 takes 96 KB with the lists, two
+// blocks on an H100; 64 x 64 takes 97 KB without them. Larger images are matched by the CPU
 // (betti-matching-loss.ts).
 #include "ops/betti_matching/device_loss.h"
 #include "ops/betti_matching/items.h"
