@@ -18,7 +18,10 @@ const indices: readonly IndexDType[] = ['int64', 'int32'];
 export interface LinearOptions extends LogitOptions {
   /** [V], of x's dtype; differentiable. */
   bias?: Tensor;
-  /** Upper bound on scratch memory, forward and backward; default 32 MiB, on CUDA 256 MiB. */
+  /**
+   * Upper bound on scratch memory, forward and backward, with what forward leaves to backward;
+   * default 32 MiB, on CUDA 256 MiB.
+   */
   workspaceBytes?: number;
 }
 

@@ -36,10 +36,16 @@ struct FastMap {
   // The same bits as value(x), and dz/dx.
   __device__ float value(float x, float* slope) const {
     *slope = in;
+    if (!capped) return in * x;
+    const float z = capped_value(x, slope);
+    *slope *= in * out;
+    return z;
+  }
+  // Of a map that is known to have a cap; slope: as a part of the steepest.
+  __device__ float capped_value(float x, float* slope) const {
     const float u = in * x;
-    if (!capped) return u;
     const float r = reciprocal_fast(exp2_fast(std::fabs(u) * (2 * kLog2E)) + 1);
-    *slope = in * out * 4 * r * (1 - r);
+    *slope = 4 * r * (1 - r);
     return out * std::copysign(1 - 2 * r, u);
   }
 };

@@ -49,6 +49,7 @@ const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
   'native/ops/linear_cross_entropy/cuda_slopes_f16.cu': { 80: folded },
   'native/ops/linear_cross_entropy/cuda_states_bf16.cu': { 80: folded },
   'native/ops/linear_cross_entropy/cuda_states_f16.cu': { 80: folded },
+  'native/ops/linear_cross_entropy/cuda_stored.cu': { 80: wide },
   'native/ops/linear_cross_entropy/cuda_sm90_folds_bf16.cu': {
     '90a': [...warpgroups, exponentials],
   },

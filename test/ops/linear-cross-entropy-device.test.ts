@@ -10,11 +10,12 @@ import {
   type Input,
   largeCases,
 } from '../cases/linear-cross-entropy.js';
-import { expectSameBits } from '../harness/compare.js';
+import { expectFrobenius, expectSameBits, expectWithin } from '../harness/compare.js';
 import { isOnCpu, needsCuda } from '../harness/device.js';
-import { check, leastWorkspace, run } from '../harness/linear-cross-entropy.js';
+import { check, expectGradient, leastWorkspace, run } from '../harness/linear-cross-entropy.js';
 import type { FloatDType } from '../harness/rounding.js';
-import { bits, floats, gradOf, indices } from '../harness/tensors.js';
+import { bits, floats, gradOf, indices, read } from '../harness/tensors.js';
+import { linearLossTolerance } from '../harness/tolerance.js';
 import { linearCrossEntropy as reference } from '../reference/linear-cross-entropy.js';
 
 const missing = isOnCpu || needsCuda('where the plan of linearCrossEntropy changes');
@@ -46,7 +47,7 @@ describe.skipIf(missing)('against the reference', () => {
   });
 
   test.each(largeCases)('large tiles of wgmma: %o', ({ rows, width, classes, kernels }) => {
-    const needs: Input[] = kernels.some((kernel) => kernel === 'dx') ? ['x'] : ['x', 'weight'];
+    const needs: Input[] = kernels.some((kernel) => kernel === 'dweight') ? ['weight'] : ['x'];
     compare(caseOf(rows, width, classes, { needs, bias: false }), 'bfloat16');
   });
 
@@ -79,6 +80,37 @@ test.skipIf(missing)('rows have the same bits in tiles of any size', () => {
     return bits(run({ ...c, shape: [to - from] }, part, 'float16').loss) as Float32Array;
   };
   expectSameBits(losses(125, rows), losses(0, rows).subarray(125), 'loss');
+});
+
+describe.skipIf(missing)('exponentials kept for backward', () => {
+  const [{ rows, width, classes }] = largeCases;
+  test.each<[string, FloatDType, number, Case]>([
+    ['a softcap', 'float16', 129, caseOf(rows, width, classes, { softcap: 5, temperature: 0.8 })],
+    ['of some rows', 'bfloat16', 256, caseOf(500, width, 8200, { mainGrad: true, bias: false })],
+  ])('%s, %s', (_, dtype, kept, rest) => {
+    const c: Case = { ...rest, upstream: 'random' };
+    const data = draw(c, dtype);
+    const padded = Math.ceil(c.classes / 256) * 256;
+    const stored = kept * (2 * padded + padded / 64);
+    const { live } = sp.cuda.memory();
+    const workspaceBytes = stored + 4_200_000;
+    const { inputs, mainGrad, loss, backward } = run(c, data, dtype, { workspaceBytes });
+    const grown = sp.cuda.memory().live - live;
+    expect(grown).toBeGreaterThan(stored);
+    expect(grown).toBeLessThan(1.5 * stored);
+    const expected = reference(data.problem, data.options, data.upstream);
+    const limit = linearLossTolerance[dtype];
+    expectWithin(read(loss), expected.loss, (i) => limit * expected.magnitude[i], 'loss');
+    backward();
+    expectGradient(inputs.x, expected.gradX, 'dx');
+    if (inputs.bias?.requiresGrad) expectGradient(inputs.bias, expected.gradBias, 'dbias');
+    if (!mainGrad && inputs.weight?.requiresGrad)
+      expectGradient(inputs.weight, expected.gradWeight, 'dweight');
+    if (!mainGrad) return;
+    const start = 2 ** -6;
+    const added = read(mainGrad).map((v) => v - start);
+    expectFrobenius(added, expected.gradWeight, 1e-3, 'mainGrad');
+  });
 });
 
 describe.skipIf(missing)('scratch memory', () => {

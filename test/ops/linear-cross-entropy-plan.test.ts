@@ -23,7 +23,7 @@ interface Problem {
 }
 
 function plan(problem: Problem) {
-  const out = new Float64Array(12);
+  const out = new Float64Array(13);
   const defaults = { dtype: bfloat16, budget: 256 * mebi, sums: false, classWeight: false };
   const device = { wgmma: true, processors: 132, weight: 256 };
   const flags = { dx: false, dweight: false, dbias: false, adds: false };
@@ -40,6 +40,8 @@ function plan(problem: Problem) {
     wide: wide === 1,
     /** Kernels of wgmma that take tiles of 256 x 256. */
     large: ['states', 'slopes', 'dx', 'dweight'].filter((_, i) => large[i] === 1),
+    /** Rows whose exponentials forward keeps for backward. */
+    stored: large[4],
   };
 }
 
@@ -137,6 +139,38 @@ describe('wgmma', () => {
 
   test.each(largeCases)('%o are sizes of large tiles', ({ kernels: expected, ...shape }) => {
     expect(plan({ ...shape, ...both }).large).toEqual(expected);
+  });
+});
+
+describe('exponentials are kept from forward to backward', () => {
+  const gibi = 1024 * mebi;
+  const adds = { ...both, adds: true };
+  const stored = (problem: Problem) => plan(problem).stored;
+
+  test('of all rows where the workspace has room, by default of few', () => {
+    expect(stored({ ...llama, ...both })).toBe(0);
+    expect(stored({ ...llama, ...both, budget: 2.5 * gibi })).toBe(8192);
+    expect(stored({ ...gemma, ...both, budget: 4.5 * gibi })).toBe(8192);
+    expect(stored({ ...llama, ...both, rows: 700 })).toBe(700);
+    expect(stored({ ...llama, ...both, rows: 1024, budget: 512 * mebi })).toBe(1024);
+  });
+
+  test('of part of the rows where dW can wait, or is not wanted', () => {
+    const rows = stored({ ...llama, ...adds, budget: 2 * gibi });
+    expect(rows).toBeGreaterThan(7000);
+    expect(rows % 256).toBe(0);
+    expect(stored({ ...llama, dx: true, budget: 2 * gibi })).toBeGreaterThan(7000);
+    expect(stored({ ...llama, ...both, budget: 2 * gibi })).toBe(0);
+    expect(stored({ ...llama, ...adds, budget: gibi })).toBe(0); // fewer than half
+  });
+
+  test('beside all that either direction needs', () => {
+    for (const budget of [1.2, 1.5, 2, 2.3, 3].map((gibis) => gibis * gibi)) {
+      const rows = stored({ ...llama, ...adds, budget });
+      const kept = rows * (128256 * 2 + 501 * 4);
+      for (const needs of [{ sums: true }, adds])
+        expect(plan({ ...llama, ...needs, budget: 0 }).minimum + kept).toBeLessThan(budget);
+    }
   });
 });
 

@@ -20,7 +20,7 @@ namespace {
   SCORED(Op), GRADIENTS(Op), SP_FIELD(Op, class_weight), SP_FIELD(Op, token_weight), \
       SP_FIELD(Op, reduction), SP_FIELD(Op, label_smoothing), SP_FIELD(Op, z_loss),  \
       SP_FIELD(Op, epilogue), SP_FIELD(Op, epilogue_k), SP_FIELD(Op, filter_eps),    \
-      SP_FIELD(Op, filter_error), SP_FIELD(Op, filter_report)
+      SP_FIELD(Op, filter_error), SP_FIELD(Op, filter_report), SP_FIELD(Op, stored)
 
 struct PlanQuery {
   int32_t dtype = 0;
@@ -29,7 +29,7 @@ struct PlanQuery {
   bool class_weight = false;
   bool wgmma = false;                  // of the device, as its processors
   int64_t processors = 1, weight = 0;  // weight: its address
-  View out;                            // float64 (12)
+  View out;                            // float64 (13)
 };
 
 void query(const PlanQuery& op) {
@@ -54,13 +54,23 @@ void query(const PlanQuery& op) {
   const bool large[] = {tiles.wide_large(rows, std::min(span, p.classes), p.spans()),
                         tiles.wide_large(rows, columns), tiles.wide_large(rows, p.width),
                         tiles.wide_large(columns, p.width)};
+  Problem forward = p;
+  forward.sums = true;
+  forward.dx = forward.dweight = forward.dbias = false;
   double* out = op.out.as<double>();
-  const int64_t values[] = {plan.minimum,     plan.wave,
-                            plan.chunk,       plan.weight_sweep,
-                            plan.at.bytes,    span,
-                            p.spans(),        wide,
-                            wide && large[0], wide && large[1],
-                            wide && large[2], wide && large[3]};
+  const int64_t values[] = {plan.minimum,
+                            plan.wave,
+                            plan.chunk,
+                            plan.weight_sweep,
+                            plan.at.bytes,
+                            span,
+                            p.spans(),
+                            wide,
+                            wide && large[0],
+                            wide && large[1],
+                            wide && large[2],
+                            wide && large[3],
+                            plan_stored(forward, p).rows};
   for (int64_t value : values) *out++ = static_cast<double>(value);
 }
 
@@ -75,6 +85,11 @@ void bind(node::Module& m) {
       "linearCrossEntropyBackward",
       {SP_FIELD(Backward, unit_x), SP_FIELD(Backward, unit_weight), SP_FIELD(Backward, unit_bias),
        LOSS(Backward), SP_FIELD(Backward, upstream), SP_FIELD(Backward, dtoken_weight)});
+  m.def<StoredQuery, stored_bytes, SP_CUDA(stored_bytes_cuda)>(
+      "linearCrossEntropyStored",
+      {LINEAR(StoredQuery), SP_FIELD(StoredQuery, label_smoothing), SP_FIELD(StoredQuery, later_x),
+       SP_FIELD(StoredQuery, later_weight), SP_FIELD(StoredQuery, later_bias),
+       SP_FIELD(StoredQuery, later_adds), SP_HOST_FIELD(StoredQuery, bytes)});
   m.def<Logprobs, logprobs, SP_CUDA(logprobs_cuda)>(
       "linearLogprobs", {SCORED(Logprobs), SP_FIELD(Logprobs, logprob), SP_FIELD(Logprobs, lse),
                          SP_FIELD(Logprobs, entropy), SP_FIELD(Logprobs, later_x),

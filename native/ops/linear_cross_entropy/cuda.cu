@@ -10,6 +10,7 @@
 // Ignored rows are dropped at the door: x of the others is made compact, and blocks beyond their
 // number end at once. plan.h cuts rows and classes to the workspace. No atomics: the same bits each
 // run. A filter keeps every block.
+#include <algorithm>
 #include <cstring>
 
 #include "ops/linear_cross_entropy/pass.h"
@@ -70,6 +71,17 @@ bool smooth(const Loss& op) { return op.label_smoothing != 0; }
 bool weights_classes(const Loss& op) { return smooth(op) && bool(op.class_weight); }
 Reduction reduction_of(const Loss& op) { return static_cast<Reduction>(op.reduction); }
 
+// What the bytes that forward leaves hold.
+Stored stored_of(const Loss& op, const Problem& p) {
+  Stored stored(p);
+  stored.rows = op.stored.size / stored.row_bytes();
+  require(!op.stored || (op.stored.size == stored.bytes() && stored.rows <= p.rows),
+          "linearCrossEntropy: size of stored");
+  return stored;
+}
+// The workspace without them.
+int64_t rest_of_workspace(const Loss& op) { return op.workspace_bytes - op.stored.size; }
+
 void fill_row_work(RowWork& work, const Loss& op, const Pass& pass) {
   work.ending = Ending::loss;
   work.kept = pass.kept();
@@ -128,7 +140,11 @@ void forward_cuda(const Forward& op, Stream& stream) {
   Problem now = sums_of(op), later = later_of(op);
   now.class_weight = later.class_weight = weights_classes(op);
   later.adds = op.later_adds;
+  const Stored stored = stored_of(op, now);
+  later.stored = stored.rows;
+  now.budget = later.budget = rest_of_workspace(op);
   Pass pass(op, now, later, kLoss, stream);
+  pass.store(stored, op.stored.data);
   pass.keep(op, stream.fault_site(raise_target<kLoss>));
   if (op.class_weight || op.token_weight) add_up_weights(op, pass, stream);
   FinishWork finish;
@@ -145,6 +161,19 @@ void forward_cuda(const Forward& op, Stream& stream) {
   add_up(sum, stream);
 }
 
+void stored_bytes_cuda(const StoredQuery& op, Stream& stream) {
+  const Properties& device = stream.properties();
+  const Problem now = sums_of(op);
+  Problem later = later_of(op);
+  later.adds = op.later_adds;
+  const Tiles tiles{device.processors};
+  const int64_t columns = std::min(now.span(), now.classes);
+  const bool can = now.wide(device.has_wgmma(), reinterpret_cast<uintptr_t>(op.weight.data)) &&
+                   later.gradient() && op.label_smoothing == 0 &&
+                   tiles.wide_large(now.rows, columns, now.spans());
+  *op.bytes.as<double>() = can ? static_cast<double>(plan_stored(now, later).bytes()) : 0;
+}
+
 void backward_cuda(const Backward& op, Stream& stream) {
   check_loss(op);
   const bool reduced = reduction_of(op) != Reduction::none;
@@ -153,7 +182,11 @@ void backward_cuda(const Backward& op, Stream& stream) {
   require(bool(op.row_sums), "linearCrossEntropy: rowSums");
   Problem now = gradients_of(op, op);
   now.class_weight = weights_classes(op);
+  const Stored stored = stored_of(op, now);
+  now.stored = stored.rows;
+  now.budget = rest_of_workspace(op);
   Pass pass(op, now, now, kLoss, stream);
+  pass.store(stored, op.stored.data);
   pass.keep(op, stream.fault_site(raise_target<kLoss>));
   if (reduction_of(op) == Reduction::mean || op.class_weight) add_up_weights(op, pass, stream);
   SlopeWork slopes;

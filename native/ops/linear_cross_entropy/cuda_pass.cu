@@ -101,13 +101,14 @@ Wave Pass::wave(int64_t first) const {
 }
 
 template <class F>
-void Pass::each_wave(F&& f) const {
-  for (int64_t first = 0; first < kept_.most; first += plan_.wave) f(wave(first));
+void Pass::each_wave(int64_t first, F&& f) const {
+  for (; first < kept_.most; first += plan_.wave) f(wave(first));
 }
 template <class F>
 void Pass::each_chunk(F&& f) const {
   for (int64_t column = 0; column < op_.classes; column += plan_.chunk)
-    f(Chunk{column, std::min(plan_.chunk, op_.classes - column)});
+    f(Chunk{column, std::min(plan_.chunk, op_.classes - column), memory<char>(at().chunk),
+            plan_.chunk});
 }
 
 Logits Pass::gather_wave(const Wave& wave) const {
@@ -137,7 +138,7 @@ void Pass::states(Extra extra, FinishWork finish) {
   finish.states = memory<char>(at().states);
   finish.target_z = memory<char>(at().target_z);
   finish.row_loss = memory<double>(at().row_loss);
-  each_wave([&](const Wave& wave) {
+  each_wave(0, [&](const Wave& wave) {
     StatesWork work;
     work.z = gather_wave(wave);
     work.extra = extra;
@@ -147,6 +148,7 @@ void Pass::states(Extra extra, FinishWork finish) {
     work.target_z = memory<char>(at().target_z);
     work.chunk = memory<char>(at().chunk);
     work.columns = plan_.chunk;
+    work.stored = stored_of(wave);
     fill_none(problem_.dtype, work.target_z, wave.rows, stream_);
     steps_of(problem_.dtype, wide_).states(work, tiles_, stream_);
     finish.wave = wave;
@@ -176,13 +178,15 @@ void Pass::gradients(SlopeWork slopes, const Gradients& to, bool general, bool o
     slopes.bounds = memory<float>(at().bounds);
     slopes.unit = memory<float>(at().unit);
   }
+  if (stored_.rows > 0) slopes.own_dz = memory<float>(at().own_dz);
   make_slopes(slopes, stream_);
   if (to.dweight || to.dbias) {
     keys_ =
         sort_targets(kept_, memory<uint64_t>(at().keys), memory<uint64_t>(at().more_keys), stream_);
   }
+  if (stored_.rows > 0) stored_gradients();
   if (to.dx || !plan_.weight_sweep) {
-    each_wave([&](const Wave& wave) {
+    each_wave(stored_.rows, [&](const Wave& wave) {
       const Logits z = gather_wave(wave);
       each_chunk([&](const Chunk& chunk) {
         slopes_of(z, chunk);
@@ -194,12 +198,45 @@ void Pass::gradients(SlopeWork slopes, const Gradients& to, bool general, bool o
   }
   if (!plan_.weight_sweep) return;
   each_chunk([&](const Chunk& chunk) {
-    each_wave([&](const Wave& wave) {
+    each_wave(0, [&](const Wave& wave) {
       const Logits z = gather_wave(wave);
       slopes_of(z, chunk);
       add_weight(z, chunk);
     });
   });
+}
+
+void Pass::store(const Stored& stored, void* to) {
+  stored_ = {to, reinterpret_cast<float*>(static_cast<char*>(to) + stored.rows * stored.stride * 2),
+             stored.rows, stored.stride, stored.tiles};
+}
+
+StoredRows Pass::stored_of(const Wave& wave) const {
+  StoredRows rows = stored_;
+  rows.rows = std::max<int64_t>(0, std::min(stored_.rows - wave.first, wave.rows));
+  if (rows.rows == 0) return {};
+  rows.exponentials = moved(stored_.exponentials, wave.first * stored_.stride * 2);
+  rows.largest += wave.first * stored_.tiles;
+  return rows;
+}
+
+// All classes at once: dz has room already.
+void Pass::stored_gradients() {
+  const Wave wave{kept_.count, 0, stored_.rows};
+  const LogitMap map = logit_map(op_.temperature, op_.softcap, op_.cap_first);
+  StoredSlopes work;
+  work.dtype = problem_.dtype;
+  work.wave = wave;
+  work.stored = stored_;
+  work.slopes = memory<char>(at().slopes);
+  if (problem_.dtype == DType::f16) work.unit = memory<float>(at().unit);
+  work.steepest = static_cast<float>(map.capped ? map.in * map.out : map.in);
+  slopes_of_stored(work, stream_);
+  const Logits z = gather_wave(wave);
+  const Chunk all{0, op_.classes, stored_.exponentials, stored_.stride};
+  if (to_.dx) add_x(z, all);
+  add_weight(z, all);
+  if (to_.dx) finish_x(z);
 }
 
 void Pass::slopes_of(const Logits& z, const Chunk& chunk) const {
@@ -212,8 +249,8 @@ void Pass::slopes_of(const Logits& z, const Chunk& chunk) const {
   work.own_from_z = own_from_z_;
   if (problem_.dtype == DType::f16) work.unit = memory<float>(at().unit);
   work.own_dz = memory<char>(at().own_dz + z.wave.first * problem_.accumulator());
-  work.dz = memory<char>(at().chunk);
-  work.stride = plan_.chunk;
+  work.dz = chunk.dz;
+  work.stride = chunk.stride;
   work.column = chunk.column;
   work.columns = chunk.columns;
   steps_of(problem_.dtype, wide_).slopes(work, tiles_, stream_);
@@ -222,8 +259,8 @@ void Pass::slopes_of(const Logits& z, const Chunk& chunk) const {
 void Pass::add_x(const Logits& z, const Chunk& chunk) const {
   ProductX p;
   p.wave = z.wave;
-  p.dz = memory<char>(at().chunk);
-  p.stride = plan_.chunk;
+  p.dz = chunk.dz;
+  p.stride = chunk.stride;
   p.column = chunk.column;
   p.columns = chunk.columns;
   p.weight = op_.weight.data;
@@ -264,8 +301,8 @@ void Pass::add_weight(const Logits& z, const Chunk& chunk) const {
   if (to_.dweight) {
     ProductW p;
     p.wave = z.wave;
-    p.dz = memory<char>(at().chunk);
-    p.stride = plan_.chunk;
+    p.dz = chunk.dz;
+    p.stride = chunk.stride;
     p.column = chunk.column;
     p.columns = chunk.columns;
     p.x = z.x;
@@ -285,8 +322,8 @@ void Pass::add_weight(const Logits& z, const Chunk& chunk) const {
   BiasWork work;
   work.dtype = problem_.dtype;
   work.wave = z.wave;
-  work.dz = memory<char>(at().chunk);
-  work.stride = plan_.chunk;
+  work.dz = chunk.dz;
+  work.stride = chunk.stride;
   work.columns = chunk.columns;
   work.unit = unit;
   work.sums = memory<double>(at().bias_sums) + chunk.column;

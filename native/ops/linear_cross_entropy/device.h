@@ -33,6 +33,11 @@ struct Wave {
     const int64_t n = cuda::load(count) - first;
     return n < 0 ? 0 : n < rows ? n : rows;
   }
+  // Rows of x and of dz that products read: those behind the live ones are zeros.
+  __device__ int64_t cleared() const {
+    const int64_t n = round_to(live(), kClearedRows);
+    return n < rows ? n : rows;
+  }
 };
 
 // How z of a wave is made; pointers to rows are those of its first.
@@ -55,6 +60,13 @@ struct alignas(16) SpanState {
   A max, others, extra, weight;
 };
 
+// Of the rows of a wave, see Stored.
+struct StoredRows {
+  void* exponentials = nullptr;  // (rows, stride) float16, then dz of the dtype; 0 at targets
+  float* largest = nullptr;      // (rows, tiles)
+  int64_t rows = 0, stride = 0, tiles = 0;
+};
+
 struct StatesWork {
   Logits z;
   Extra extra = Extra::none;
@@ -63,6 +75,7 @@ struct StatesWork {
   void* target_z = nullptr;  // (rows) of accumulators, -inf where no class is the target
   void* chunk = nullptr;     // of dtypes whose kernels store z: (rows, columns)
   int64_t columns = 0;       // a multiple of span
+  StoredRows stored;
 };
 
 // See RowCoefficients.

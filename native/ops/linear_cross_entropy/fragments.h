@@ -10,6 +10,17 @@ namespace surprisal::linear_cross_entropy {
 
 using TileRow = RowSoFar<float, FastMath>;
 
+// What is known of the logit map when a kernel is compiled.
+enum class Cap { none, some, unknown };
+
+template <Cap cap>
+__device__ inline float mapped(const cuda::FastMap& map, float x) {
+  float slope;
+  return cap == Cap::none   ? map.in * x
+         : cap == Cap::some ? map.capped_value(x, &slope)
+                            : map.value(x);
+}
+
 // Of cuda/gemm.h's mma.sync tiles.
 template <class Tile>
 struct Fragment {
@@ -75,8 +86,8 @@ __device__ inline int place_in_group(int64_t ahead) {
 }
 
 // Adds a tile's logits, the first of which is class `column`, to the thread's rows. target(slot)
-// gives a row's; `weights` are the class weights of earlier tiles.
-template <class T, bool kPlain, class Fragment, class Target>
+// gives a row's; `weights` are the class weights of earlier tiles. kPlain: no extras are asked for.
+template <class T, bool kPlain, Cap cap, class Fragment, class Target>
 __device__ inline void add_states(Fragment& f, TileRow (&rows)[Fragment::kSlots],
                                   const StatesWork& work, Target&& target, int64_t first_row,
                                   int64_t column, int64_t span_begin, float* weights) {
@@ -100,7 +111,7 @@ __device__ inline void add_states(Fragment& f, TileRow (&rows)[Fragment::kSlots]
 #pragma unroll
       for (int e = 0; e < E; ++e) {
         const float x = f.at(s, g + e / 2, e % 2) + bias[e];
-        z[e] = kPlain ? map.in * x : map.value(x);
+        z[e] = mapped<cap>(map, x);
         if (e / 2 * 8 + e % 2 >= left) z[e] = kNone<float>;
       }
       const int at = place_in_group<kGroup>(target(s) - first);
@@ -115,6 +126,63 @@ __device__ inline void add_states(Fragment& f, TileRow (&rows)[Fragment::kSlots]
                                    [](int e) { return e / 2 * 8 + e % 2; });
     }
     if (!kPlain) *weights += sum;
+  }
+}
+
+// Rounds a quad's four pairs of columns, the first of which is 8 j of `to`, and stores them: 16
+// bytes a lane, unless `to` is null for the quad's row or the lane's columns are not `inside`.
+template <class T>
+__device__ inline void store_quad(T* to, const float (&x)[8], bool inside) {
+  uint32_t word[4];
+#pragma unroll
+  for (int j = 0; j < 4; ++j)
+    word[j] = uint32_t{from_float<T>(x[2 * j]).bits} | uint32_t{from_float<T>(x[2 * j + 1]).bits}
+                                                           << 16;
+  cuda::gemm::transpose_quad(word);
+  if (inside)
+    cuda::store(reinterpret_cast<cuda::Pack<uint32_t, 4>*>(to),
+                cuda::Pack<uint32_t, 4>{{word[0], word[1], word[2], word[3]}});
+}
+
+// What is stored of a tile of kStoredTile columns (StoredRows), relative to the largest z of the
+// row so far in the span, this tile's included. All lanes of a warp take part.
+template <class T, Cap cap, class Fragment, class Target>
+__device__ inline void put_exponentials(Fragment& f, const TileRow (&rows)[Fragment::kSlots],
+                                        const StatesWork& work, Target&& target, int64_t first_row,
+                                        int64_t column) {
+  constexpr int kGroup = 4, E = 2 * kGroup;  // pairs at a time
+  static_assert(Fragment::kPairs * 8 == kStoredTile, "a tile");
+  const Classes<T> classes(work.z);
+  const cuda::FastMap map(work.z.map);
+  const StoredRows& to = work.stored;
+  const int64_t live = work.z.wave.live(), most = live < to.rows ? live : to.rows;
+#pragma unroll
+  for (int s = 0; s < Fragment::kSlots; ++s) {
+    const int64_t n = first_row + Fragment::row(s);
+    float m = rows[s].max;
+#pragma unroll
+    for (int step = 1; step <= 2; step *= 2) m = larger(cuda::shuffle_xor(m, step), m);
+    if (n < most && cuda::lane_index() % 4 == 0)
+      cuda::store(to.largest + n * to.tiles + column / kStoredTile, m);
+    const float shift = m == kNone<float> ? 0.0f : m;
+    auto* row = static_cast<Float16*>(to.exponentials) + n * to.stride + column +
+                cuda::lane_index() % 4 * 8;
+#pragma unroll
+    for (int g = 0; g < Fragment::kPairs; g += kGroup) {
+      const int64_t first = column + Fragment::column() + 8 * g;
+      const int left = classes.left(first), own = place_in_group<kGroup>(target(s) - first);
+      float bias[E], share[E];
+      classes.load_biases(first, bias);
+#pragma unroll
+      for (int e = 0; e < E; ++e) {
+        const float x = f.at(s, g + e / 2, e % 2) + bias[e];
+        float slope = 1;
+        const float z = cap == Cap::some ? map.capped_value(x, &slope) : map.in * x;
+        share[e] = FastMath::exp(z - shift) * slope;
+        if (e / 2 * 8 + e % 2 >= left || e == own) share[e] = 0;
+      }
+      store_quad(row + 8 * g, share, n < most);
+    }
   }
 }
 
@@ -178,19 +246,10 @@ __device__ inline void put_slopes(Fragment& f, const SlopesWork& work, int64_t f
         dz[e] = 0;
       }
       if (at_own >= 0) cuda::store(static_cast<float*>(work.own_dz) + n, terms.own(row, own));
-      uint32_t word[4];
-#pragma unroll
-      for (int j = 0; j < 4; ++j)
-        word[j] = uint32_t{from_float<T>(dz[2 * j]).bits} |
-                  uint32_t{from_float<T>(dz[2 * j + 1]).bits} << 16;
-      cuda::gemm::transpose_quad(word);
       const int64_t at =
           first - cuda::lane_index() % 4 * 2 - work.column + cuda::lane_index() % 4 * 8;
-      if (n < work.z.wave.rows && at < work.stride) {
-        cuda::store(reinterpret_cast<cuda::Pack<uint32_t, 4>*>(static_cast<T*>(work.dz) +
-                                                               n * work.stride + at),
-                    cuda::Pack<uint32_t, 4>{{word[0], word[1], word[2], word[3]}});
-      }
+      store_quad(static_cast<T*>(work.dz) + n * work.stride + at, dz,
+                 n < work.z.wave.rows && at < work.stride);
     }
   }
 }

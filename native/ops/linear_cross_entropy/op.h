@@ -43,6 +43,7 @@ struct Loss : Scored, Gradients {
   double epilogue_k = 0;
   double filter_eps = -1, filter_error = -1;  // LogitFilter; both negative: every block counts
   View filter_report;                         // (3) float64, absent unless the gradient is filtered
+  View stored;  // bytes that forward leaves to backward on a device (StoredQuery), may be absent
 };
 
 struct Forward : Loss {
@@ -50,6 +51,13 @@ struct Forward : Loss {
       loss;  // (1), or (batch, length - shift) without a reduction; float64 for float64, or float32
   // What a backward will ask for, so that a workspace too small for it is refused here.
   bool later_x = false, later_weight = false, later_bias = false, later_adds = false;
+};
+// How many bytes forward would leave to backward, within the workspace; 0 where the device has no
+// kernels for it.
+struct StoredQuery : Linear {
+  double label_smoothing = 0;
+  bool later_x = false, later_weight = false, later_bias = false, later_adds = false;
+  View bytes;  // (1) float64, of the host
 };
 struct Backward : Loss {
   View upstream;  // like loss
@@ -86,6 +94,7 @@ struct Argmax : Linear {
 };
 
 void forward(const Forward& op);
+void stored_bytes(const StoredQuery& op);
 void backward(const Backward& op);
 void logprobs(const Logprobs& op);
 void logprobs_backward(const LogprobsBackward& op);
@@ -94,6 +103,7 @@ void shard_backward(const ShardBackward& op);
 void argmax(const Argmax& op);
 
 void forward_cuda(const Forward& op, cuda::Stream& stream);
+void stored_bytes_cuda(const StoredQuery& op, cuda::Stream& stream);
 void backward_cuda(const Backward& op, cuda::Stream& stream);
 void logprobs_cuda(const Logprobs& op, cuda::Stream& stream);
 void logprobs_backward_cuda(const LogprobsBackward& op, cuda::Stream& stream);

@@ -17,6 +17,8 @@ class Pass {
 
   // Sums over the classes of every kept row, which `finish` makes something of.
   void states(Extra extra, FinishWork finish);
+  // Of the first rows keeps the exponentials there, or has their gradients made from them.
+  void store(const Stored& stored, void* to);
   // The coefficients of the gradients, then the gradients.
   void gradients(SlopeWork slopes, const Gradients& to, bool general, bool own_from_z = false);
 
@@ -30,17 +32,22 @@ class Pass {
   cuda::NumbersOut widened() const;
 
  private:
+  // Classes, and where their dz is.
   struct Chunk {
     int64_t column, columns;
+    void* dz;
+    int64_t stride;
   };
   Wave wave(int64_t first) const;
   Logits gather_wave(const Wave& wave) const;
+  StoredRows stored_of(const Wave& wave) const;
+  void stored_gradients();
   void slopes_of(const Logits& z, const Chunk& chunk) const;
   void add_x(const Logits& z, const Chunk& chunk) const;
   void finish_x(const Logits& z) const;
   void add_weight(const Logits& z, const Chunk& chunk) const;
   template <class F>
-  void each_wave(F&& f) const;
+  void each_wave(int64_t first, F&& f) const;
   template <class F>
   void each_chunk(F&& f) const;
 
@@ -50,6 +57,7 @@ class Pass {
   Plan plan_;
   Tiles tiles_;
   bool wide_ = false;  // see Problem
+  StoredRows stored_;
   char* memory_ = nullptr;
   Kept kept_;
   // Of the gradients.

@@ -3,7 +3,8 @@
 //
 // What a row's bits may depend on: never on the other rows or the workspace. Spans follow from V
 // alone; sums over classes are carried from chunk to chunk in the accumulators of the products,
-// whose order is that of k. dW's sum runs over the rows, wave after wave.
+// whose order is that of k. dW's sum runs over the rows, wave after wave. The exception: dz of rows
+// whose exponentials are kept (Stored), which only a workspace that was asked for does.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -15,9 +16,11 @@ namespace surprisal::linear_cross_entropy {
 
 constexpr int64_t kRowTile = 128, kColumnTile = 128;
 constexpr int64_t kClearedRows = 256;  // behind the last row of x and dz come zeros, to a multiple
+constexpr int64_t kStoredTile = 256;   // classes, see Stored
 constexpr int64_t kSpanStep = 256;     // spans are multiples, and so whole tiles of any kernel
 constexpr int64_t kLeastSpan = 512, kMostSpans = 128;
 constexpr int64_t kUsefulChunk = 1024;      // fewer classes make products of poor shape
+constexpr int64_t kUsefulWave = 1024;       // of rows beside stored ones
 constexpr int64_t kStatesBytes = 32 << 20;  // a loss alone takes no more of a larger workspace
 constexpr int64_t kSegment = 8192;          // rows or classes that a block adds up
 constexpr int64_t kShortRows = 32;          // tile of few rows
@@ -33,6 +36,7 @@ struct Problem {
   bool adds = false;          // dW is added to a float32 array
   bool class_weight = false;  // as accumulators
   int64_t budget = 0;
+  int64_t stored = 0;  // rows, the first, whose exponentials forward has kept (Stored)
 
   constexpr bool gradient() const { return dx || dweight || dbias; }
   constexpr bool half() const { return dtype == DType::f16 || dtype == DType::bf16; }
@@ -63,6 +67,7 @@ struct Layout {
   int64_t bytes = 0;
 };
 
+// Rows of x are those of a wave, or all that are stored, which are one.
 constexpr Layout layout_of(const Problem& p, int64_t wave, int64_t chunk) {
   Layout at;
   int64_t end = 0;
@@ -72,7 +77,7 @@ constexpr Layout layout_of(const Problem& p, int64_t wave, int64_t chunk) {
     return begin;
   };
   const int64_t a = p.accumulator(), by_class = p.dweight || p.dbias;
-  const int64_t stride = round_to(p.width, 8);
+  const int64_t stride = round_to(p.width, 8), most = std::max(wave, p.stored);
   at.count = take(true, 8);
   at.totals = take(true, 2 * 4 * 8);
   at.partial = take(true, ceil_div(std::max(p.rows, p.classes), kSegment) * 4 * 8);
@@ -87,13 +92,14 @@ constexpr Layout layout_of(const Problem& p, int64_t wave, int64_t chunk) {
   at.keys = take(by_class, p.rows * 8);
   at.more_keys = take(by_class, p.rows * 8);
   at.bias_sums = take(p.dbias, p.classes * 8);
-  at.x = take(true, wave * stride * p.element());
+  at.x = take(true, most * stride * p.element());
   at.states = take(p.sums, wave * p.spans() * 4 * a);
   at.target_z = take(p.sums, wave * a);
-  at.sums_x = take(p.dx, wave * stride * a);
+  at.sums_x = take(p.dx, most * stride * a);
   at.chunk = take(p.gradient() || !p.half(), wave * chunk * (p.half() ? 2 : a));
-  at.starts = take(by_class, (chunk + 1) * 8);
-  at.sums_w = take(p.dweight && !p.carries() && wave < p.rows, chunk * p.width * a);
+  at.starts = take(by_class, ((p.stored > 0 ? p.classes : chunk) + 1) * 8);
+  at.sums_w =
+      take(p.dweight && !p.carries() && p.stored == 0 && wave < p.rows, chunk * p.width * a);
   at.bytes = end;
   return at;
 }
@@ -121,7 +127,14 @@ constexpr int64_t largest(int64_t most, int64_t step, F&& fits) {
 
 constexpr Plan plan_pass(const Problem& p) {
   Plan plan;
-  const int64_t rows = round_to(std::max<int64_t>(1, p.rows), kRowTile);
+  if (p.stored > 0 && p.stored >= p.rows) {  // no other wave
+    plan.at = layout_of(p, 0, 0);
+    plan.minimum = plan.at.bytes;
+    plan.wave = p.rows;
+    plan.chunk = p.classes;
+    return plan;
+  }
+  const int64_t rows = round_to(std::max<int64_t>(1, p.rows - p.stored), kRowTile);
   const int64_t columns = round_to(std::max<int64_t>(1, p.classes), p.span());
   const auto bytes = [&p](int64_t wave, int64_t chunk) { return layout_of(p, wave, chunk).bytes; };
   plan.minimum = bytes(kRowTile, p.span());
@@ -140,7 +153,7 @@ constexpr Plan plan_pass(const Problem& p) {
   plan.chunk = std::max(p.span(), largest(columns, p.span(), [&](int64_t chunk) {
                           return bytes(plan.wave, chunk) <= budget;
                         }));
-  plan.weight_sweep = plan.wave < p.rows && (p.dweight || p.dbias) && !p.carries();
+  plan.weight_sweep = p.stored == 0 && plan.wave < p.rows && (p.dweight || p.dbias) && !p.carries();
   plan.at = layout_of(p, plan.wave, plan.chunk);
   return plan;
 }
@@ -166,5 +179,37 @@ struct Tiles {
     return wide_large(m, n, ceil_div(n, cuda::gemm::kWideLargeN));
   }
 };
+
+// What forward keeps of rows so that their gradients take one product less: e^(z - m) dz/dx in
+// float16, 1 being the steepest dz/dx, and m for every kStoredTile classes: the largest z of the
+// row in the span up to there.
+struct Stored {
+  int64_t rows = 0, stride = 0, tiles = 0;
+
+  constexpr explicit Stored(const Problem& p)
+      : stride(round_to(p.classes, kSpanStep)), tiles(stride / kStoredTile) {}
+  constexpr int64_t row_bytes() const { return stride * 2 + tiles * 4; }
+  constexpr int64_t bytes() const { return rows * row_bytes(); }
+};
+
+// As many rows as there is room for beside what forward and backward need; none if those are fewer
+// than half. All or none where dW cannot hold sums of several waves.
+constexpr Stored plan_stored(Problem forward, Problem backward) {
+  Stored stored(forward);
+  const int64_t row = stored.row_bytes(), budget = forward.budget;
+  const auto fits = [&](int64_t rows) {
+    backward.stored = rows;
+    backward.budget = forward.budget = budget - rows * row;
+    const Plan plan = plan_pass(backward);
+    const bool whole = plan.wave >= std::min(kUsefulWave, backward.rows - rows) &&
+                       plan.chunk >= std::min(kUsefulChunk, backward.classes);
+    return plan.minimum <= backward.budget && whole && plan_pass(forward).minimum <= forward.budget;
+  };
+  const bool some = backward.carries() || !(backward.dweight || backward.dbias);
+  int64_t rows = forward.rows;
+  if (!fits(rows)) rows = some ? largest(rows, kClearedRows, fits) : 0;
+  stored.rows = 2 * rows < forward.rows ? 0 : rows;
+  return stored;
+}
 
 }  // namespace surprisal::linear_cross_entropy

@@ -71,8 +71,21 @@ struct SlopeWork : RowWork {
   LogitMap map;
   float* bounds = nullptr;  // (kept rows) of |dz| off the target; may be absent
   float* unit = nullptr;    // the power of two that brings their largest near 2^14
+  // (kept rows) dz of the target, where it will not come with the slopes; may be absent
+  float* own_dz = nullptr;
 };
 void make_slopes(const SlopeWork& work, cuda::Stream& stream);
+
+// dz of a wave whose exponentials are stored, in their place.
+struct StoredSlopes {
+  DType dtype = DType::bf16;
+  Wave wave;
+  StoredRows stored;
+  const void* slopes = nullptr;  // of the wave
+  const float* unit = nullptr;   // see SlopesWork
+  float steepest = 1;            // of the logit map
+};
+void slopes_of_stored(const StoredSlopes& work, cuda::Stream& stream);
 
 // The gradient of the token weights; row_loss and the total of the losses are made on the way.
 struct TokenWork : RowWork {

@@ -56,7 +56,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     gemm::multiply_block<T, Tile, Major::k, Major::k>(f.sums, x, w, row, column, 0, work.z.width,
                                                       memory);
     const auto target = [&](int slot) { return load(targets + F::row(slot)); };
-    add_states<T, kPlain>(f, rows, work, target, row, column, begin, &weights);
+    add_states<T, kPlain, kPlain ? Cap::none : Cap::unknown>(f, rows, work, target, row, column,
+                                                             begin, &weights);
   }
   merge_quad(rows, work.extra, &weights);
   auto* states = reinterpret_cast<WarpState*>(memory);

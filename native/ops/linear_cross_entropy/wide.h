@@ -35,12 +35,6 @@ struct WideFragment {
   }
 };
 
-// Rows of x and of dz that a wave's kernels read.
-__device__ inline int64_t cleared_rows(const Wave& wave) {
-  const int64_t rows = round_to(wave.live(), kClearedRows);
-  return rows < wave.rows ? rows : wave.rows;
-}
-
 #if defined(SP_WGMMA)
 // The tiles of (rows, columns) that fall to this block's cluster, down bands of rows.
 template <class Tile>

@@ -12,7 +12,8 @@ struct WideLogits {
   Work work;
 };
 
-template <class T, class Tile, bool kPlain>
+// kPlain: no cap and no extras; kStore: no extras, and what backward can use is kept.
+template <class T, class Tile, bool kPlain, bool kStore>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     linear_states_wide_kernel(const __grid_constant__ WideLogits<StatesWork> w) {
 #if defined(SP_WGMMA)
@@ -31,6 +32,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   };
   const auto consume = [&](auto& memory, auto& place, int consumer) {
     using F = WideFragment<Tile>;
+    constexpr Cap kCap = kPlain ? Cap::none : kStore ? Cap::some : Cap::unknown;
     turns.each([&](int row, int span) {
       const int begin = span * step, end = classes - begin < step ? classes : begin + step;
       TileRow rows[F::kSlots];
@@ -45,7 +47,10 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
         F f;
         gemm::multiply_steps<T, Tile, Major::k, Major::k>(f.sums, memory, place, consumer, steps);
         const auto target = [&](int slot) { return targets[slot]; };
-        add_states<T, kPlain>(f, rows, work, target, row, column, begin, &weights);
+        add_states<T, kPlain || kStore, kCap>(f, rows, work, target, row, column, begin, &weights);
+        if constexpr (kStore) {
+          if (row < work.stored.rows) put_exponentials<T, kCap>(f, rows, work, target, row, column);
+        }
       }
       merge_quad(rows, work.extra, &weights);
 #pragma unroll
@@ -67,7 +72,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 #if defined(SP_WGMMA)
   const SlopesWork& work = w.work;
   const int width = static_cast<int>(work.z.width), steps = (width + Tile::kK - 1) / Tile::kK;
-  const Turns<Tile> turns{ceil_div(cleared_rows(work.z.wave), Turns<Tile>::kRows),
+  const Turns<Tile> turns{ceil_div(work.z.wave.cleared(), Turns<Tile>::kRows),
                           ceil_div(work.columns, Tile::kN)};
   const auto produce = [&](auto& memory, auto& place) {
     turns.each([&](int row, int column) {
@@ -103,12 +108,15 @@ void states_by_warpgroups(const StatesWork& work, const Tiles& tiles, Stream& st
   };
   const bool plain = work.extra == Extra::none && !work.z.map.capped;
   const int64_t columns = std::min(work.span, work.z.classes);
-  if (tiles.wide_large(work.z.wave.rows, columns, work.spans)) {
-    plain ? by(WideLarge{}, linear_states_wide_kernel<T, WideLarge, true>)
-          : by(WideLarge{}, linear_states_wide_kernel<T, WideLarge, false>);
+  if (work.stored.rows > 0) {
+    plain ? by(WideLarge{}, linear_states_wide_kernel<T, WideLarge, true, true>)
+          : by(WideLarge{}, linear_states_wide_kernel<T, WideLarge, false, true>);
+  } else if (tiles.wide_large(work.z.wave.rows, columns, work.spans)) {
+    plain ? by(WideLarge{}, linear_states_wide_kernel<T, WideLarge, true, false>)
+          : by(WideLarge{}, linear_states_wide_kernel<T, WideLarge, false, false>);
   } else {
-    plain ? by(WideSmall{}, linear_states_wide_kernel<T, WideSmall, true>)
-          : by(WideSmall{}, linear_states_wide_kernel<T, WideSmall, false>);
+    plain ? by(WideSmall{}, linear_states_wide_kernel<T, WideSmall, true, false>)
+          : by(WideSmall{}, linear_states_wide_kernel<T, WideSmall, false, false>);
   }
 }
 

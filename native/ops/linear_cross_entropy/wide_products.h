@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     linear_product_x_wide_kernel(const __grid_constant__ WideProductX w) {
 #if defined(SP_WGMMA)
   const ProductX& p = w.p;
-  const Turns<Tile> turns{ceil_div(cleared_rows(p.wave), Turns<Tile>::kRows),
+  const Turns<Tile> turns{ceil_div(p.wave.cleared(), Turns<Tile>::kRows),
                           ceil_div(p.width, Tile::kN)};
   const auto produce = [&](auto& memory, auto& place) {
     turns.each([&](int row, int column) {
