@@ -101,3 +101,21 @@ export class Progress {
     this.drawn = true;
   }
 }
+
+/** How far a task is, in [0, 1], and what else is said of it. */
+export type TaskReport = (task: string, fraction: number, words: readonly string[]) => void;
+
+/** A bar for each task, under its name. */
+export function taskDisplay(): { report: TaskReport; end: () => void } {
+  let [task, progress] = ['', new Progress()];
+  const end = () => progress.end();
+  const report: TaskReport = (name, fraction, words) => {
+    if (name !== task) {
+      end();
+      process.stdout.write(`${name}\n`);
+      [task, progress] = [name, new Progress()];
+    }
+    progress.update(fraction, words);
+  };
+  return { report, end };
+}

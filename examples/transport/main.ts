@@ -5,29 +5,14 @@ import { dirname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import * as sp from 'surprisal';
 import { say, statusOf } from '../command-line.js';
-import { Progress, thousands } from '../progress.js';
+import { taskDisplay, thousands } from '../progress.js';
 import { defaultOut, type Options, readOptions, usage } from './options.js';
 import { neighbourLines, registrationLines, reportPage } from './report.js';
-import { type Report, study } from './study.js';
-
-/** A bar for each task, under its name. */
-function display(): { report: Report; end: () => void } {
-  let [task, progress] = ['', new Progress()];
-  const end = () => progress.end();
-  const report: Report = (name, fraction, words) => {
-    if (name !== task) {
-      end();
-      say(name);
-      [task, progress] = [name, new Progress()];
-    }
-    progress.update(fraction, words);
-  };
-  return { report, end };
-}
+import { study } from './study.js';
 
 async function run(options: Options): Promise<void> {
   const start = performance.now();
-  const { report, end } = display();
+  const { report, end } = taskDisplay();
   const results = await study(options, report);
   end();
   say();

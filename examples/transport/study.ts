@@ -1,6 +1,7 @@
 // The whole study: what is computed, in which order, and what of it the report shows.
 import { setImmediate } from 'node:timers/promises';
 import * as sp from 'surprisal';
+import type { TaskReport } from '../progress.js';
 import { type Damage, drawPair, type Pair } from './clouds.js';
 import { type Curve, errorCurve } from './convergence.js';
 import { divergences, type LetterPlan, letterPlan } from './distances.js';
@@ -23,8 +24,6 @@ export interface Settings {
 }
 
 /** Told how much of a task is done, in [0, 1], and in words where it is. */
-export type Report = (task: string, fraction: number, words: readonly string[]) => void;
-
 export interface RegistrationCase {
   name: string;
   descent: Descent;
@@ -64,7 +63,7 @@ function trueMotion() {
   return { turn: sp.tensor(axis.map((v) => v * angle)), shift: sp.tensor([0.4, -0.2, 0.25]) };
 }
 
-async function registrations({ quick }: Settings, report: Report): Promise<RegistrationCase[]> {
+async function registrations({ quick }: Settings, report: TaskReport): Promise<RegistrationCase[]> {
   const points = quick ? 160 : 600;
   const steps = quick ? 50 : 60;
   const coarse = { steps, blur: [0.5, 0.1] } as const;
@@ -98,7 +97,7 @@ async function registrations({ quick }: Settings, report: Report): Promise<Regis
   return results;
 }
 
-async function convergence({ quick }: Settings, { pair }: RegistrationCase, report: Report) {
+async function convergence({ quick }: Settings, { pair }: RegistrationCase, report: TaskReport) {
   const [x, y] = [pair.source, pair.target].map((t) => t.to('float64'));
   const blurs = quick ? [0.4, 0.1] : [0.4, 0.2, 0.1, 0.05];
   const curves: Curve[] = [];
@@ -110,7 +109,7 @@ async function convergence({ quick }: Settings, { pair }: RegistrationCase, repo
   return curves;
 }
 
-async function languageMap({ quick }: Settings, report: Report): Promise<LanguageMap> {
+async function languageMap({ quick }: Settings, report: TaskReport): Promise<LanguageMap> {
   const all = loadLanguages();
   const languages = quick ? withTwin(all) : all;
   const withCode = (code: string) => languages.find((language) => language.code === code)!;
@@ -135,7 +134,7 @@ async function languageMap({ quick }: Settings, report: Report): Promise<Languag
   };
 }
 
-export async function study(settings: Settings, report: Report): Promise<Results> {
+export async function study(settings: Settings, report: TaskReport): Promise<Results> {
   sp.manualSeed(settings.seed);
   const cases = await registrations(settings, report);
   const curves = await convergence(settings, cases[0], report);

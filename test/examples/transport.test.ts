@@ -227,6 +227,6 @@ describe('the command line', () => {
       encoding: 'utf8',
     });
     expect(status).toBe(1);
-    expect(stderr).toBe("demo: expected one of language-model, transport, got 'moby'\n");
+    expect(stderr).toBe("demo: expected one of language-model, topology, transport, got 'moby'\n");
   });
 });
