@@ -125,6 +125,7 @@ OPS = {
     ),
     "linearCrossEntropy": (scored(False, False), head),
     "linearCrossEntropy gradient": (scored(True, True), head_gradient),
+    "linearCrossEntropy gradient, large workspace": (scored(True, True), head_gradient),
     "linearCrossEntropy gradient, half ignored": (scored(True, True, 0.5), head_gradient),
     "linearCrossEntropy gradient, frozen head": (scored(True, False), head_gradient),
 }

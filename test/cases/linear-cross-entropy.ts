@@ -93,12 +93,12 @@ export const shapeCases: Case[] = [
 
 /**
  * The least sizes at which kernels of wgmma take their large tiles on 132 processors, each ragged,
- * and which do.
+ * and which do; with a gradient that shows what they leave and takes the emulator least.
  */
 export const largeCases = [
-  { rows: 129, width: 8, classes: 16390, kernels: ['states', 'slopes'] },
-  { rows: 8200, width: 136, classes: 40, kernels: ['dx'] },
-  { rows: 20, width: 136, classes: 8200, kernels: ['dweight'] },
+  { rows: 129, width: 8, classes: 16390, kernels: ['states', 'slopes'], needs: ['bias'] },
+  { rows: 8200, width: 136, classes: 40, kernels: ['dx'], needs: ['x'] },
+  { rows: 20, width: 136, classes: 8200, kernels: ['dweight'], needs: ['weight'] },
 ] as const;
 
 /** A value that every float dtype holds: one reference then serves all of them. */

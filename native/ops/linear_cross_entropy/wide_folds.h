@@ -106,12 +106,14 @@ void states_by_warpgroups(const StatesWork& work, const Tiles& tiles, Stream& st
     launch(stream, kernel, wide_shape<Tile>(work.z.wave.rows, work.spans, tiles),
            wide_logits<T, Tile>(work));
   };
-  const bool plain = work.extra == Extra::none && !work.z.map.capped;
+  const bool alone = work.extra == Extra::none, plain = alone && !work.z.map.capped;
   const int64_t columns = std::min(work.span, work.z.classes);
-  if (work.stored.rows > 0) {
+  const bool large = tiles.wide_large(work.z.wave.rows, columns, work.spans);
+  // A cap without extras folds fastest where it is known, with no row to store.
+  if (work.stored.rows > 0 || (large && alone && !plain)) {
     plain ? by(WideLarge{}, linear_states_wide_kernel<T, WideLarge, true, true>)
           : by(WideLarge{}, linear_states_wide_kernel<T, WideLarge, false, true>);
-  } else if (tiles.wide_large(work.z.wave.rows, columns, work.spans)) {
+  } else if (large) {
     plain ? by(WideLarge{}, linear_states_wide_kernel<T, WideLarge, true, false>)
           : by(WideLarge{}, linear_states_wide_kernel<T, WideLarge, false, false>);
   } else {
