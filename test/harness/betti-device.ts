@@ -47,7 +47,7 @@ export function lossesOf(
     const p = sp.tensor(prediction, { shape, dtype, device, requiresGrad: true });
     const loss = sp.bettiMatchingLoss(p, sp.tensor(target, { shape, dtype, device }), options);
     const upstream = sp.tensor(
-      Float64Array.from(read(loss), (_, i) => i + 0.75),
+      Float64Array.from(read(loss), (_, i) => i + 0.7),
       {
         shape: loss.shape,
         dtype: loss.dtype,
