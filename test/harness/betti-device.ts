@@ -18,18 +18,18 @@ export interface Batch {
   target: Float64Array;
 }
 
-/** The lists of every image, by native code. */
+/** The lists of every image, by native code; -2 where nothing is written, and behind them all. */
 export function pairsOf(
   { shape, prediction, target }: Batch,
   options: Options,
   dtype: sp.FloatDType,
+  capacity = 9 * sizeOf(shape.slice(2)) + 8,
 ) {
   const [images, axes] = [shape[0] * shape[1], shape.length - 2];
-  const capacity = 9 * sizeOf(shape.slice(2)) + 8;
   return devices.map((device) => {
     const [p, t] = [prediction, target].map((v) => sp.tensor(v, { shape, dtype, device }));
     const counts = sp.zeros([images, axes, 3], { dtype: 'int32', device });
-    const pairs = sp.full([images, capacity], -2, { dtype: 'int32', device });
+    const pairs = sp.full([images * capacity + 1], -2, { dtype: 'int32', device });
     const fields = bettiFields('bettiMatchingBatch', options, shape, axes);
     const given = { prediction: p.raw, target: t.raw, counts: counts.raw, pairs: pairs.raw };
     launch(native.bettiMatchingPairs, { ...fields, ...given, capacity, threshold: 0.5 });

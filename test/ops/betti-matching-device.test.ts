@@ -98,6 +98,16 @@ describe.skipIf(needsCuda('the kernel for crops'))('crops', () => {
     expectEqual(batch, {}, 'float32');
   });
 
+  test('lists that do not fit end where their memory does', () => {
+    const { pairs } = pairsOf(drawn([1, 1, 9, 9], 1e6), {}, 'float32', 5)[1];
+    expect([pairs.length, pairs.at(-1), pairs.at(-2) === -2]).toEqual([6, -2, false]);
+  });
+
+  test('more than are resident at once', () => {
+    const [cpu, cuda] = lossesOf(drawn([1060, 1, 1, 3], 9), { reduction: 'none' }, 'float32');
+    expect(cuda).toEqual(cpu);
+  });
+
   test.each(['float16', 'bfloat16'] as const)('%s', (dtype) => {
     const random = new Random(3);
     const value = () => random.integer(60) / 64;
