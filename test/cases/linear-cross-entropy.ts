@@ -94,9 +94,10 @@ export const shapeCases: Case[] = [
 /**
  * The least sizes at which kernels of wgmma take their large tiles on 132 processors, each ragged,
  * and which do; with a gradient that shows what they leave and takes the emulator least.
+ * Of the first a cluster has more than one tile of slopes.
  */
 export const largeCases = [
-  { rows: 129, width: 8, classes: 16390, kernels: ['states', 'slopes'], needs: ['bias'] },
+  { rows: 129, width: 8, classes: 16910, kernels: ['states', 'slopes'], needs: ['bias'] },
   { rows: 8200, width: 136, classes: 40, kernels: ['dx'], needs: ['x'] },
   { rows: 20, width: 136, classes: 8200, kernels: ['dweight'], needs: ['weight'] },
 ] as const;
