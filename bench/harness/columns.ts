@@ -183,6 +183,10 @@ const tables: Record<string, Tables> = {
     ],
     readme: [[...smallCase, ms, versus('torch', 'vs torch')]],
   },
+  topology: {
+    terminal: [[...smallCase, ...timing, peerMs('plain', 'plain ms'), versus('plain', 'vs plain')]],
+    readme: [[...smallCase, ms, versus('plain', 'vs plain')]],
+  },
   betti: {
     terminal: [
       [

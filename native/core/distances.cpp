@@ -36,8 +36,8 @@ class Line {
  private:
   // Where the parabola at q goes below the one at p < q.
   double meeting(int64_t p, int64_t q) const {
-    const double height = (f_[q] - f_[p]) / weight_;
-    return (height + static_cast<double>(q * q - p * p)) / static_cast<double>(2 * (q - p));
+    return (f_[q] - f_[p]) / (2 * weight_ * static_cast<double>(q - p)) +
+           static_cast<double>(q + p) / 2;
   }
   void put(double* out, int64_t step, int64_t last) const {
     int64_t k = 0;
@@ -58,14 +58,31 @@ class Line {
   Scratch<int64_t> apex_;
 };
 
+// The squared distance along one row to the nearest voxel outside.
+void row_distances(const uint8_t* mask, int64_t n, double spacing, double* out) {
+  double far = kNever;
+  for (int64_t i = 0; i < n; ++i) out[i] = far = mask[i] ? far + spacing : 0;
+  far = kNever;
+  for (int64_t i = n - 1; i >= 0; --i) {
+    far = mask[i] ? far + spacing : 0;
+    out[i] = std::min(out[i], far);
+    out[i] *= out[i];
+  }
+}
+
 }  // namespace
 
 void squared_distances(const uint8_t* mask, const int64_t (&shape)[3], const double (&spacing)[3],
                        double* out) {
   const int64_t size = shape[0] * shape[1] * shape[2];
-  for (int64_t i = 0; i < size; ++i) out[i] = mask[i] ? kNever : 0;
-  int64_t step = 1;
-  for (int axis = 2; axis >= 0; step *= shape[axis--]) {
+  if (size == 0) return;
+  const int64_t row = shape[2];
+  parallel_for(size / row, 4096 / row + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      row_distances(mask + i * row, row, spacing[2], out + i * row);
+  });
+  int64_t step = row;
+  for (int axis = 1; axis >= 0; step *= shape[axis--]) {
     const int64_t n = shape[axis], block = step * n;
     if (n <= 1) continue;
     parallel_for(size / n, 4096 / n + 1, [&](int64_t begin, int64_t end) {

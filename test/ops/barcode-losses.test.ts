@@ -7,6 +7,7 @@ import { expectWithin } from '../harness/compare.js';
 import { Random } from '../harness/random.js';
 import { refuser } from '../harness/refusal.js';
 import { gradOf, read } from '../harness/tensors.js';
+import { expectSameBits } from '../harness/threads.js';
 import { uniforms } from '../harness/transport.js';
 import { type Point, wassersteinOf } from '../reference/barcode-losses.js';
 
@@ -126,29 +127,12 @@ describe('laws', () => {
     expect(own.item()).toBe(0);
   });
 
-  test.each(Object.keys(losses))('%s: asynchronous, narrow dtypes, any threads', async (name) => {
-    const run = async (d: sp.FloatDType, threads: number) => {
-      const before = sp.getThreads();
-      sp.setThreads(threads);
-      try {
-        const x = sp.to(prediction, d).detach().requiresGrad_();
-        const other = sp.to(target, d);
-        const loss =
-          name === 'lengths'
-            ? await sp.barcodeLengthLoss.async(x, { bettiNumbers: [1, 1] })
-            : await sp.topologyLoss.async(x, other, { matching: name as Any });
-        await loss.backwardAsync();
-        return [loss.dtype, loss.item(), ...read(gradOf(x))];
-      } finally {
-        sp.setThreads(before);
-      }
-    };
-    for (const dtype of ['float32', 'float16', 'bfloat16'] as const) {
-      const one = await run(dtype, 1);
-      expect(one[0]).toBe('float32');
-      expect(await run(dtype, 3)).toEqual(one);
-    }
-  });
+  test.each(Object.keys(losses))('%s: asynchronous, narrow dtypes, any threads', (name) =>
+    expectSameBits(prediction, (x) => {
+      if (name === 'lengths') return sp.barcodeLengthLoss.async(x, { bettiNumbers: [1, 1] });
+      return sp.topologyLoss.async(x, sp.to(target, x.dtype), { matching: name as Any });
+    }),
+  );
 
   test('a ring has the loss of its lengths', () => {
     const ring = sp.tensor([

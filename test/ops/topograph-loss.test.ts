@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import { Random } from '../harness/random.js';
 import { refuser } from '../harness/refusal.js';
-import { gradOf, read } from '../harness/tensors.js';
+import { read } from '../harness/tensors.js';
+import { expectSameBits } from '../harness/threads.js';
 import { criticalRegions, type Plane } from '../reference/topograph.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: options that the types refuse
@@ -222,25 +223,8 @@ describe('forms', () => {
     expect(sp.gradcheck(call as never, [image.clone().requiresGrad_()], { eps: 1e-7 })).toBe(true);
   });
 
-  test('any dtype and any number of threads, asynchronous too', async () => {
-    const run = async (dtype: sp.FloatDType, threads: number) => {
-      const before = sp.getThreads();
-      sp.setThreads(threads);
-      try {
-        const x = sp.to(p, dtype).detach().requiresGrad_();
-        const loss = await sp.topographLoss.async(x, t, { fromLogits: true });
-        await loss.backwardAsync();
-        return [loss.dtype, loss.item(), ...read(gradOf(x))];
-      } finally {
-        sp.setThreads(before);
-      }
-    };
-    for (const dtype of ['float32', 'float16', 'bfloat16'] as const) {
-      const one = await run(dtype, 1);
-      expect(one[0]).toBe('float32');
-      expect(await run(dtype, 3)).toEqual(one);
-    }
-  });
+  test('any dtype and any number of threads, asynchronous too', () =>
+    expectSameBits(p, (x) => sp.topographLoss.async(x, t, { fromLogits: true })));
 
   test('no images, no pixels', () => {
     const labels = (shape: number[]) => sp.zeros(shape, { dtype: 'int32' });

@@ -3,7 +3,8 @@ import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import { Random } from '../harness/random.js';
 import { refuser } from '../harness/refusal.js';
-import { gradOf, read } from '../harness/tensors.js';
+import { read } from '../harness/tensors.js';
+import { expectSameBits } from '../harness/threads.js';
 import { criticalOf } from '../reference/warping.js';
 
 // biome-ignore lint/suspicious/noExplicitAny: options that the types refuse
@@ -149,25 +150,8 @@ describe('forms', () => {
     }
   });
 
-  test('any dtype and any number of threads, asynchronous too', async () => {
-    const run = async (dtype: sp.FloatDType, threads: number) => {
-      const before = sp.getThreads();
-      sp.setThreads(threads);
-      try {
-        const logits = sp.to(x, dtype).detach().requiresGrad_();
-        const loss = await sp.warpingLoss.async(logits, t);
-        await loss.backwardAsync();
-        return [loss.dtype, loss.item(), ...read(gradOf(logits))];
-      } finally {
-        sp.setThreads(before);
-      }
-    };
-    for (const dtype of ['float32', 'float16', 'bfloat16'] as const) {
-      const one = await run(dtype, 1);
-      expect(one[0]).toBe('float32');
-      expect(await run(dtype, 3)).toEqual(one);
-    }
-  });
+  test('any dtype and any number of threads, asynchronous too', () =>
+    expectSameBits(x, (logits) => sp.warpingLoss.async(logits, t)));
 
   test('no images, no voxels, all right', () => {
     const labels = (shape: number[]) => sp.zeros(shape, { dtype: 'int32' });

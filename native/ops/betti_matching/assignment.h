@@ -56,6 +56,7 @@ class Assignment {
   void collect_types(const List<Bar>& typed);
   void collect_candidates(const char* caller);
   void find_moves(int64_t type);
+  int64_t find_path();
   bool augment();
 
   const Bar* bars_ = nullptr;  // those that join types
@@ -67,8 +68,11 @@ class Assignment {
   List<int32_t> joined_;              // of each bar its type, or -1
   List<int32_t> members_, used_;      // of types: bars, by type from Type::first on; how many
   List<Move> moves_;                  // from type to type
-  List<double> best_;
+  List<double> best_, potential_;     // of each type
   List<int32_t> from_;
+  List<uint8_t> done_;
+  double total_ = 0;  // what the last path gained
+  double least_ = 0;  // gains of rounding
 };
 
 inline int64_t Assignment::sort(const List<Bar>& bars, List<int32_t>& order) {
@@ -96,6 +100,7 @@ inline void Assignment::collect_types(const List<Bar>& typed) {
 // No bar joins a type at a loss, and at most units - 1 others can have joined before it.
 inline void Assignment::collect_candidates(const char* caller) {
   constexpr int64_t kMost = int64_t{1} << 27;
+  least_ = 0;
   candidates_.clear();
   next_.clear();
   ends_.clear();
@@ -114,6 +119,7 @@ inline void Assignment::collect_candidates(const char* caller) {
                       " bars, hardly any of them equal; leave short ones out (minLength)");
     next_.push(candidates_.size());
     for (int64_t i = 0; i < kept; ++i) candidates_.push(all_[i]);
+    if (kept > 0) least_ = std::max(least_, 1e-13 * all_[0].gain);
     ends_.push(candidates_.size());
   }
 }
@@ -134,6 +140,44 @@ inline void Assignment::find_moves(int64_t a) {
   }
 }
 
+// The path of greatest gain, in Dijkstra's order: no move gains more than the potentials of its two
+// types differ by. Gives the type where it ends, or -1; stops where no type left can be on a better
+// one.
+inline int64_t Assignment::find_path() {
+  const int64_t types = types_.size();
+  int64_t end = -1;
+  const auto meet = [&](int64_t t) {
+    if (used_[t] < types_[t].count && (end < 0 || best_[t] > best_[end])) end = t;
+  };
+  for (int64_t t = 0; t < types; ++t) meet(t);
+  if (end < 0) return -1;
+  if (types == 1) return end;
+  if (!(total_ < std::numeric_limits<double>::infinity())) {
+    total_ = best_[end];
+    std::copy(best_.begin(), best_.end(), potential_.begin());
+  }
+  for (;;) {
+    int64_t a = -1;
+    for (int64_t t = 0; t < types; ++t)
+      if (!done_[t] && (a < 0 || best_[t] - potential_[t] > best_[a] - potential_[a])) a = t;
+    if (a < 0 || best_[a] - potential_[a] <= best_[end] - total_) break;
+    done_[a] = 1;
+    if (used_[a] == 0) continue;
+    const Move* const moves = &moves_[a * types];
+    for (int64_t b = 0; b < types; ++b) {
+      const double g = best_[a] + moves[b].gain;
+      if (done_[b] || !(g > best_[b])) continue;
+      best_[b] = g;
+      from_[b] = static_cast<int32_t>(a);
+      meet(b);
+    }
+  }
+  const double less = total_ - best_[end];
+  total_ = best_[end];
+  for (int64_t t = 0; t < types; ++t) potential_[t] = done_[t] ? best_[t] : potential_[t] - less;
+  return end;
+}
+
 // One path; false if none gains.
 inline bool Assignment::augment() {
   const int64_t types = types_.size();
@@ -142,27 +186,13 @@ inline bool Assignment::augment() {
     while (next < ends_[t] && joined_[candidates_[next].bar] >= 0) ++next;
     best_[t] = next < ends_[t] ? candidates_[next].gain : 0;
     from_[t] = -1;
+    done_[t] = 0;
   }
-  // Rounding must not make a circle gain.
-  constexpr double kLeast = 1e-12;
-  bool changed = types > 1;
-  for (int64_t pass = 0; changed && pass < types; ++pass) {
-    changed = false;
-    for (int64_t a = 0; a < types; ++a) {
-      if (used_[a] == 0 || best_[a] <= 0) continue;
-      for (int64_t b = 0; b < types; ++b) {
-        const double g = best_[a] + moves_[a * types + b].gain;
-        if (!(g > best_[b] + kLeast)) continue;
-        best_[b] = g;
-        from_[b] = static_cast<int32_t>(a);
-        changed = true;
-      }
-    }
-  }
-  int64_t end = -1;
-  for (int64_t t = 0; t < types; ++t)
-    if (used_[t] < types_[t].count && best_[t] > (end < 0 ? 0 : best_[end])) end = t;
-  if (end < 0) return false;
+  const int64_t end = find_path();
+  if (end < 0 || !(best_[end] > least_)) return false;
+  int64_t first = end;
+  while (from_[first] >= 0) first = from_[first];
+  if (next_[first] == ends_[first]) return false;  // moves alone gain nothing but by rounding
   // The last type takes a bar more; those before it exchange one.
   int64_t place = types_[end].first + used_[end]++;
   for (int64_t t = end;; t = from_[t]) {
@@ -200,7 +230,10 @@ inline void Assignment::solve(const List<Bar>& a, const List<Bar>& b, List<int32
   used_.resize(types);
   std::fill(used_.begin(), used_.end(), 0);
   best_.resize(types);
+  potential_.resize(types);
+  total_ = std::numeric_limits<double>::infinity();
   from_.resize(types);
+  done_.resize(types);
   moves_.resize(types * types);
   for (int64_t t = 0; t < types; ++t) find_moves(t);
   while (augment()) continue;

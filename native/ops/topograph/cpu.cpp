@@ -23,7 +23,7 @@ ClassImages images_of(const Problem& op) {
 
 // A plane of classes, with a pixel of class 0 all round it where asked for.
 struct Plane {
-  explicit Plane(const Problem& op, bool ring)
+  Plane(const Problem& op, bool ring)
       : border(ring ? 1 : 0),
         height(op.height + 2 * border),
         width(op.width + 2 * border),
@@ -32,31 +32,25 @@ struct Plane {
   int64_t size() const { return height * width; }
   // Of a pixel that is not in the ring.
   int64_t inside(int64_t i) const { return (i / width - border) * inner + i % width - border; }
-  // Of the rest, the class 0.
-  template <class F>
-  void each(F&& f) const {
-    for (int64_t y = 0; y < height; ++y) {
-      const bool is_out = border && (y == 0 || y + 1 == height);
-      for (int64_t x = 0; x < width; ++x) {
-        const bool out = is_out || (border && (x == 0 || x + 1 == width));
-        f(y * width + x, out ? -1 : (y - border) * inner + x - border);
-      }
-    }
-  }
 
   const int64_t border, height, width, inner;
 };
 
-// Predicted and true foreground as bits; whether any pixel is wrong.
+// Predicted and true foreground as bits, turned by `flip`, `ring` all round; whether any is wrong.
 bool find_kinds(const Plane& plane, const int32_t* predicted, const int32_t* truth, int32_t of,
-                bool complement, uint8_t* kinds) {
-  bool any = false;
-  plane.each([&](int64_t i, int64_t p) {
-    const int ours = (p < 0 ? 0 : predicted[p]) == of, theirs = (p < 0 ? 0 : truth[p]) == of;
-    kinds[i] = static_cast<uint8_t>((ours | theirs << 1) ^ (complement ? 3 : 0));
-    any |= ours != theirs;
-  });
-  return any;
+                uint8_t flip, uint8_t ring, uint8_t* kinds) {
+  if (plane.border) std::fill_n(kinds, plane.size(), ring);
+  uint8_t any = 0;
+  for (int64_t y = 0; y < plane.height - 2 * plane.border; ++y) {
+    const int32_t *ours = predicted + y * plane.inner, *theirs = truth + y * plane.inner;
+    uint8_t* const row = kinds + (y + plane.border) * plane.width + plane.border;
+    for (int64_t x = 0; x < plane.inner; ++x) {
+      const uint8_t mine = ours[x] == of, right = theirs[x] == of;
+      any |= mine ^ right;
+      row[x] = static_cast<uint8_t>((mine | right << 1) ^ flip);
+    }
+  }
+  return any != 0;
 }
 
 // One class of one image, added up region by region.
@@ -78,9 +72,11 @@ class ClassLoss {
     const int64_t size = area(op_);
     predicted_ = op_.classes.as<int32_t>() + image * 2 * size;
     x_ = op_.prediction.as<T>() + image * op_.channels * size;
-    if (!find_kinds(plane_, predicted_, predicted_ + size, of, !op_.eight, kinds_.data())) return 0;
+    const uint8_t flip = op_.eight ? 0 : 3;
+    const uint8_t ring = (of == 0 ? 3 : 0) ^ flip;
+    if (!find_kinds(plane_, predicted_, predicted_ + size, of, flip, ring, kinds_.data())) return 0;
     regions_.find(kinds_.data());
-    std::fill_n(count_.data(), plane_.size(), 0);
+    std::fill_n(count_.data(), regions_.runs().size(), 0);
     each_critical([&](int64_t i, int32_t root) { take(root, chance(i)); });
     const double loss = finish();
     if (op_.slopes) {
@@ -99,10 +95,12 @@ class ClassLoss {
 
   template <class F>
   void each_critical(F&& f) {
-    for (int64_t i = 0; i < plane_.size(); ++i) {
-      if (!is_wrong(kinds_[i])) continue;
-      const int32_t root = regions_.region(static_cast<int32_t>(i));
-      if (regions_.is_critical(root)) f(plane_.inside(i), root);
+    const Runs& runs = regions_.runs();
+    for (int32_t run = 0; run < runs.size(); ++run) {
+      if (!is_wrong(runs.kind(run))) continue;
+      const int32_t region = regions_.region(run);
+      if (!regions_.is_critical(region)) continue;
+      for (int32_t i = runs.begin(run); i < runs.end(run); ++i) f(plane_.inside(i), region);
     }
   }
 
@@ -137,7 +135,7 @@ class ClassLoss {
   // The sum over the regions; sum_ becomes each one's value.
   double finish() {
     double total = 0;
-    for (int64_t i = 0; i < plane_.size(); ++i) {
+    for (int64_t i = 0; i < regions_.runs().size(); ++i) {
       if (count_[i] == 0) continue;
       if (how() == Aggregation::mean) sum_[i] /= count_[i];
       if (how() == Aggregation::rms) sum_[i] = std::sqrt(sum_[i] / count_[i]);
@@ -253,27 +251,32 @@ void backward_as(const Backward& op) {
 // mask's have some of the smaller's.
 class Inclusion {
  public:
-  Inclusion(const Plane& plane)
-      : plane_(plane), small_(plane.size()), large_(plane.size()), met_(plane.size()) {}
+  explicit Inclusion(const Plane& plane)
+      : runs_(plane.height, plane.width),
+        small_(plane.size()),
+        large_(plane.size()),
+        met_(plane.size()) {}
+
+  void find(const uint8_t* kinds) { runs_.find(kinds); }
 
   // dim ker + dim coker on components, of the mask `small` in `large`, both tests of kinds.
   template <class S, class L>
-  int64_t discrepancy(const uint8_t* kinds, bool eight, S small, L large) {
-    small_.clear();
-    large_.clear();
+  int64_t discrepancy(bool eight, S small, L large) {
+    small_.clear(runs_.size());
+    large_.clear(runs_.size());
     const auto join = [&](int32_t i, int32_t j) {
-      if (small(kinds[i]) && small(kinds[j])) small_.join(i, j);
-      if (large(kinds[i]) && large(kinds[j])) large_.join(i, j);
+      const uint8_t a = runs_.kind(i), b = runs_.kind(j);
+      if (small(a) && small(b)) small_.join(i, j);
+      if (large(a) && large(b)) large_.join(i, j);
     };
-    each_side(plane_.height, plane_.width, join);
-    if (eight)
-      each_corner(plane_.height, plane_.width,
-                  [&](int32_t i, int32_t j, int32_t, int32_t) { join(i, j); });
-    std::fill_n(met_.data(), plane_.size(), uint8_t{0});
+    runs_.each_touch(join, [&](int32_t i, int32_t j, int32_t, int32_t) {
+      if (eight) join(i, j);
+    });
+    std::fill_n(met_.data(), runs_.size(), uint8_t{0});
     int64_t out = 0, met = 0;
-    for (int32_t i = 0; i < plane_.size(); ++i) {
-      if (large(kinds[i]) && large_.root(i) == i) ++out;
-      if (!small(kinds[i])) continue;
+    for (int32_t i = 0; i < runs_.size(); ++i) {
+      if (large(runs_.kind(i)) && large_.root(i) == i) ++out;
+      if (!small(runs_.kind(i))) continue;
       if (small_.root(i) == i) ++out;
       uint8_t& known = met_[large_.root(i)];
       met += known == 0;
@@ -283,7 +286,7 @@ class Inclusion {
   }
 
  private:
-  const Plane& plane_;
+  Runs runs_;
   Components small_, large_;
   Scratch<uint8_t> met_;
 };
@@ -320,17 +323,14 @@ void metric(const Metric& op) {
     Inclusion inclusion(plane);
     for (int64_t i = begin; i < end; ++i) {
       const int64_t at = i / scored(op) * size;
-      const int64_t of = first_class(op) + i % scored(op);
-      plane.each([&](int64_t p, int64_t q) {
-        const int ours = q >= 0 && predicted[at + q] == of, theirs = q >= 0 && truth[at + q] == of;
-        kinds[p] = static_cast<uint8_t>(ours | theirs << 1);
-      });
-      each[i] = static_cast<double>(inclusion.discrepancy(
-                                        kinds.data(), op.eight, [](uint8_t k) { return k == 3; },
-                                        [](uint8_t k) { return k != 0; }) +
-                                    inclusion.discrepancy(
-                                        kinds.data(), !op.eight, [](uint8_t k) { return k == 0; },
-                                        [](uint8_t k) { return k != 3; }));
+      const int32_t of = static_cast<int32_t>(first_class(op) + i % scored(op));
+      find_kinds(plane, predicted.data() + at, truth.data() + at, of, 0, 0, kinds.data());
+      inclusion.find(kinds.data());
+      each[i] = static_cast<double>(
+          inclusion.discrepancy(
+              op.eight, [](uint8_t k) { return k == 3; }, [](uint8_t k) { return k != 0; }) +
+          inclusion.discrepancy(
+              !op.eight, [](uint8_t k) { return k == 0; }, [](uint8_t k) { return k != 3; }));
     }
   });
   write(op.error, each, count, op.reduction);

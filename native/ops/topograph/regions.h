@@ -1,4 +1,5 @@
-// Components of pixels, and the regions of a predicted and a true mask with their neighbours.
+// The regions of a predicted and a true mask with their neighbours, by runs: pixels of one kind
+// that follow one another in a row.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -7,13 +8,71 @@
 
 namespace surprisal::topograph {
 
-// A union-find over the pixels of a plane; the root of a set is its first pixel.
+// What a pixel is: bit 0, predicted foreground; bit 1, truly so.
+constexpr uint8_t kBackground = 0, kFalsePositive = 1, kFalseNegative = 2, kForeground = 3;
+inline bool is_wrong(uint8_t kind) { return kind == kFalsePositive || kind == kFalseNegative; }
+
+// A plane of kinds as runs, numbered row by row.
+class Runs {
+ public:
+  Runs(int64_t height, int64_t width)
+      : height_(height), width_(width), begin_(height * width + 1), rows_(height + 1) {}
+
+  void find(const uint8_t* kinds) {
+    kinds_ = kinds;
+    int32_t count = 0;
+    for (int64_t y = 0; y < height_; ++y) {
+      rows_[y] = count;
+      const int32_t first = static_cast<int32_t>(y * width_);
+      for (int32_t i = first; i < first + width_; ++i)
+        if (i == first || kinds[i] != kinds[i - 1]) begin_[count++] = i;
+    }
+    rows_[height_] = count;
+    begin_[count] = static_cast<int32_t>(height_ * width_);
+  }
+
+  int64_t size() const { return rows_[height_]; }
+  uint8_t kind(int32_t run) const { return kinds_[begin_[run]]; }
+  int32_t begin(int32_t run) const { return begin_[run]; }
+  int32_t end(int32_t run) const { return begin_[run + 1]; }
+
+  // Calls side(i, j) for all runs that share a side, corner(i, j, u, v) for those that share but a
+  // corner, at which the other two are u and v.
+  template <class S, class C>
+  void each_touch(S&& side, C&& corner) const {
+    const int32_t width = static_cast<int32_t>(width_);
+    for (int64_t y = 0; y < height_; ++y) {
+      for (int32_t run = rows_[y]; run + 1 < rows_[y + 1]; ++run) side(run, run + 1);
+      if (y + 1 == height_) return;
+      int32_t above = rows_[y], below = rows_[y + 1];
+      const int32_t last = rows_[y + 1];
+      while (above < last) {
+        side(above, below);
+        const int32_t ours = end(above), theirs = end(below) - width;
+        if (ours == theirs && above + 1 < last) {
+          corner(above, below + 1, above + 1, below);
+          corner(above + 1, below, above, below + 1);
+        }
+        above += ours <= theirs;
+        below += theirs <= ours;
+      }
+    }
+  }
+
+ private:
+  const int64_t height_, width_;
+  const uint8_t* kinds_ = nullptr;
+  Scratch<int32_t> begin_;  // of runs, and where the last one ends
+  Scratch<int32_t> rows_;   // their first runs
+};
+
+// A union-find; the root of a set is its first member.
 class Components {
  public:
-  explicit Components(int64_t size) : size_(size), parent_(size) { clear(); }
+  explicit Components(int64_t most) : parent_(most) {}
 
-  void clear() {
-    for (int64_t i = 0; i < size_; ++i) parent_[i] = static_cast<int32_t>(i);
+  void clear(int64_t size) {
+    for (int64_t i = 0; i < size; ++i) parent_[i] = static_cast<int32_t>(i);
   }
   int32_t root(int32_t i) {
     while (parent_[i] != i) i = parent_[i] = parent_[parent_[i]];
@@ -25,37 +84,8 @@ class Components {
   }
 
  private:
-  const int64_t size_;
   Scratch<int32_t> parent_;
 };
-
-// Calls f(i, j) for all pixels that share a side.
-template <class F>
-void each_side(int64_t height, int64_t width, F&& f) {
-  for (int64_t y = 0; y < height; ++y) {
-    for (int64_t x = 0; x < width; ++x) {
-      const int32_t i = static_cast<int32_t>(y * width + x);
-      if (x + 1 < width) f(i, i + 1);
-      if (y + 1 < height) f(i, static_cast<int32_t>(i + width));
-    }
-  }
-}
-
-// Calls f(i, j, u, v) for all pixels i, j that share but a corner, whose other two are u and v.
-template <class F>
-void each_corner(int64_t height, int64_t width, F&& f) {
-  for (int64_t y = 0; y + 1 < height; ++y) {
-    for (int64_t x = 0; x + 1 < width; ++x) {
-      const int32_t i = static_cast<int32_t>(y * width + x), down = static_cast<int32_t>(i + width);
-      f(i, down + 1, i + 1, down);
-      f(i + 1, down, i, down + 1);
-    }
-  }
-}
-
-// What a pixel is: bit 0, predicted foreground; bit 1, truly so.
-constexpr uint8_t kBackground = 0, kFalsePositive = 1, kFalseNegative = 2, kForeground = 3;
-inline bool is_wrong(uint8_t kind) { return kind == kFalsePositive || kind == kFalseNegative; }
 
 // How two pixels that share a corner touch, foreground being 8-connected.
 enum class Touch { none, mask, region };
@@ -72,67 +102,70 @@ inline Touch touch(uint8_t a, uint8_t b, uint8_t u, uint8_t v) {
 class Regions {
  public:
   Regions(int64_t height, int64_t width)
-      : height_(height),
-        width_(width),
+      : runs_(height, width),
         regions_(height * width),
         masks_{Components(height * width), Components(height * width)},
         neighbour_(2 * height * width),
         several_(height * width) {}
 
   void find(const uint8_t* kinds) {
-    kinds_ = kinds;
+    runs_.find(kinds);
     join();
-    const int64_t size = height_ * width_;
-    std::fill_n(neighbour_.data(), 2 * size, -1);
-    std::fill_n(several_.data(), size, uint8_t{0});
+    std::fill_n(neighbour_.data(), 2 * runs_.size(), -1);
+    std::fill_n(several_.data(), runs_.size(), uint8_t{0});
     const auto both = [&](int32_t i, int32_t j) {
       see(i, j);
       see(j, i);
     };
-    each_side(height_, width_, both);
-    each_corner(height_, width_, [&](int32_t i, int32_t j, int32_t u, int32_t v) {
-      if (touch(kinds[i], kinds[j], kinds[u], kinds[v]) == Touch::region) both(i, j);
+    runs_.each_touch(both, [&](int32_t i, int32_t j, int32_t u, int32_t v) {
+      if (touches(i, j, u, v) == Touch::region) both(i, j);
     });
   }
 
-  int32_t region(int32_t i) { return regions_.root(i); }
-  // Of the root of a wrong region.
-  bool is_critical(int32_t root) const {
-    return several_[root] || neighbour_[2 * root] < 0 || neighbour_[2 * root + 1] < 0;
+  const Runs& runs() const { return runs_; }
+  // The region of a run, named by its first one.
+  int32_t region(int32_t run) { return regions_.root(run); }
+  bool is_critical(int32_t region) const {
+    return is_wrong(runs_.kind(region)) &&
+           (several_[region] || neighbour_[2 * region] < 0 || neighbour_[2 * region + 1] < 0);
   }
 
  private:
+  Touch touches(int32_t i, int32_t j, int32_t u, int32_t v) const {
+    return touch(runs_.kind(i), runs_.kind(j), runs_.kind(u), runs_.kind(v));
+  }
+
   void join() {
-    regions_.clear();
-    for (Components& mask : masks_) mask.clear();
+    regions_.clear(runs_.size());
+    for (Components& mask : masks_) mask.clear(runs_.size());
     const auto meet = [&](int32_t i, int32_t j, bool as_region) {
-      const uint8_t a = kinds_[i], b = kinds_[j];
+      const uint8_t a = runs_.kind(i), b = runs_.kind(j);
       if (as_region && a == b) regions_.join(i, j);
       for (int k = 0; k < 2; ++k)
         if (a & b & (1 << k)) masks_[k].join(i, j);
     };
-    each_side(height_, width_, [&](int32_t i, int32_t j) { meet(i, j, true); });
-    each_corner(height_, width_, [&](int32_t i, int32_t j, int32_t u, int32_t v) {
-      const Touch how = touch(kinds_[i], kinds_[j], kinds_[u], kinds_[v]);
-      if (how != Touch::none) meet(i, j, how == Touch::region);
-    });
+    runs_.each_touch([&](int32_t i, int32_t j) { meet(i, j, true); },
+                     [&](int32_t i, int32_t j, int32_t u, int32_t v) {
+                       const Touch how = touches(i, j, u, v);
+                       if (how != Touch::none) meet(i, j, how == Touch::region);
+                     });
   }
 
-  // Pixel j beside i of another kind: one more neighbour of i's region, or one it has already. What
+  // Run j beside i of another kind: one more neighbour of i's region, or one it has already. What
   // is foreground is one neighbour where it is connected in the mask that i is not in.
   void see(int32_t i, int32_t j) {
-    if (!is_wrong(kinds_[i]) || kinds_[i] == kinds_[j]) return;
+    const uint8_t kind = runs_.kind(i), other_kind = runs_.kind(j);
+    if (!is_wrong(kind) || kind == other_kind) return;
     const int32_t own = regions_.root(i);
-    const bool is_foreground = kinds_[j] != kBackground;
+    const bool is_foreground = other_kind != kBackground;
     const int32_t other =
-        is_foreground ? masks_[kinds_[i] == kFalsePositive ? 1 : 0].root(j) : regions_.root(j);
+        is_foreground ? masks_[kind == kFalsePositive ? 1 : 0].root(j) : regions_.root(j);
     int32_t& known = neighbour_[2 * own + is_foreground];
     if (known >= 0 && known != other) several_[own] = 1;
     known = other;
   }
 
-  const int64_t height_, width_;
-  const uint8_t* kinds_ = nullptr;
+  Runs runs_;
   Components regions_, masks_[2];  // of one kind; of the predicted and the true foreground
   Scratch<int32_t> neighbour_;     // of each region: one of background, one of foreground
   Scratch<uint8_t> several_;       // it has more than one of either
