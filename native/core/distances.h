@@ -1,7 +1,7 @@
 // The Euclidean distance transform: of each voxel of a mask the squared distance to the nearest one
-// outside it, 0 outside; infinity where the mask is everything. Exact: along the rows, then one axis
-// after the other by the lower envelope of parabolas (Felzenszwalb and Huttenlocher 2012). What lies
-// beyond the image is not outside the mask.
+// outside it, 0 outside; infinity where the mask is everything. Exact: along the rows, then one
+// axis after the other by the lower envelope of parabolas (Felzenszwalb and Huttenlocher 2012).
+// What lies beyond the image is not outside the mask.
 #pragma once
 #include <cstdint>
 
