@@ -9,9 +9,13 @@ struct Image {
 
   int64_t units() const { return volume ? planes : rows; }
   int64_t lines() const { return volume ? rows : 1; }  // of a unit
-  // Not a power of two, at which neighbouring lines would share cache sets.
+  // Not a power of two, at which neighbouring lines would share cache sets; with room at both ends.
   int64_t pitch() const { return (columns + 31) / 16 * 16; }
   int64_t unit_size() const { return lines() * pitch(); }
+  // So many units are met again in the first-level cache, while a sweep goes from level to level.
+  int64_t steps_at_once(int64_t element_bytes) const {
+    return std::max<int64_t>(1, std::min<int64_t>(16, 8192 / (unit_size() * element_bytes)));
+  }
 };
 
 // A line of an image.
@@ -30,7 +34,9 @@ class Ring {
         units_(image.units()),
         held_(static_cast<uint32_t>(held)) {}
 
-  C* unit(int64_t u) const { return base_ + static_cast<uint32_t>(u) % held_ * lines_ * pitch_; }
+  C* unit(int64_t u) const {
+    return base_ + kLead + static_cast<uint32_t>(u) % held_ * lines_ * pitch_;
+  }
   C* line(Line at) const { return unit(at.unit) + at.row * pitch_; }
   // The line `by` further across units, or within one; a line that is not there is `missing`.
   const C* tap(Line at, bool across, int64_t by, const C* missing) const {
@@ -42,6 +48,9 @@ class Ring {
   const C* near(Line at, bool across, int64_t by) const { return tap(at, across, by, line(at)); }
 
  private:
+  // Two elements before a line and two after it may be written: see Image::pitch.
+  static constexpr int64_t kLead = 8;
+
   C* base_;
   int64_t pitch_, lines_, units_;
   uint32_t held_;
@@ -73,6 +82,12 @@ class Rings {
   const Scratch<Ring<C>> rings_;
   const Scratch<C> room_;
 };
+
+// What lies beyond the ends of a ring's line.
+template <class C>
+inline void set_ends(C* line, int64_t columns, C beyond) {
+  line[-2] = line[-1] = line[columns] = line[columns + 1] = beyond;
+}
 
 // A line with room on both sides for what lies beyond its ends.
 template <class C>

@@ -6,7 +6,7 @@
 // An opening erodes first, so that k+1 erosions make them all. At step t of a sweep E_j has its
 // unit t - j, from the three before, and then D_j its unit t - j - 2.
 
-// E_0 to E_k+1, of which rings 0 to k + 1 hold what a sweep needs.
+// E_0 to E_k+1, of which rings 0 to k + 1 hold what a sweep needs, with infinity at lines' ends.
 template <class C>
 class Erosions {
  public:
@@ -14,16 +14,23 @@ class Erosions {
   static constexpr C kInfinity = std::numeric_limits<C>::infinity();
 
   Erosions(const Image& image, int64_t iterations, const Rings<C>& rings)
-      : image_(image), last_(iterations), rings_(rings), own_(image), column_(image) {}
+      : image_(image), last_(iterations), rings_(rings), column_(image) {}
 
-  // Step t, where units [from, to) of D_0 to D_k are wanted: body(j, u, line, place, D).
+  // Steps [t, t + count), where units [from, to) of D_0 to D_k are wanted, level by level:
+  // body(j, u, place, D).
   template <class Read, class F>
-  void step(int64_t t, int64_t from, int64_t to, Read read, F body) const {
-    if (needed(0, t, from, to)) read(t, rings_[0].unit(t));
+  void steps(int64_t t, int64_t count, int64_t from, int64_t to, Read read, F body) const {
+    for (int64_t u = t; u < t + count; ++u) {
+      if (!needed(0, u, from, to)) continue;
+      read(u, rings_[0].unit(u));
+      for (int64_t r = 0; r < image_.lines(); ++r)
+        set_ends(rings_[0].line({u, r}), image_.columns, kInfinity);
+    }
     for (int64_t j = 0; j <= last_; ++j) {
-      if (needed(j + 1, t - j - 1, from, to)) erode(j, t - j - 1);
-      const int64_t u = t - j - 2;
-      if (u >= from && u < to) ridge(j, u, body);
+      for (int64_t u = t - j - 1; u < t - j - 1 + count; ++u)
+        if (needed(j + 1, u, from, to)) erode(j, u);
+      for (int64_t u = t - j - 2; u < t - j - 2 + count; ++u)
+        if (u >= from && u < to) ridge(j, u, body);
     }
   }
   // The first step, and one after the last.
@@ -40,7 +47,7 @@ class Erosions {
   void erode(int64_t j, int64_t u) const {
     for (int64_t r = 0; r < image_.lines(); ++r) {
       const Line at{u, r};
-      const C* const x = own_.copy(rings_[j].line(at), kInfinity);
+      const C* const x = rings_[j].line(at);
       const C* const before = rings_[j].near(at, true, -1);
       const C* const after = rings_[j].near(at, true, 1);
       const C* const up = rings_[j].near(at, false, -1);
@@ -51,6 +58,7 @@ class Erosions {
         if (image_.volume) m = min(m, min(load(up + i), load(down + i)));
         store(out + i, min(m, load(x + i)));
       }
+      set_ends(out, image_.columns, kInfinity);
     }
   }
 
@@ -85,7 +93,7 @@ class Erosions {
   const Image image_;
   const int64_t last_;
   const Rings<C>& rings_;
-  const Padded<C> own_, column_;
+  const Padded<C> column_;
 };
 
 // Units [from, to) of the skeleton, in order: read(u, E_0's place), emit(u, skeleton, E_0).
@@ -95,17 +103,19 @@ void sweep_skeleton(const Image& image, int64_t iterations, int64_t from, int64_
   using V = vector_t<C>;
   const int64_t k = iterations;
   // The skeleton's ring comes last.
-  const Rings<C> rings(image, k + 3, [&](int64_t j) { return j == 0 || j == k + 2 ? k + 4 : 4; });
+  const int64_t count = image.steps_at_once(sizeof(C));
+  const Rings<C> rings(image, k + 3,
+                       [&](int64_t j) { return (j == 0 || j == k + 2 ? k + 3 : 3) + count; });
   const Ring<C>& skeleton = rings[k + 2];
   const Erosions<C> erosions(image, k, rings);
-  for (int64_t t = erosions.first_step(from); t < erosions.end_step(to); ++t) {
-    erosions.step(t, from, to, read, [&](int64_t j, int64_t u, int64_t place, V d) {
+  for (int64_t t = erosions.first_step(from); t < erosions.end_step(to); t += count) {
+    erosions.steps(t, count, from, to, read, [&](int64_t j, int64_t u, int64_t place, V d) {
       C* const at = skeleton.unit(u) + place;
       if (j == 0) return store(at, d);
       const V s = load(at), rest = d - s * d;
       store(at, s + select(rest <= V{}, V{}, rest));
     });
-    const int64_t u = t - k - 2;
-    if (u >= from && u < to) emit(u, skeleton.unit(u), rings[0].unit(u));
+    for (int64_t u = t - k - 2; u < t - k - 2 + count; ++u)
+      if (u >= from && u < to) emit(u, skeleton.unit(u), rings[0].unit(u));
   }
 }

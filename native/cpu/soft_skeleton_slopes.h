@@ -44,17 +44,17 @@ class SlopeSweep {
   SlopeSweep(const Image& image, int64_t iterations)
       : image_(image),
         last_(iterations),
-        levels_(image, last_ + 2, [&](int64_t j) { return 2 * (last_ - j) + 8; }),
-        ridges_(image, last_ + 1, [&](int64_t j) { return 2 * (last_ - j) + 5; }),
-        maxima_(image, last_ + 1, held<6>),
-        plane_maxima_(image, image.volume ? last_ + 1 : 0, held<6>),
-        across_(image, last_ + 1, held<4>),
-        slopes_(image, last_ + 1, held<4>),
-        within_(image, image.volume ? 2 : 0, held<1>),
+        count_(image.steps_at_once(sizeof(C))),
+        levels_(image, last_ + 2, [&](int64_t j) { return 2 * (last_ - j) + 7 + count_; }),
+        ridges_(image, last_ + 1, [&](int64_t j) { return 2 * (last_ - j) + 4 + count_; }),
+        maxima_(image, last_ + 1, [](int64_t) { return int64_t{6}; }),
+        plane_maxima_(image, image.volume ? last_ + 1 : 0, [](int64_t) { return int64_t{6}; }),
+        across_(image, last_ + 1, [&](int64_t) { return 3 + count_; }),
+        slopes_(image, last_ + 1, [&](int64_t) { return 3 + count_; }),
+        within_(image, image.volume ? 2 : 0, [](int64_t) { return int64_t{1}; }),
         low_(image, -kInfinity),
         high_(image, kInfinity),
         zero_(image, C(0)),
-        own_(image),
         eroded_(image),
         of_maxima_(image),
         by_column_(image) {}
@@ -69,30 +69,29 @@ class SlopeSweep {
     const int64_t end = std::min(image_.units(), to + halo);
     const Scratch<C> above(image_.unit_size()), before((last_ + 1) * kLanes<C>);
     const Scratch<C*> ridges(last_ + 1);
-    for (int64_t t = erosions.first_step(begin); t < to + 2 * last_ + 4; ++t) {
-      erosions.step(t, begin, end, read, [&](int64_t j, int64_t u, int64_t place, V d) {
+    for (int64_t t = erosions.first_step(begin); t < to + 2 * last_ + 4; t += count_) {
+      erosions.steps(t, count_, begin, end, read, [&](int64_t j, int64_t u, int64_t place, V d) {
         store(ridges_[j].unit(u) + place, d);
       });
-      const int64_t chained = t - last_ - 2;
-      if (chained >= begin && chained < end) {
-        upstream(chained, above.data());
-        chain(chained, above.data(), ridges, before);
+      for (int64_t u = t - last_ - 2; u < t - last_ - 2 + count_; ++u) {
+        if (u < begin || u >= end) continue;
+        upstream(u, above.data());
+        chain(u, above.data(), ridges, before);
       }
       for (int64_t j = last_; j >= 0; --j) {
         const int64_t u = t - 2 * last_ - 3 + j;
-        if (covers(j + 1, u, from, to)) pass(j, u, covers(j + 1, u - 1, from, to));
-        if (covers(j, u - 1, from, to)) finish(j, u - 1);
+        for (int64_t v = u; v < u + count_; ++v)
+          if (covers(j + 1, v, from, to)) pass(j, v, covers(j + 1, v - 1, from, to));
+        for (int64_t v = u - 1; v < u - 1 + count_; ++v)
+          if (covers(j, v, from, to)) finish(j, v);
       }
       const int64_t done = t - 2 * last_ - 4;
-      if (done >= from && done < to) emit(done, slopes_[0].unit(done), levels_[0].unit(done));
+      for (int64_t u = done; u < done + count_; ++u)
+        if (u >= from && u < to) emit(u, slopes_[0].unit(u), levels_[0].unit(u));
     }
   }
 
  private:
-  template <int kHeld>
-  static int64_t held(int64_t) {
-    return kHeld;
-  }
   // Whether unit u of the slopes by E_j is needed.
   bool covers(int64_t j, int64_t u, int64_t from, int64_t to) const {
     return u >= std::max<int64_t>(0, from - j) && u < std::min(image_.units(), to + j);
@@ -183,7 +182,7 @@ class SlopeSweep {
       store(of_maxima_.data() + i, maxima.at(i));
     const Taps<true> dilation(eroded_.copy(levels_[j + 1].line(at), -kInfinity),
                               of_maxima_.ends(C(0)));
-    const C* const x = own_.copy(levels_[j].line(at), kInfinity);
+    const C* const x = levels_[j].line(at);
     const C* const earlier = j < last_ ? slopes_[j + 1].line(at) : zero_.data();
     const C* const tap[] = {levels_[j].near(at, true, -1), levels_[j].near(at, true, 1),
                             levels_[j].near(at, false, -1), levels_[j].near(at, false, 1)};
@@ -223,8 +222,8 @@ class SlopeSweep {
   }
 
   const Image image_;
-  const int64_t last_;
+  const int64_t last_, count_;  // of steps at once
   const Rings<C> levels_, ridges_, maxima_, plane_maxima_, across_, slopes_, within_;
   const Filled<C> low_, high_, zero_;
-  const Padded<C> own_, eroded_, of_maxima_, by_column_;
+  const Padded<C> eroded_, of_maxima_, by_column_;
 };

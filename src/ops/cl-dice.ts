@@ -1,4 +1,4 @@
-// The soft-clDice loss: see the doc comment below. Its skeletons are taken again in backward.
+// The soft-clDice loss: see the doc comment below. Backward takes the prediction's skeleton again.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
 import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
 import { expectBoolean, expectDType, expectNumber, expectOneOf, expectShape } from '../expect.js';
@@ -46,6 +46,8 @@ interface Saved {
   t: In;
   options: ClDiceOptions;
   slopes: Tensor;
+  /** The target's skeleton, where it was not given. */
+  kept?: Tensor;
 }
 
 function check(t: In, options: ClDiceOptions): void {
@@ -99,6 +101,8 @@ function forward(t: In, options: ClDiceOptions, needs: Needs) {
     accumulatorOf(t.prediction.dtype),
   );
   const slopes = needs.prediction ? empty([...units, slopesEach], 'float64') : undefined;
+  const isKept = needs.prediction && !t.targetSkeleton;
+  const kept = isKept ? empty(t.prediction.shape, output.dtype) : undefined;
   const { smooth = 1, diceWeight = 0 } = options;
   launch(native.clDiceForward, {
     ...fields(t, options),
@@ -106,14 +110,15 @@ function forward(t: In, options: ClDiceOptions, needs: Needs) {
     diceWeight,
     loss: output.raw,
     slopes: slopes?.raw,
+    kept: kept?.raw,
   });
-  return { output, saved: slopes && ({ t, options, slopes } satisfies Saved) };
+  return { output, saved: slopes && ({ t, options, slopes, kept } satisfies Saved) };
 }
 
-function backward({ t, options, slopes }: Saved, upstream: Tensor): Gradients {
+function backward({ t, options, slopes, kept }: Saved, upstream: Tensor): Gradients {
   const prediction = empty(t.prediction.shape, t.prediction.dtype);
   launch(native.clDiceBackward, {
-    ...fields(t, options),
+    ...fields(kept ? { ...t, targetSkeleton: kept } : t, options),
     slopes: slopes.raw,
     upstream: upstream.raw,
     grad: prediction.raw,
@@ -136,9 +141,10 @@ function backward({ t, options, slopes }: Saved, upstream: Tensor): Gradients {
  * -> [] for 'mean' and 'sum', else one loss for each of what `sums` names; float32, or float64 for
  * float64 predictions.
  *
- * Differentiable in prediction, through its skeleton too; ties as `softSkeleton` says. Stores
- * nothing of the images' size; backward takes the skeletons again, with scratch memory as
- * `softSkeleton`'s. Same input, same bits for any number of threads.
+ * Differentiable in prediction, through its skeleton too; ties as `softSkeleton` says. Of the
+ * images' size only the target's skeleton is kept for backward, where it was not given; the
+ * prediction's is taken again, with scratch memory as `softSkeleton`'s. Same input, same bits for any
+ * number of threads.
  *
  * Shit et al., CVPR 2021 ("clDice", algorithm 2, eq. 1 and 2); sums as the official code by default.
  *

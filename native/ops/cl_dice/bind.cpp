@@ -13,7 +13,7 @@ namespace surprisal::cl_dice {
 void bind(node::Module& m) {
   m.def<Forward, forward>(
       "clDiceForward", {PROBLEM(Forward), SP_FIELD(Forward, smooth), SP_FIELD(Forward, dice_weight),
-                        SP_FIELD(Forward, loss)});
+                        SP_FIELD(Forward, loss), SP_FIELD(Forward, kept)});
   m.def<Backward, backward>("clDiceBackward", {PROBLEM(Backward), SP_FIELD(Backward, upstream),
                                                SP_FIELD(Backward, grad)});
 }

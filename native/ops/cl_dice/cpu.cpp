@@ -61,6 +61,7 @@ void forward(const Forward& op) {
   const int64_t images = op.batch * op.scored(), units = op.units();
   require(op.loss.size == (is_reduced(op) ? 1 : units), "clDice: size of loss");
   require(!op.slopes || op.slopes.size == units * kSlopes, "clDice: slopes");
+  require(!op.kept || op.kept.size == op.prediction.size, "clDice: size of kept");
   const Scratch<double> parts(images * kSums), sums(units * kSums);
   std::fill_n(parts.data(), images * kSums, 0.0);
   if (op.planes * op.rows * op.columns > 0) SURPRISAL_DISPATCH(cl_dice::sum, op, parts.data());
@@ -86,6 +87,7 @@ void backward(const Backward& op) {
   const int64_t units = op.units();
   require(op.grad.size == op.prediction.size && op.slopes.size == units * kSlopes,
           "clDice: sizes of backward");
+  require(bool(op.skeleton) || op.grad.size == 0, "clDice: no skeleton");
   require(op.upstream.size == (is_reduced(op) ? 1 : units), "clDice: upstream");
   const bool mean = static_cast<Reduction>(op.reduction) == Reduction::mean;
   const Scratch<double> slopes(units * kSlopes);

@@ -83,7 +83,7 @@ void sum_line(const C* a, const C* b, int64_t n, double* sums) {
 
 // kSums of each unit [from, to) of scored image k.
 template <class C>
-void sum_band(const Problem& op, int64_t k, int64_t from, int64_t to, double* parts) {
+void sum_band(const Forward& op, int64_t k, int64_t from, int64_t to, double* parts) {
   const Reader<C> reader(op, k);
   const Image& image = reader.image;
   const Scratch<C> other(image.unit_size());
@@ -102,11 +102,12 @@ void sum_band(const Problem& op, int64_t k, int64_t from, int64_t to, double* pa
   reader.each_skeleton(from, to, [&](int64_t u, const C* skeleton) {
     reader.read_prediction(u, other.data());
     add(u, kOfTarget, skeleton, other.data());
+    if (op.kept) write_unit(image, skeleton, op.kept, reader.index(), u);
   });
 }
 
 template <class C>
-void sum_as(const Problem& op, double* sums) {
+void sum_as(const Forward& op, double* sums) {
   const int64_t images = op.batch * op.scored();
   const Image image{op.planes, op.rows, op.columns, op.volume};
   const int64_t each = image.units() * kSums;
@@ -118,7 +119,7 @@ void sum_as(const Problem& op, double* sums) {
   // In the order of the units, whoever summed them.
   for (int64_t i = 0; i < images * each; ++i) sums[i / each * kSums + i % kSums] += parts[i];
 }
-void sum(const Problem& op, double* sums) {
+void sum(const Forward& op, double* sums) {
   op.prediction.dtype == DType::f64 ? sum_as<double>(op, sums) : sum_as<float>(op, sums);
 }
 
@@ -131,10 +132,7 @@ void differentiate_band(const Backward& op, int64_t k, int64_t from, int64_t to,
   const Image& image = reader.image;
   C by[kSlopes];
   for (int n = 0; n < kSlopes; ++n) by[n] = C(slopes[n]);
-  const Scratch<C> of_y((to - from) * image.unit_size()), y(image.unit_size());
-  reader.each_skeleton(from, to, [&](int64_t u, const C* skeleton) {
-    std::copy_n(skeleton, image.unit_size(), of_y.data() + (u - from) * image.unit_size());
-  });
+  const Scratch<C> y(image.unit_size()), of_y(image.unit_size());
   SlopeSweep<C>(image, op.iterations)
       .run(
           from, to, [&](int64_t u, C* p) { reader.read_prediction(u, p); },
@@ -145,10 +143,10 @@ void differentiate_band(const Backward& op, int64_t k, int64_t from, int64_t to,
           },
           [&](int64_t u, C* g, const C* p) {
             reader.read_target(u, y.data());
-            const C* const line = of_y.data() + (u - from) * image.unit_size();
+            read_unit(image, op.skeleton, reader.index(), u, of_y.data());
             each_vector<C>(image, [&](int64_t at) {
-              V sum = load(g + at) + load(line + at) * by[2] +
-                      (load(y.data() + at) * by[3] + splat(by[4]));
+              V sum =
+                  load(g + at) + load(&of_y[at]) * by[2] + (load(&y[at]) * by[3] + splat(by[4]));
               if (op.logits) sum *= load(p + at) * (C(1) - load(p + at));
               store(g + at, sum);
             });

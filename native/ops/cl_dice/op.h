@@ -3,7 +3,7 @@
 //   a = (sum S_p y + s)/(sum S_p + s),  b = (sum S_y p + s)/(sum S_y + s),  clDice = 1 - 2ab/(a+b)
 //   dice = 1 - (2 sum p y + s)/(sum p + sum y + s),  loss = (1-w) clDice + w dice
 // Sums are of all images and channels, of each channel, or of each channel of each image. Backward
-// takes the skeletons again; S_y may be given, for a mask's never changes.
+// takes S_p again; S_y it gets, from forward or whoever gave it, for a mask's never changes.
 #pragma once
 #include "core/view.h"
 
@@ -48,6 +48,7 @@ struct Forward : Problem {
   double smooth = 1, dice_weight = 0;
   View loss;    // (1) or (units): float64 for float64, else float32
   View slopes;  // (units, kSlopes) float64; may be absent
+  View kept;    // S_y like prediction, of the loss's dtype; may be absent
 };
 struct Backward : Problem {
   View slopes, upstream;
