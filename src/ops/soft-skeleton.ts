@@ -45,7 +45,7 @@ const fields = ({ image, iterations }: Saved) => ({
  * Differentiable, with torch's choices where there is no one derivative: of equal pixels in a window
  * the first in memory takes the gradient, equal minima of axes each take half, of three first those
  * of planes and rows, then theirs and the columns'; relu'(0) = 0. Nothing is stored: backward
- * erodes again, in one sweep over rows (planes of volumes), of which it holds some 500 at 10
+ * erodes again, in one sweep over rows (planes of volumes), of which it holds some 650 at 10
  * iterations, for as many images at once as there are threads. Same input, same bits for any number
  * of them.
  *
