@@ -143,18 +143,19 @@ class ImageLoss {
   void add(const List<int32_t>& list, T* grad, F effect_of) {
     const int64_t n = list.size() / kWidth;
     for (int64_t first = 0; first < n; first += kLanes) {
-      const int64_t last = std::min(n, first + kLanes);
-      Effect effects[kLanes];
-      for (int64_t q = first; q < last; ++q) {
-        effects[q - first] = effect_of(&list[q * kWidth], q);
-        sums_.add(q, effects[q - first].loss);
+      const int64_t count = std::min<int64_t>(n - first, kLanes);
+      const int32_t* pairs = &list[first * kWidth];
+      T slope[2][kLanes];
+      for (int64_t q = 0; q < count; ++q) {
+        const Effect effect = effect_of(pairs + q * kWidth, first + q);
+        sums_.add(q, effect.loss);
+        slope[0][q] = static_cast<T>(share_ * effect.birth);
+        slope[1][q] = static_cast<T>(share_ * effect.death);
       }
-      if (!grad) continue;
-      for (int end = 0; end < 2; ++end) {
-        for (int64_t q = first; q < last; ++q) {
-          const int32_t voxel = list[q * kWidth + end];
-          const Effect& e = effects[q - first];
-          if (voxel >= 0) grad[voxel] += static_cast<T>(share_ * (end == 0 ? e.birth : e.death));
+      for (int end = 0; grad && end < 2; ++end) {
+        for (int64_t q = 0; q < count; ++q) {
+          const int32_t voxel = pairs[q * kWidth + end];
+          if (voxel >= 0) grad[voxel] += slope[end][q];
         }
       }
     }
