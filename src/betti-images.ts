@@ -1,7 +1,12 @@
 // The images that barcodes and Betti matchings take: their checks, and their form in native code,
 // which wants arrays of the host, of one dtype, with one class each.
 import { noGrad } from './autograd.js';
-import { type BettiOptions, checkBettiMemory, checkBettiOptions } from './betti-options.js';
+import {
+  type BettiOptions,
+  checkBettiMemory,
+  checkBettiOptions,
+  listBytes,
+} from './betti-options.js';
 import { tensor } from './create.js';
 import { type DType, isFloat } from './dtype.js';
 import { expectDevice, expectSameDType, expectShape, fail, showShape } from './expect.js';
@@ -64,7 +69,7 @@ export function checkMatching(
   const axes = prediction.rank - batch;
   checkBettiOptions(op, options, axes, both);
   commonDType(op, prediction, target);
-  checkBettiMemory(op, prediction.shape, axes, 8 * prediction.size);
+  checkBettiMemory(op, prediction.shape, axes, listBytes(options) * prediction.size);
 }
 
 /** The images as native code takes them: where they are, of one dtype, probabilities, one class each. */

@@ -188,6 +188,9 @@ const mostPositions = 2 ** 28;
 /** Bytes of scratch memory a position takes while an image is matched; measured, rounded up. */
 const bytesPerPosition = { 2: 120, 3: 240 };
 
+/** Bytes of the lists of two images, a voxel; cycles take most of them. */
+export const listBytes = ({ cycles }: BettiOptions) => (cycles ? 80 : 8);
+
 /** Refuses images that would not fit the memory of the machine before anything is allocated. */
 export function checkBettiMemory(op: string, shape: Shape, axes: number, outputBytes = 0): void {
   const spatial = shape.slice(shape.length - axes);

@@ -16,6 +16,7 @@ import {
   bettiOptionNames,
   checkBettiMemory,
   checkBettiOptions,
+  listBytes,
   unlessAborted,
 } from '../betti-options.js';
 import { BettiMatch, type MatchedPairs, PersistenceBarcode } from '../betti-result.js';
@@ -281,7 +282,7 @@ function checkBarcode(image: Tensor, options: BettiOptions): void {
   expectOptions(barcodeName, options, bettiOptionNames);
   checkSpatial(barcodeName, 'image', image, 0);
   checkBettiOptions(barcodeName, options, image.rank);
-  checkBettiMemory(barcodeName, image.shape, image.rank, 8 * image.size);
+  checkBettiMemory(barcodeName, image.shape, image.rank, listBytes(options) * image.size);
 }
 
 function barcodeOf(image: Tensor, options: BettiOptions, found: Found): PersistenceBarcode {

@@ -284,6 +284,9 @@ describe('memory', () => {
       const image = sp.zeros([1024, 1024]);
       expect(() => sp.bettiMatching(image, image)).toThrow(sp.OutOfMemoryError);
       expect(() => sp.persistenceBarcode(image)).toThrow(/out of memory/);
+      spy.mockReturnValue(2e8);
+      sp.persistenceBarcode(sp.zeros([4, 4]), { cycles: true });
+      expect(() => sp.persistenceBarcode(image, { cycles: true })).toThrow(/out of memory/);
     } finally {
       spy.mockRestore();
     }
