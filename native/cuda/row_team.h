@@ -76,7 +76,8 @@ class BlockTeam {
     return 0;
   }
 
-  // finish(state, leader) -> Row runs in one warp of every block. All threads come here together.
+  // finish(state, leader) -> Row runs in one warp of every block; what its lane 0 makes counts. All
+  // threads come here together.
   template <class Merge, class Finish>
   __device__ Row finish(State state, Merge merge, Finish finish) {
     const int warps = block_size() / kWarp;
@@ -98,7 +99,6 @@ class BlockTeam {
         if (both) merge(mine, other);
       }
       // Lane 0 has merged all; the others may lack some where `count` is no power of two.
-      mine = from_first(mine);
       const Row row = finish(mine, rank() == 0 && lane_index() == 0);
       if (lane_index() == 0) store(&memory_->row, row);
     }
@@ -146,15 +146,6 @@ class BlockTeam {
 #endif
     (void)rank;
     return load(p);
-  }
-  __device__ static State from_first(const State& state) {
-    Words words;
-    std::memcpy(&words, &state, sizeof words);
-#pragma unroll
-    for (int w = 0; w < kWords; ++w) words.at[w] = shuffle(words.at[w], 0);
-    State out;
-    std::memcpy(&out, &words, sizeof out);
-    return out;
   }
 
   TeamMemory<State, Row>* memory_;

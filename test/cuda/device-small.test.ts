@@ -39,8 +39,16 @@ function moved(t: AnyTensor, dtype: FloatDType): AnyTensor {
   return out;
 }
 
-/** Runs `f` on the CPU and on the device, forward and backward; results and gradients agree. */
-function agrees(dtype: FloatDType, inputs: Input[], f: (...inputs: Any[]) => Any): void {
+/**
+ * Runs `f` on the CPU and on the device, forward and backward; results and gradients agree. The
+ * upstream gradient may begin at another address too.
+ */
+function agrees(
+  dtype: FloatDType,
+  inputs: Input[],
+  f: (...inputs: Any[]) => Any,
+  shiftedUpstream = false,
+): void {
   const results = (['cpu', 'cuda'] as const).map((device) => {
     const leaves = inputs.map(({ shape, map = (x) => x, shifted }, i) => {
       const values = new Random(i + 1).normals(shape.reduce((a, b) => a * b, 1));
@@ -49,7 +57,9 @@ function agrees(dtype: FloatDType, inputs: Input[], f: (...inputs: Any[]) => Any
     });
     const y = f(...leaves, device) as AnyTensor;
     const weights = new Random(9).normals(y.size);
-    y.backward(placed(weights, y.dtype as FloatDType, y.shape, device) as never);
+    const upstream = placed(weights, y.dtype as FloatDType, y.shape, device);
+    const shifted = shiftedUpstream && device === 'cuda';
+    y.backward((shifted ? moved(upstream, y.dtype as FloatDType) : upstream) as never);
     return [y, ...leaves.map((t) => t.grad as AnyTensor)].map(numbers);
   });
   for (const [k, actual] of results[1].entries()) {
@@ -162,9 +172,10 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       agrees('float32', [{ shape }, { shape }], (x, y) => sp.crossEntropy(x, sp.softmax(y)));
     });
 
-    test('far beyond the cap; rows that blocks share parts of; many rows', () => {
+    test('far from the cap, both ways; rows that blocks share parts of; many rows', () => {
       for (const [rows, width, options] of [
         [3, 40, { softcap: 0.05 }],
+        [3, 40, { softcap: 1e5 }],
         [1, 50_000, {}],
         [1, 50_000, { labelSmoothing: 0.1 }],
         [8200, 3, {}],
@@ -241,8 +252,12 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
   });
 
   describe('softmax', () => {
-    test('of more columns than a cluster holds', () => {
-      agrees('float32', [{ shape: [1, 300_000], map: (x) => 3 * x }], (x) => sp.softmax(x));
+    test('of more columns than a cluster holds, in more parts than a warp has lanes', () => {
+      agrees('float64', [{ shape: [1, 140_000], map: (x) => 3 * x }], (x) => sp.softmax(x));
+    });
+
+    test('of a gradient that lies otherwise against 16 bytes', () => {
+      agrees('bfloat16', [{ shape: [3, 400] }], (x) => sp.softmax(x), true);
     });
 
     test.each(widths)('of %d', (width) => {
@@ -267,6 +282,11 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       agrees('float32', inputs, (x, y, device) =>
         sp.divergence(x, y, { tokenWeight: sp.zeros([3], { device }) }),
       );
+    });
+
+    test('of more rows than a block has threads', () => {
+      const shape = [600, 3];
+      agrees('float32', [{ shape }, { shape }], (x, y) => sp.divergence(x, y));
     });
 
     test.each(widths)('of %d classes', (width) => {

@@ -242,6 +242,18 @@ test('gradients where the norm or the deviation is 0 are 0', () => {
   expect(gradOf(x as never).toArray()).toEqual([0, 0, 0]);
 });
 
+test('the deviation of equal values is next to 0, whatever their mean is rounded to', () => {
+  for (const dtype of ['float32', 'float64'] as const) {
+    for (const n of [3, 5, 6, 7, 11, 33, 100]) {
+      for (const value of [0.1, 1 / 3, 0.7, 1e10 / 3]) {
+        const std = sp.full([n], value, { dtype }).std().item();
+        expect(std).toBeGreaterThanOrEqual(0);
+        expect(std).toBeLessThanOrEqual(epsilon(dtype) * value);
+      }
+    }
+  }
+});
+
 test('a long float32 sum is as good as its input', () => {
   const n = 3_000_000;
   const x = new Float32Array(n).fill(0.1);
