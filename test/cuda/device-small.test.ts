@@ -4,75 +4,10 @@ import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import { launch, native } from '../../src/native.js';
 import { numbers } from '../harness/arrays.js';
+import { agrees, placed, tolerance } from '../harness/beside-cpu.js';
 import { drawn, expectEqual, valley } from '../harness/betti-device.js';
 import { needsCuda } from '../harness/device.js';
 import { Random } from '../harness/random.js';
-import { type FloatDType, roundAll } from '../harness/rounding.js';
-import type { AnyTensor } from '../harness/tensors.js';
-
-// biome-ignore lint/suspicious/noExplicitAny: functions of every signature
-type Any = any;
-const tolerance = { float64: 1e-12, float32: 2e-5, float16: 4e-3, bfloat16: 3e-2 };
-
-interface Input {
-  shape: number[];
-  /** What normal numbers become; themselves where absent. */
-  map?: (x: number) => number;
-  /** On the device it begins one element behind an address of 16 bytes. */
-  shifted?: boolean;
-}
-
-function placed(
-  values: Float64Array,
-  dtype: FloatDType,
-  shape: readonly number[],
-  device: 'cpu' | 'cuda',
-): AnyTensor {
-  return sp.tensor([...roundAll(values, dtype)], { dtype, shape: [...shape], device }) as AnyTensor;
-}
-
-function moved(t: AnyTensor, dtype: FloatDType): AnyTensor {
-  const owner = sp.zeros([t.size + 16], { dtype, device: 'cuda' });
-  const address = owner.pointer + BigInt(dtype === 'float64' ? 8 : dtype === 'float32' ? 4 : 2);
-  const out = sp.cuda.fromPointer(address, { shape: [...t.shape], dtype, owner }) as AnyTensor;
-  out.copy_(t as never);
-  return out;
-}
-
-/**
- * Runs `f` on the CPU and on the device, forward and backward; results and gradients agree. The
- * upstream gradient may begin at another address too.
- */
-function agrees(
-  dtype: FloatDType,
-  inputs: Input[],
-  f: (...inputs: Any[]) => Any,
-  shiftedUpstream = false,
-): void {
-  const results = (['cpu', 'cuda'] as const).map((device) => {
-    const leaves = inputs.map(({ shape, map = (x) => x, shifted }, i) => {
-      const values = new Random(i + 1).normals(shape.reduce((a, b) => a * b, 1));
-      const t = placed(values.map(map), dtype, shape, device);
-      return (shifted && device === 'cuda' ? moved(t, dtype) : t).requiresGrad_() as AnyTensor;
-    });
-    const y = f(...leaves, device) as AnyTensor;
-    const weights = new Random(9).normals(y.size);
-    const upstream = placed(weights, y.dtype as FloatDType, y.shape, device);
-    const shifted = shiftedUpstream && device === 'cuda';
-    y.backward((shifted ? moved(upstream, y.dtype as FloatDType) : upstream) as never);
-    return [y, ...leaves.map((t) => t.grad as AnyTensor)].map(numbers);
-  });
-  for (const [k, actual] of results[1].entries()) {
-    const expected = results[0][k];
-    const size = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 0.01);
-    const wrong = actual.findIndex(
-      (x, i) => !(Math.abs(x - expected[i]) <= tolerance[dtype] * size),
-    );
-    if (wrong >= 0) {
-      expect([k, wrong, actual[wrong]]).toEqual([k, wrong, expected[wrong]]);
-    }
-  }
-}
 
 describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
   describe('matmul', () => {
