@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import { numbers, sample, sizeOf, toTensor, variable } from '../harness/arrays.js';
 import { expectWithin } from '../harness/compare.js';
+import { inTurn } from '../harness/device.js';
 import { Random } from '../harness/random.js';
 import { refuser } from '../harness/refusal.js';
 import { epsilon, type FloatDType, roundAll } from '../harness/rounding.js';
@@ -152,17 +153,21 @@ describe('values', () => {
 });
 
 describe('gradients', () => {
+  const sides = [
+    [false, false],
+    [true, false],
+    [true, true],
+    [false, true],
+  ] as const;
   const transposed = (shape: number[]) => [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];
   for (const [s, t] of shapes) {
     if (sizeOf(s) === 0 || s[0] > 10) continue;
     test(`[${s}] [${t}]`, () => {
-      for (const transposeA of [false, true]) {
-        for (const transposeB of [false, true]) {
-          sp.gradcheck(
-            (a: sp.Tensor, b: sp.Tensor) => sp.matmul(a, b, { transposeA, transposeB }),
-            [variable(transposeA ? transposed(s) : s), variable(transposeB ? transposed(t) : t, 5)],
-          );
-        }
+      for (const [transposeA, transposeB] of inTurn(sides, s.length % 2, 2)) {
+        sp.gradcheck(
+          (a: sp.Tensor, b: sp.Tensor) => sp.matmul(a, b, { transposeA, transposeB }),
+          [variable(transposeA ? transposed(s) : s), variable(transposeB ? transposed(t) : t, 5)],
+        );
       }
     });
   }
