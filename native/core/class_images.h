@@ -3,6 +3,7 @@
 #include <cmath>
 #include <string>
 
+#include "core/labels.h"
 #include "core/measures.h"
 #include "core/parallel.h"
 #include "core/values.h"
@@ -30,26 +31,26 @@ inline double number(int64_t x) { return static_cast<double>(x); }
 inline double number(uint8_t x) { return x; }
 inline double number(int8_t x) { return x; }
 
-// Of a tensor of floats, or -1.
-inline int64_t first_not_finite(const View& view) {
+// Refuses floats that are not finite.
+inline void expect_finite_elements(const char* op, const char* name, const View& view) {
+  if (!is_float(view.dtype)) return;
   int64_t at = -1;
   visit_float(view.dtype, [&](auto tag) {
     const auto* x = view.as<typename decltype(tag)::type>();
     for (int64_t i = 0; i < view.size && at < 0; ++i)
       if (!std::isfinite(number(x[i]))) at = i;
   });
-  return at;
+  if (at >= 0)
+    refuse(op, std::string("expected ") + name + " to hold finite numbers, got " +
+                   text_of(value_of(view, at)) + " at element " + std::to_string(at));
 }
 
 inline void check_class_images(const ClassImages& op) {
   const int64_t size = op.batch * op.channels * op.voxels;
   require(op.prediction.size == size && op.channels > 0, "class images: size of prediction");
   require(op.target.size == (op.labels ? op.batch * op.voxels : size), "class images: target");
-  const int64_t at = first_not_finite(op.prediction);
-  if (at >= 0)
-    refuse(op.caller, std::string("expected ") + op.name + " to hold finite numbers, got " +
-                          text_of(value_of(op.prediction, at)) + " at element " +
-                          std::to_string(at));
+  expect_finite_elements(op.caller, op.name, op.prediction);
+  expect_finite_elements(op.caller, "target", op.target);
 }
 
 // The class of each voxel of maps (B, C, H, W): the first of the largest, of one channel whether it
@@ -85,7 +86,7 @@ inline void true_classes(const ClassImages& op, int32_t* out) {
     });
   visit_index(op.target.dtype, [&](auto tag) {
     const auto* y = op.target.as<typename decltype(tag)::type>();
-    const int64_t classes = op.channels == 1 ? 2 : op.channels;
+    const int64_t classes = classes_of(op.channels);
     for (int64_t p = 0; p < op.target.size; ++p) {
       if (y[p] < 0 || y[p] >= classes)
         throw Error(Code::out_of_range,

@@ -10,6 +10,11 @@ inline int64_t label_at(const View& labels, int64_t i) {
   return labels.dtype == DType::i64 ? labels.as<int64_t>()[i] : labels.as<int32_t>()[i];
 }
 
+// The class of the first of so many channels: a single one is the foreground's, class 1.
+inline int64_t first_class_of(int64_t channels) { return channels == 1 ? 1 : 0; }
+// How many classes there are beside so many channels.
+inline int64_t classes_of(int64_t channels) { return first_class_of(channels) + channels; }
+
 // Each in [0, classes), or `ignored`, which only messages with `ignorable` name.
 inline void expect_labels(const char* op, const View& labels, int64_t classes, int64_t ignored,
                           bool ignorable) {

@@ -1,6 +1,6 @@
 // The soft-clDice loss: see the doc comment below. Backward takes the prediction's skeleton again.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type FloatDType, type LossDType } from '../dtype.js';
 import { expectBoolean, expectDType, expectNumber, expectOneOf, expectShape } from '../expect.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import { axesOf, checkMasks, expectIterations, expectSpatial, hasLabels } from '../masks.js';
@@ -137,8 +137,8 @@ function backward({ t, options, slopes, kept }: Saved, upstream: Tensor): Gradie
  *
  * prediction [B, C, H, W] or [B, C, D, H, W], any float dtype, probabilities, or logits with
  * `fromLogits` (several classes that exclude each other: pass their softmax); target of the same
- * shape (the same dtype, bool or uint8), or class indices [B, ...spatial] (int32, int64)
- * -> [] for 'mean' and 'sum', else one loss for each of what `sums` names; float32, or float64 for
+ * shape (the same dtype, bool or uint8), or class indices [B, ...spatial] (int32, int64; a single
+ * channel is class 1) -> [] for 'mean' and 'sum', else one loss for each of what `sums` names; float32, or float64 for
  * float64 predictions.
  *
  * Differentiable in prediction, through its skeleton too; ties as `softSkeleton` says. Of the
@@ -153,7 +153,7 @@ function backward({ t, options, slopes, kept }: Saved, upstream: Tensor): Gradie
  * @example const loss = sp.clDice(logits, mask, { fromLogits: true, diceWeight: 0.5 })
  */
 export const clDice: Op<
-  <D extends DType, R extends LossReduction = 'mean'>(
+  <D extends FloatDType, R extends LossReduction = 'mean'>(
     prediction: Tensor<D>,
     target: Tensor,
     options?: ClDiceOptions<R>,

@@ -1,13 +1,14 @@
 // Losses of the overlap of regions, which topology losses are added to: see the doc comments below.
 // One kernel for all: sums over the voxels of each channel, then the gradient by reading them again.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type FloatDType, type LossDType } from '../dtype.js';
 import {
   expectBoolean,
   expectDType,
   expectNumber,
   expectOneOf,
   expectShape,
+  fail,
   showShape,
 } from '../expect.js';
 import { type LossReduction, reductions } from '../loss-options.js';
@@ -16,12 +17,13 @@ import { launch, native } from '../native.js';
 import { type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
 
-const activations = ['none', 'sigmoid', 'softmax'] as const;
+const kinds = ['sigmoid', 'softmax'] as const;
+const activations = ['none', ...kinds] as const;
 
 export interface OverlapOptions<R extends LossReduction = LossReduction> {
   /**
-   * What makes probabilities of the prediction: 'sigmoid' (also `true`), 'softmax' over the channels,
-   * or false (default): it holds probabilities. Logits taken for probabilities give losses that are
+   * What makes probabilities of the prediction: 'sigmoid' (also `true`), 'softmax' over the channels
+   * (at least two), or false (default): it holds probabilities. Logits taken for probabilities give losses that are
    * negative or do not fall.
    */
   fromLogits?: boolean | 'sigmoid' | 'softmax';
@@ -62,7 +64,7 @@ export interface SkeletonRecallOptions<R extends LossReduction = LossReduction>
   background?: boolean;
   /** The target is a tubed skeleton already (`tubedSkeleton`); default false. */
   tubed?: boolean;
-  /** The tube's, see `tubedSkeleton`; default 2. */
+  /** The tube's, see `tubedSkeleton`; default 2. Not with `tubed`, nor is `perClass`. */
   radius?: number;
   /** Each class is thinned apart; default false: all together, as the official code does. */
   perClass?: boolean;
@@ -100,8 +102,14 @@ function check(name: Name, t: In, options: Options): void {
       `one a voxel of prediction ${showShape(prediction.shape)}`,
     );
   }
-  if (typeof options.fromLogits !== 'boolean')
-    expectOneOf(name, 'fromLogits', activationOf(options), activations);
+  const { fromLogits = false } = options;
+  if (typeof fromLogits !== 'boolean') expectOneOf(name, 'fromLogits', fromLogits, kinds);
+  if (fromLogits === 'softmax' && prediction.shape[1] === 1) {
+    const wanted =
+      "more than one channel where fromLogits is 'softmax', which is 1 of a single one";
+    const got = `prediction ${showShape(prediction.shape)}`;
+    fail(name, 'ERR_INVALID_VALUE', `expected ${wanted}, got ${got}`);
+  }
   for (const key of ['overBatch', 'background', 'squared'] as const)
     expectBoolean(name, key, options[key] ?? false);
   for (const key of ['smooth', 'alpha', 'beta'] as const)
@@ -204,7 +212,7 @@ function define(name: Name, own: Own, quotientOf: (options: Options) => Quotient
 }
 
 type OverlapLoss<Own> = Op<
-  <D extends DType, R extends LossReduction = 'mean'>(
+  <D extends FloatDType, R extends LossReduction = 'mean'>(
     prediction: Tensor<D>,
     target: Tensor,
     options?: Own & { reduction?: R },
@@ -219,8 +227,9 @@ type OverlapLoss<Own> = Op<
  * over the voxels of each channel of each image (or of the batch), s = smooth.
  *
  * prediction [B, C, ...spatial], any float dtype, probabilities or, with `fromLogits`, logits;
- * target of the same shape (the same dtype, bool or uint8), or class indices [B, ...spatial] (int32, int64)
- * -> [] for 'mean' and 'sum', [B, C] for 'none'; float32, or float64 for float64 predictions.
+ * target of the same shape (the same dtype, bool or uint8), or class indices [B, ...spatial] (int32,
+ * int64; a single channel is class 1) -> [] for 'mean' and 'sum', [B, C] for 'none'; float32, or
+ * float64 for float64 predictions.
  *
  * Differentiable in prediction. Same input, same bits for any number of threads. Holds nothing of
  * the images' size but the gradient.
@@ -284,7 +293,7 @@ function tubeOf({ prediction, target }: In, options: Options): Tensor {
     ...axesOf(target.shape, before),
     perValue: options.perClass ?? false,
     radius: options.radius ?? 2,
-    classes: isLabels ? prediction.shape[1] : 0,
+    classes: isLabels ? Math.max(2, prediction.shape[1]) : 0,
     ignored: options.ignoreIndex ?? -100,
   });
   return tube;
@@ -317,11 +326,18 @@ export const skeletonRecallLoss = define(
       ...options,
       background: options.background ?? prediction.shape[1] === 1,
     }),
-    check({ prediction }, { tubed = false, perClass = false, radius = 2 }) {
-      expectSpatial('skeletonRecallLoss', 'prediction', prediction);
-      expectBoolean('skeletonRecallLoss', 'tubed', tubed);
-      expectBoolean('skeletonRecallLoss', 'perClass', perClass);
-      expectNumber('skeletonRecallLoss', 'radius', radius, { min: 0, max: 1000, integer: true });
+    check({ prediction }, options) {
+      const { tubed = false, perClass = false, radius = 2 } = options;
+      const name = 'skeletonRecallLoss';
+      expectSpatial(name, 'prediction', prediction);
+      expectBoolean(name, 'tubed', tubed);
+      expectBoolean(name, 'perClass', perClass);
+      expectNumber(name, 'radius', radius, { min: 0, max: 1000, integer: true });
+      for (const key of ['perClass', 'radius'] as const) {
+        if (!tubed || options[key] === undefined) continue;
+        const wanted = `${key} only of targets that are thinned, not tubed already`;
+        fail(name, 'ERR_INVALID_VALUE', `expected ${wanted}, got ${options[key]}`);
+      }
     },
     targetOf: tubeOf,
   },

@@ -62,7 +62,7 @@ function options({ kind: _, ...o }: Overlap) {
 describe.each(floatDTypes)('%s', (dtype) => {
   test.each(variants.map((o) => [nameOf(o), o] as const))('%s', (_, o) => {
     for (const shape of shapes) {
-      if (o.background === false && shape[1] === 1) continue;
+      if (shape[1] === 1 && (o.background === false || o.fromLogits === 'softmax')) continue;
       for (const weighted of [false, true]) {
         const { image, target, weight, size, spatial } = draw(shape, o, dtype);
         const w = weighted ? weight : weight.map(() => 1);
@@ -195,16 +195,39 @@ describe('laws', () => {
       for (const k of [0, 1]) expectSameBits(other[k], results[0][k], `output ${k}`);
   });
 
+  test('a single channel is class 1', () => {
+    const { image } = draw([2, 1, 6, 5], variants[1], 'float32');
+    const ids = Array.from({ length: 60 }, (_, i) => Number(i % 3 === 1));
+    const ways = [
+      sp.tensor(ids, { shape: [2, 6, 5], dtype: 'int32' }),
+      sp.tensor(ids, { shape: [2, 6, 5], dtype: 'int64' }),
+      sp.tensor(ids, { shape: [2, 1, 6, 5], dtype: 'uint8' }),
+    ];
+    for (const loss of [...Object.values(losses), sp.skeletonRecallLoss, sp.clDice]) {
+      const values = ways.map((target) => {
+        const x = floats(image, 'float32', [2, 1, 6, 5], true);
+        const value = (loss as Any)(x, target, { fromLogits: true });
+        value.backward();
+        return [bits(value), bits(gradOf(x))];
+      });
+      expect(values[0]).toEqual(values[2]);
+      expect(values[1]).toEqual(values[2]);
+    }
+  });
+
   test('a voxel of weight 0 may hold anything; its gradient is 0', () => {
     const x = sp.tensor([[[0.3, NaN, Infinity, 0.6]]], { requiresGrad: true });
     const t = sp.tensor([[[1, NaN, 1, 0]]]);
     const voxelWeight = sp.tensor([[1, 0, 0, 1]]);
+    const two = sp.concat([x, x], { dim: 1 }).detach().requiresGrad_();
     for (const fromLogits of [false, 'sigmoid', 'softmax'] as const) {
-      x.grad = null;
-      const loss = sp.diceLoss(x, t, { voxelWeight, fromLogits });
+      const input = fromLogits === 'softmax' ? two : x;
+      input.grad = null;
+      const target = fromLogits === 'softmax' ? sp.concat([t, t], { dim: 1 }) : t;
+      const loss = sp.diceLoss(input, target, { voxelWeight, fromLogits });
       expect(Number.isFinite(loss.item())).toBe(true);
       loss.backward();
-      const grad = read(gradOf(x as AnyTensor));
+      const grad = read(gradOf(input as AnyTensor));
       expect([...grad].every(Number.isFinite)).toBe(true);
       expect([grad[1], grad[2]]).toEqual([0, 0]);
     }
@@ -281,6 +304,8 @@ describe('refusals', () => {
     const ids = sp.tensor([0, 1, 2, 3, 0, 0, 0, 0], { shape: [2, 4], dtype: 'int32' });
     refuses(() => sp.diceLoss(x, ids), 'ERR_OUT_OF_RANGE', '[0, 3)', '3 at voxel 3');
     expect(sp.diceLoss(x, ids, { ignoreIndex: 3 }).item()).toBeGreaterThan(0);
+    const one = sp.ones([2, 1, 4]);
+    refuses(() => sp.diceLoss(one, ids), 'ERR_OUT_OF_RANGE', '[0, 2)', '2 at voxel 2');
   });
   test('options', () => {
     refuses(
@@ -288,6 +313,11 @@ describe('refusals', () => {
       'ERR_INVALID_VALUE',
       'softmax',
     );
+    const none = () => sp.diceLoss(x, x, { fromLogits: 'none' as never });
+    refuses(none, 'ERR_INVALID_VALUE', "'sigmoid' or 'softmax', got 'none'");
+    const one = sp.ones([2, 1, 4]);
+    const softmax = () => sp.diceLoss(one, one, { fromLogits: 'softmax' });
+    refuses(softmax, 'ERR_INVALID_VALUE', 'more than one channel', 'softmax', '[2, 1, 4]');
     refuses(() => sp.diceLoss(x, x, { smooth: -1 }), 'ERR_INVALID_VALUE', 'smooth');
     refuses(() => sp.diceLoss(x, x, { alpha: 1 } as never), 'ERR_UNKNOWN_OPTION', 'alpha');
     const refusesTversky = refuser('tverskyLoss');

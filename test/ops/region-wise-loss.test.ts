@@ -165,6 +165,9 @@ describe('errors', () => {
     refuses(loss(image, labels, { reduction: 'avg' }), 'ERR_INVALID_VALUE', 'reduction');
     const far = sp.full([1, 4, 5], 2, { dtype: 'int32' });
     refuses(loss(image, far), 'ERR_OUT_OF_RANGE', /\[0, 2\), got 2/);
+    const bad = sp.full([1, 2, 4, 5], NaN);
+    refuses(loss(image, bad), 'ERR_INVALID_VALUE', 'target', 'NaN at element 0');
+    refusesMap(map(bad), 'ERR_INVALID_VALUE', 'target', 'NaN at element 0');
   });
 
   test('of the map', () => {

@@ -222,6 +222,10 @@ describe('skeletonRecallLoss', () => {
     refuses(() => sp.skeletonRecallLoss(x, bad), 'ERR_OUT_OF_RANGE', '[0, 3)', '3 at voxel 0');
     refuses(() => sp.skeletonRecallLoss(x, x, { radius: -1 }), 'ERR_INVALID_VALUE', 'radius');
     refuses(() => sp.skeletonRecallLoss(x, x, { tubed: 1 as never }), 'ERR_INVALID_TYPE', 'tubed');
+    for (const more of [{ radius: 2 }, { perClass: true }]) {
+      const both = () => sp.skeletonRecallLoss(x, x, { tubed: true, ...more });
+      refuses(both, 'ERR_INVALID_VALUE', Object.keys(more)[0], 'tubed already');
+    }
     refuses(() => sp.skeletonRecallLoss(x, x, { alpha: 1 } as never), 'ERR_UNKNOWN_OPTION');
   });
 });

@@ -267,6 +267,7 @@ describe('errors', () => {
     refuses(call(...one), 'ERR_INVALID_VALUE', 'more than one channel');
     const bad = sp.full([1, 2, 4, 5], Number.NaN);
     refuses(call(bad, labels), 'ERR_INVALID_VALUE', 'NaN', 'element 0');
+    refuses(call(image, bad), 'ERR_INVALID_VALUE', 'expected target', 'NaN at element 0');
     const far = sp.full([1, 4, 5], 2, { dtype: 'int32' });
     refuses(call(image, far), 'ERR_OUT_OF_RANGE', /\[0, 2\), got 2/);
   });

@@ -20,7 +20,7 @@ void check(const Problem& op) {
   require(op.target.size == (op.labels ? op.batch * voxels : size), "clDice: size of target");
   require(!op.skeleton || op.skeleton.size == size, "clDice: size of the skeleton");
   require(op.iterations >= 0 && op.scored() >= 0, "clDice: iterations and channels");
-  if (op.labels) expect_labels("clDice", op.target, op.channels, 0, false);
+  if (op.labels) expect_labels("clDice", op.target, classes_of(op.channels), 0, false);
 }
 
 // above/below and its derivative by its denominator; 1 where there is nothing: nothing is missed.

@@ -32,7 +32,7 @@ class Reader {
   void read_target(int64_t u, C* y) const {
     if (!op_.labels) return read_unit(image, op_.target, index(), u, y);
     read_unit(image, op_.target, sample_, u, y);
-    const V own = splat(C(channel_));
+    const V own = splat(C(first_class_of(op_.channels) + channel_));
     each_vector<C>(
         image, [&](int64_t at) { store(y + at, select(load(y + at) == own, splat(C(1)), V{})); });
   }

@@ -43,7 +43,8 @@ void check(const Problem& op) {
   require(op.image.size == size, "overlap: size of the image");
   require(op.target.size == (op.labels ? op.batch * op.voxels : size), "overlap: size of target");
   require(!op.weight || op.weight.size == op.batch * op.voxels, "overlap: size of weight");
-  if (op.labels) expect_labels(kNames[op.caller], op.target, op.channels, op.ignore, true);
+  if (op.labels)
+    expect_labels(kNames[op.caller], op.target, classes_of(op.channels), op.ignore, true);
 }
 
 void check_weights(const Problem& op) {

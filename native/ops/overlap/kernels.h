@@ -82,13 +82,14 @@ class Tile {
     std::fill(weight_.data() + count_, weight_.data() + kTile, C(0));
   }
   void read_labels(int64_t at) const {
+    const int64_t first = first_class_of(op_.channels);
     std::fill_n(t_.data(), op_.channels * kTile, C(0));
     for (int64_t i = 0; i < count_; ++i) {
       const int64_t y = label_at(op_.target, at + i);
       if (y == op_.ignore) {
         weight_[i] = 0;
-      } else {
-        t(y)[i] = 1;
+      } else if (y >= first) {
+        t(y - first)[i] = 1;
       }
     }
   }

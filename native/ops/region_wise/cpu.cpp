@@ -68,6 +68,7 @@ void map(const Map& op) {
   require(op.map.size == op.batch * op.channels * voxels, "regionWise: size of map");
   require(op.target.size == (op.labels ? op.batch * voxels : op.map.size), "regionWise: target");
   require(op.spacing.size == op.shape.rank && op.outside.size == op.channels, "regionWise: lists");
+  expect_finite_elements(kCallers[op.caller], "target", op.target);
   op.map.dtype == DType::f64 ? map_as<double>(op) : map_as<float>(op);
 }
 
