@@ -64,6 +64,7 @@ function exampleFigure(example: Example): string {
     return `<p>${words}</p>${described(matching, words)}`;
   });
   const caption =
+    'One of a few pieces from all over the held-out region, chosen before anything was trained. ' +
     'Left the probabilities, then the mask; right each feature as a point, by the probabilities at ' +
     'which it appears and disappears. Green: matched; red: only predicted; blue: only in the mask. ' +
     'Circles are islands, squares enclosed waters; filled where they appear, open where they end.';

@@ -1,6 +1,7 @@
 // The whole study: one model trained with Dice, then a copy of it for each loss over the same pieces
 // and noise; what they score, and how the predictions of two of them match a mask.
 import * as sp from 'surprisal';
+import { UsageError } from '../command-line.js';
 import type { TaskReport } from '../progress.js';
 import { Random } from '../random.js';
 import { batchOf, type Coast, findCoasts } from './coasts.js';
@@ -48,7 +49,7 @@ function spread<T>(list: readonly T[], count: number): T[] {
 
 const exampleCount = 3;
 
-/** Pieces on which the matching errors of the first two losses are farthest apart. */
+/** Pieces all over the held-out region, whatever was found on them. */
 function examplesOf(
   models: ReadonlyMap<LossName, UNet>,
   pieces: readonly Coast[],
@@ -56,7 +57,7 @@ function examplesOf(
 ): Example[] {
   const { size, seed } = settings;
   const shown = [...models].slice(0, 2);
-  const all = pieces.map((piece, i): Example => {
+  return spread(pieces, exampleCount).map((piece, i): Example => {
     const batch = batchOf([piece], size, new Random(seed, i, 7));
     const drawings = shown.map(([name, model]) => {
       const [p, mask] = [predict(model, batch), batch.mask].map((t) => t.reshape([size, size]));
@@ -71,14 +72,18 @@ function examplesOf(
     });
     return { latitude: piece.latitude, longitude: piece.longitude, drawings };
   });
-  const gain = ({ drawings: [a, b] }: Example) => a.error - b.error;
-  return all.sort((a, b) => gain(b) - gain(a)).slice(0, exampleCount);
 }
 
 export async function study(settings: Settings, report: TaskReport): Promise<Results> {
   const { scale, size, width, steps, sharedSteps, seed } = settings;
   report('Coasts', 0, []);
   const coasts = findCoasts(loadWorld(scale), size);
+  if (coasts.train.length === 0 || coasts.heldOut.length === 0) {
+    const found = `${coasts.train.length} to learn from and ${coasts.heldOut.length} to hold out`;
+    throw new UsageError(
+      `--size, --scale: expected coasts of ${size} pixels at ${scale} pixels a degree, found ${found}`,
+    );
+  }
   const pieces = spread(coasts.heldOut, settings.heldOut);
   report('Coasts', 1, [`${coasts.train.length} to learn from`, `${pieces.length} held out`]);
   const heldOut = batchOf(pieces, size, new Random(seed, 2 ** 20));

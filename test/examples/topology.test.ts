@@ -63,6 +63,22 @@ describe('the study, with tiny settings', () => {
   });
 });
 
+test('shows pieces by their place, whatever is found on them', async () => {
+  const few = { ...tiny, sharedSteps: 1, steps: 1, heldOut: 3 };
+  const { examples } = await study(few, () => {});
+  const { heldOut } = findCoasts(loadWorld(few.scale), few.size);
+  const placed = [0, 1, 2].map((i) => heldOut[Math.floor((i * heldOut.length) / 3)]);
+  const places = (list: readonly { latitude: number; longitude: number }[]) =>
+    list.map(({ latitude, longitude }) => [latitude, longitude]);
+  expect(places(examples)).toEqual(places(placed));
+});
+
+test('pieces too large for the region are asked wrongly', async () => {
+  const large = study({ ...tiny, scale: 1, size: 64 }, () => {});
+  await expect(large).rejects.toThrow(UsageError);
+  await expect(large).rejects.toThrow(/--size, --scale: .*64 pixels at 1 pixels a degree/);
+});
+
 describe('coasts', () => {
   const world = loadWorld(4);
   const at = (latitude: number, longitude: number) =>
