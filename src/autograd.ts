@@ -369,10 +369,10 @@ function pin(values: unknown): NonNullable<Tensor['storage']>[] {
 }
 
 /** Pins the tensors in `values` while `work` runs. */
-export async function whilePinned(values: unknown, work: () => Promise<void>): Promise<void> {
+export async function whilePinned<R>(values: unknown, work: () => Promise<R>): Promise<R> {
   const pinned = pin(values);
   try {
-    await work();
+    return await work();
   } finally {
     for (const storage of pinned) storage.unpin();
   }

@@ -39,7 +39,7 @@ export function barcodeForward(
     perfect: 0,
     exponent: 1,
     numbers: undefined,
-    ...bettiFields(name, o, shape, shape.length - 2),
+    ...bettiFields(name, o, prediction, shape.length - 2),
     prediction: prediction.raw,
     target: target?.raw,
     weightMatched: weights.matched ?? 1,

@@ -3,6 +3,7 @@
 import { noGrad } from './autograd.js';
 import {
   type BettiOptions,
+  callers,
   checkBettiMemory,
   checkBettiOptions,
   listBytes,
@@ -10,6 +11,7 @@ import {
 import { tensor } from './create.js';
 import { type DType, isFloat } from './dtype.js';
 import { expectDevice, expectSameDType, expectShape, fail, showShape } from './expect.js';
+import { launch, native } from './native.js';
 import { sigmoid } from './ops/activation.js';
 import { to } from './ops/cast.js';
 import { eq } from './ops/comparison.js';
@@ -80,17 +82,24 @@ export function prepared(op: string, prediction: Tensor, target: Tensor, options
     const labels = hasLabels(prediction, target, prediction.rank - target.rank + 1);
     return {
       prediction: options.fromLogits ? sigmoid(scores) : scores,
-      target: to(labels ? oneVersusRest(prediction, target) : target, dtype),
+      target: to(labels ? oneVersusRest(op, prediction, target) : target, dtype),
     };
   });
 }
 
-/** [B, C, ...spatial] of whether each voxel is of the class. */
-function oneVersusRest(prediction: Tensor, target: Tensor): Tensor {
-  const classes = prediction.shape[1];
-  const ones = prediction.shape.slice(2).map(() => 1);
-  const each = arange(classes, { device: prediction.device });
-  return eq(unsqueeze(target, 1), reshape(to(each, target.dtype), [1, classes, ...ones]));
+/** [B, C, ...spatial] of whether each voxel is of the class; a single channel is class 1. */
+function oneVersusRest(op: string, { shape, device }: Tensor, target: Tensor): Tensor {
+  const channels = shape[1];
+  const labels = target.dtype === 'uint8' ? to(target, 'int32') : target;
+  // Of a device they are taken as they are: it would have to be waited for.
+  if (device === 'cpu') {
+    const caller = callers.indexOf(op);
+    launch(native.bettiMatchingLabels, { target: labels.raw, channels, caller });
+  }
+  const first = channels === 1 ? 1 : 0;
+  const each = to(arange(first, first + channels, { device }), labels.dtype);
+  const ones = shape.slice(2).map(() => 1);
+  return eq(unsqueeze(labels, 1), reshape(each, [1, channels, ...ones]));
 }
 
 /** A copy on the CPU of a tensor that is on a device; float16 and bfloat16 come as float32. */

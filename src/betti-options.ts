@@ -6,10 +6,11 @@ import { expectBoolean, expectNumber, expectOneOf, expectOptions, fail, show } f
 import { OutOfMemoryError } from './native.js';
 import type { Shape } from './shape.js';
 import { sizeOf } from './shape.js';
+import type { Tensor } from './tensor.js';
 
 export type Filtration = 'superlevel' | 'sublevel';
 
-/** Options of section "Topology": every function takes all of them and uses those it can. */
+/** Options of section "Topology": each function takes those that mean something to it. */
 export interface BettiOptions {
   /**
    * Default 'superlevel': features appear as the threshold falls, brightest first. 'sublevel' is the
@@ -29,7 +30,7 @@ export interface BettiOptions {
   padding?: 'none' | 'minmax' | number;
   /** Drops unmatched pairs of the prediction with |birth - death| <= minLength; default 0. */
   minLength?: number;
-  /** Of the terms of the loss; default 1 each. */
+  /** Of the terms of the loss, at least 0; default 1 each. */
   weights?: { matched?: number; unmatchedPrediction?: number; unmatchedTarget?: number };
   /**
    * Default 'diagonal': an unmatched pair costs (birth - death)². 'one-zero' costs
@@ -38,9 +39,7 @@ export interface BettiOptions {
   pushUnmatchedTo?: 'diagonal' | 'one-zero';
   /** Lists the component that never dies, with death index -1; default false. */
   essential?: boolean;
-  /**
-   * Lists with every pair a cycle that represents it; default false. The loss takes no notice.
-   */
+  /** Lists with every pair a cycle that represents it; default false. */
   cycles?: boolean;
   /** Default 0.5: masks are x >= threshold (superlevel) or x <= threshold (sublevel). */
   threshold?: number;
@@ -48,6 +47,11 @@ export interface BettiOptions {
   fromLogits?: boolean;
   /** Stops asynchronous forms between tasks. */
   signal?: AbortSignal;
+}
+
+/** Options of `bettiMatching`, which does not mix filtrations. */
+export interface BettiMatchingOptions extends BettiOptions {
+  filtration?: Filtration;
 }
 
 export const bettiOptionNames = [
@@ -95,7 +99,7 @@ function checkWeights(op: string, weights: unknown): void {
   expectOptions(op, weights, weightNames);
   for (const name of weightNames) {
     const weight = (weights as Record<string, unknown>)[name];
-    if (weight !== undefined) expectNumber(op, `weights.${name}`, weight);
+    if (weight !== undefined) expectNumber(op, `weights.${name}`, weight, { min: 0 });
   }
 }
 
@@ -128,7 +132,8 @@ export function checkBettiOptions(op: string, o: BettiOptions, axes: number, bot
   checkSignal(op, o.signal);
 }
 
-const callers = [
+/** In the order of native code's. */
+export const callers = [
   'persistenceBarcode',
   'bettiMatching',
   'bettiMatchingBatch',
@@ -137,11 +142,22 @@ const callers = [
   'barcodeLengthLoss',
 ];
 
-/** What native code calls the options. */
-export function bettiFields(op: string, o: BettiOptions, shape: Shape, axes: number) {
+/** A number to be compared with values of the image: as its dtype has it. */
+export const asValueOf = ({ dtype }: Tensor, x: number) =>
+  dtype === 'float64' ? x : Math.fround(x);
+
+/** The options as they are now: they may be changed while work goes on. */
+export const ownOptions = <O extends BettiOptions>(o: O): O => ({
+  ...o,
+  ...(o.dims && { dims: [...o.dims] }),
+  ...(o.weights && { weights: { ...o.weights } }),
+});
+
+/** What native code calls the options, for images as it takes them. */
+export function bettiFields(op: string, o: BettiOptions, image: Tensor, axes: number) {
   const { padding = 'none', filtration = 'superlevel' } = o;
   return {
-    shape,
+    shape: image.shape,
     axes,
     caller: callers.indexOf(op),
     degrees: o.dims ? o.dims.reduce((mask, k) => mask | (1 << k), 0) : 7,
@@ -151,7 +167,8 @@ export function bettiFields(op: string, o: BettiOptions, shape: Shape, axes: num
     essential: o.essential === true,
     padding: typeof padding === 'number' ? 1 : padding === 'minmax' ? 2 : 0,
     pad: typeof padding === 'number' ? padding : 0,
-    minLength: o.minLength ?? 0,
+    minLength: asValueOf(image, o.minLength ?? 0),
+    threshold: asValueOf(image, o.threshold ?? 0.5),
     cancel: cancelFlag(o.signal),
   };
 }

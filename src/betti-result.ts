@@ -45,6 +45,8 @@ export interface MatchedImages {
   target: Float32Array | Float64Array;
   padding: 'none' | 'minmax' | number | undefined;
   filtration: 'superlevel' | 'sublevel';
+  /** Whether the last matched pair of degree 0 never dies. */
+  essential: boolean;
 }
 
 /** A Betti matching; see `bettiMatching`. */
@@ -84,11 +86,9 @@ function everySecond<A extends Int32Array | Float32Array | Float64Array>(list: A
 export class PersistenceBarcode {
   /** One entry per spatial axis, degree k at dims[k]; null where it was not asked for. */
   readonly dims: readonly (Bars | null)[];
-  readonly #filtration: 'superlevel' | 'sublevel';
 
   /** @internal */
-  constructor(dims: readonly (BarList | null)[], filtration: 'superlevel' | 'sublevel') {
-    this.#filtration = filtration;
+  constructor(dims: readonly (BarList | null)[]) {
     this.dims = dims.map((lists) => {
       if (!lists) return null;
       const { pairs, values, cycles } = lists;
@@ -104,6 +104,6 @@ export class PersistenceBarcode {
 
   /** The persistence diagram. */
   toSVG(options?: SvgOptions): string {
-    return diagramSVG(this.dims, this.#filtration, options);
+    return diagramSVG(this.dims, options);
   }
 }

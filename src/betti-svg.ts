@@ -1,6 +1,7 @@
 // Pictures of barcodes and Betti matchings: images as embedded PNGs, pairs as marks on them, and the
-// persistence diagram; where cycles were asked for, the edges of loops. Matched pairs are green, what only the prediction has is red, what only the
-// target has is blue; degree 0 is drawn as circles, 1 as squares, 2 as diamonds.
+// persistence diagram; where cycles were asked for, the edges of loops. Matched pairs are green, what
+// only the prediction has is red, what only the target has is blue; degree 0 is drawn as circles, 1
+// as squares, 2 as diamonds.
 import { crc32, deflateSync } from 'node:zlib';
 import type { Bars, MatchedImages, MatchedPairs } from './betti-result.js';
 import { expectNumber, expectOptions } from './expect.js';
@@ -81,6 +82,14 @@ function finiteRange(lists: readonly ArrayLike<number>[]): [number, number] {
   return low <= high ? [low, high] : [0, 1];
 }
 
+/** What is beyond the values of a picture lies on its border: infinities, padding. */
+const clamped = (value: number, [low, high]: readonly [number, number]) =>
+  Math.max(low, Math.min(high, value));
+
+/** The place of a value along a diagram's side. */
+const placeOf = (value: number, [low, high]: readonly [number, number], size: number) =>
+  (high > low ? (clamped(value, [low, high]) - low) / (high - low) : 0.5) * size;
+
 function mark(degree: number, x: number, y: number, r: number, color: string, filled: boolean) {
   const paint = filled ? `fill="${color}"` : `fill="none" stroke="${color}" stroke-width="1.5"`;
   const [cx, cy, s] = [short(x), short(y), short(r)];
@@ -109,22 +118,24 @@ interface Drawn {
 function drawn(
   dims: readonly (MatchedPairs | null)[],
   images: MatchedImages,
+  range: readonly [number, number],
   most: number,
 ): Drawn[] {
   const inputs = [images.prediction, images.target];
   const extremes = inputs.map((v) => finiteRange([v])[images.filtration === 'sublevel' ? 0 : 1]);
   const { padding } = images;
+  const never = range[images.filtration === 'sublevel' ? 1 : 0];
   const valueAt = (side: number, voxel: number) => {
-    if (voxel >= 0) return inputs[side][voxel];
-    return typeof padding === 'number' ? padding : extremes[side];
+    if (voxel >= 0) return clamped(inputs[side][voxel], range);
+    return clamped(typeof padding === 'number' ? padding : extremes[side], range);
   };
-  const bar = (side: 0 | 1, birth: number, death: number, loop?: Int32Array) => ({
+  const bar = (side: 0 | 1, voxels: [number, number], dies: boolean, loop?: Int32Array) => ({
     side,
-    voxels: [birth, death] as [number, number],
-    values: [valueAt(side, birth), valueAt(side, death)] as [number, number],
+    voxels,
+    values: [valueAt(side, voxels[0]), dies ? valueAt(side, voxels[1]) : never] as [number, number],
     loop,
   });
-  const length = ({ bars }: Drawn) =>
+  const lengthOf = ({ bars }: Drawn) =>
     Math.max(...bars.map(({ values: [b, d] }) => Math.abs(b - d)));
   return dims.flatMap((lists, degree) => {
     if (!lists) return [];
@@ -133,15 +144,19 @@ function drawn(
       cycles: Int32Array[][] | undefined,
       kind: Drawn['kind'],
       sides: (0 | 1)[],
-    ) =>
-      Array.from({ length: list.length / (2 * sides.length) }, (_, i): Drawn => {
+    ) => {
+      const length = list.length / (2 * sides.length);
+      const oldest = images.essential && degree === 0 && kind === 'matched' ? length - 1 : -1;
+      const all = Array.from({ length }, (_, i): Drawn => {
         const at = (k: number) => list[2 * i * sides.length + k];
         const loop = (k: number) => (degree === 1 ? cycles?.[i][k] : undefined);
-        const bars = sides.map((side, k) => bar(side, at(2 * k), at(2 * k + 1), loop(k)));
+        const bars = sides.map((side, k) =>
+          bar(side, [at(2 * k), at(2 * k + 1)], i !== oldest, loop(k)),
+        );
         return { degree, kind, bars };
-      })
-        .sort((a, b) => length(b) - length(a))
-        .slice(0, most);
+      });
+      return all.sort((a, b) => lengthOf(b) - lengthOf(a)).slice(0, most);
+    };
     const { matched, unmatchedPrediction, unmatchedTarget } = lists.cycles ?? {};
     const one = (cycles?: Int32Array[]) => cycles?.map((cycle) => [cycle]);
     return [
@@ -172,9 +187,9 @@ export function matchingSVG(
   options?: SvgOptions,
 ): string {
   const { size, most } = settings(options);
-  const pairs = drawn(dims, images, most);
   const inputs = [images.prediction, images.target];
-  const [low, high] = finiteRange(inputs);
+  const range = finiteRange(inputs);
+  const pairs = drawn(dims, images, range, most);
   const parts: string[] = [];
   const planes = inputs.map((values) => flattened(values, images));
   const { width, height } = planes[0];
@@ -182,11 +197,11 @@ export function matchingSVG(
   const left = (panel: number) => gap + panel * (size + gap);
   for (const [side, { flat }] of planes.entries()) {
     const at = `x="${left(side)}" y="${gap}" width="${short(width * scale)}" height="${short(height * scale)}"`;
-    const href = png(flat, height, width, low, high);
+    const href = png(flat, height, width, ...range);
     parts.push(text(left(side), gap - 8, side === 0 ? 'prediction' : 'target'));
     parts.push(`<image ${at} href="${href}" style="image-rendering:pixelated"/>`);
   }
-  const place = (value: number) => (high > low ? (value - low) / (high - low) : 0.5) * size;
+  const place = (value: number) => placeOf(value, range, size);
   parts.push(diagramFrame(left(2), size));
   for (const { degree, kind, bars } of pairs) {
     const color = colors[kind];
@@ -212,18 +227,10 @@ export function matchingSVG(
 }
 
 /** The persistence diagram of one barcode. */
-export function diagramSVG(
-  dims: readonly (Bars | null)[],
-  filtration: 'superlevel' | 'sublevel',
-  options?: SvgOptions,
-): string {
+export function diagramSVG(dims: readonly (Bars | null)[], options?: SvgOptions): string {
   const { size, most } = settings(options);
-  const [low, high] = finiteRange(dims.flatMap((bars) => (bars ? [bars.birth, bars.death] : [])));
-  const never = filtration === 'sublevel' ? high : low;
-  const place = (value: number) => {
-    const finite = Number.isFinite(value) ? value : never;
-    return (high > low ? (finite - low) / (high - low) : 0.5) * size;
-  };
+  const range = finiteRange(dims.flatMap((bars) => (bars ? [bars.birth, bars.death] : [])));
+  const place = (value: number) => placeOf(value, range, size);
   const parts = [diagramFrame(gap, size)];
   for (const [degree, bars] of dims.entries()) {
     if (!bars) continue;

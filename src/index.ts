@@ -13,7 +13,7 @@ export type {
 export { defineOp, noGrad, raw } from './autograd.js';
 export type { BackwardOptions, GradOptions } from './backward.js';
 export { grad } from './backward.js';
-export type { BettiOptions, Filtration } from './betti-options.js';
+export type { BettiMatchingOptions, BettiOptions, Filtration } from './betti-options.js';
 export type { Bars, BettiMatch, MatchedPairs, PersistenceBarcode } from './betti-result.js';
 export type { SvgOptions } from './betti-svg.js';
 export type { CloudOptions, Offsets } from './clouds.js';
@@ -51,6 +51,7 @@ export type { BarcodeLengthLossOptions } from './ops/barcode-length-loss.js';
 export { barcodeLengthLoss } from './ops/barcode-length-loss.js';
 export type { AppliedPlan, BarycentricMapOptions } from './ops/barycentric-map.js';
 export { barycentricMap } from './ops/barycentric-map.js';
+export type { PersistenceBarcodeOptions } from './ops/betti-matching.js';
 export { bettiMatching, bettiMatchingBatch, persistenceBarcode } from './ops/betti-matching.js';
 export type { BettiMatchingLossOptions } from './ops/betti-matching-loss.js';
 export { bettiMatchingLoss } from './ops/betti-matching-loss.js';

@@ -109,7 +109,7 @@ function crops(n: number, v: number, dtype: Float): Inputs {
   return [image(true), image(false)];
 }
 function matchingGradient([prediction, target]: Inputs): sp.Tensor[] {
-  const loss = sp.bettiMatchingLoss(prediction, target);
+  const loss = sp.bettiMatchingLoss(prediction as never, target);
   const gradients = sp.grad(loss, [prediction]) as sp.Tensor[];
   loss.dispose();
   return gradients;

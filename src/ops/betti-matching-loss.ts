@@ -17,7 +17,7 @@ import {
   bettiOptionNames,
   unlessAborted,
 } from '../betti-options.js';
-import { accumulatorOf, type DType, type FloatDType, floats, type LossDType } from '../dtype.js';
+import { accumulatorOf, type FloatDType, floats, type LossDType } from '../dtype.js';
 import { expectDType, expectOneOf, expectOptions } from '../expect.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
@@ -27,7 +27,7 @@ import { empty, Tensor } from '../tensor.js';
 const name = 'bettiMatchingLoss';
 
 export interface BettiMatchingLossOptions<R extends LossReduction = LossReduction>
-  extends BettiOptions {
+  extends Omit<BettiOptions, 'cycles' | 'threshold'> {
   /** Default 'mean', over B·C; 'none' gives [B, C]. */
   reduction?: R;
 }
@@ -70,7 +70,7 @@ function compute(
   const grad = withGrad ? empty(shape, dtype) : undefined;
   const { matched = 1, unmatchedPrediction = 1, unmatchedTarget = 1 } = o.weights ?? {};
   launch(native.bettiMatchingLoss, {
-    ...bettiFields(name, o, shape, shape.length - 2),
+    ...bettiFields(name, o, prediction, shape.length - 2),
     prediction: prediction.raw,
     target: target.raw,
     weightMatched: matched,
@@ -124,7 +124,10 @@ function backward(saved: Saved, upstream: Tensor): Gradients {
   return { prediction: out };
 }
 
-const optionNames = [...bettiOptionNames, 'reduction'];
+const optionNames = [
+  ...bettiOptionNames.filter((key) => key !== 'cycles' && key !== 'threshold'),
+  'reduction',
+];
 
 const op = defineOp({
   name,
@@ -158,7 +161,7 @@ async function overlapped(...args: unknown[]): Promise<Tensor> {
   }
 }
 
-type Signature = <D extends DType, R extends LossReduction = 'mean'>(
+type Signature = <D extends FloatDType, R extends LossReduction = 'mean'>(
   prediction: Tensor<D>,
   target: Tensor,
   options?: BettiMatchingLossOptions<R>,
@@ -170,8 +173,8 @@ type Signature = <D extends DType, R extends LossReduction = 'mean'>(
  *
  * prediction [B, C, ...spatial] of any float dtype, 1 to 3 spatial axes; target the same shape (of
  * the same float dtype, or a mask of an integer dtype), or class indices [B, ...spatial], each class
- * against the rest -> [] for 'mean' (over B·C) and 'sum', [B, C] for 'none'; float32, or float64 for
- * float64. The mean over no images is NaN.
+ * against the rest (a single channel is class 1) -> [] for 'mean' (over B·C) and 'sum', [B, C] for
+ * 'none'; float32, or float64 for float64. The mean over no images is NaN.
  *
  *   L = Σ over dims of  Σ matched 2[(b - b')² + (d - d')²]  +  Σ unmatched (b - d)²
  *
@@ -189,7 +192,8 @@ type Signature = <D extends DType, R extends LossReduction = 'mean'>(
  * Stucki et al., ICML 2023, eq. 5; variants and weights as in topolosses.
  *
  * @throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments;
- *   ERR_INVALID_VALUE naming the first NaN; OutOfMemoryError for images beyond the free memory.
+ *   ERR_INVALID_VALUE naming the first NaN; ERR_OUT_OF_RANGE for a class index, but not of crops on
+ *   a device; OutOfMemoryError for images beyond the free memory.
  * @example
  * const loss = dice(p, mask).add(sp.bettiMatchingLoss(p, mask).mul(0.5))
  * loss.backward()

@@ -11,19 +11,22 @@ import {
   preparedImage,
 } from '../betti-images.js';
 import {
+  type BettiMatchingOptions,
   type BettiOptions,
   bettiFields,
   bettiOptionNames,
   checkBettiMemory,
   checkBettiOptions,
   listBytes,
+  ownOptions,
   unlessAborted,
 } from '../betti-options.js';
 import { BettiMatch, type MatchedPairs, PersistenceBarcode } from '../betti-result.js';
 import { expectOptions } from '../expect.js';
 import { flushRecorded, type Launch, launchNow, native, record, submit } from '../native.js';
+import { keep } from '../scope.js';
 import { sizeOf } from '../shape.js';
-import { expectTensor, type Tensor } from '../tensor.js';
+import { expectTensor, type Tensor, viewOf } from '../tensor.js';
 import { hostArray } from '../transfer.js';
 
 /** The lists of all images, still in one array. */
@@ -68,8 +71,7 @@ function* searches({ op, prediction, target, axes, options }: Problem): Generato
       cycleCapacity,
     };
     const fields: Record<string, unknown> = {
-      ...bettiFields(op, options, prediction.shape, axes),
-      threshold: options.threshold ?? 0.5,
+      ...bettiFields(op, options, prediction, axes),
       prediction: prediction.raw,
       target: target?.raw,
       ...found,
@@ -118,6 +120,37 @@ async function searchAsync(problem: Problem): Promise<Found> {
     if (step.done) return step.value;
     await submit([step.value]);
   }
+}
+
+/** Another name for the tensor, which no `dispose` or `scope` of the caller ends. */
+const ownName = (t: Tensor) => keep(viewOf(t, t.shape));
+
+/**
+ * The same on a background thread, and `end` of what is found. Tensors of the CPU are held from the
+ * call on, those of a device copied.
+ */
+function searchHeld<R>(
+  given: readonly Tensor[],
+  problemOf: (host: readonly Tensor[]) => Problem,
+  end: (problem: Problem, found: Found) => R,
+): Promise<R> {
+  const run = async (host: readonly Tensor[]) => {
+    const { result, launches } = record(() => problemOf(host));
+    const prediction = ownName(result.prediction);
+    const target = result.target && ownName(result.target);
+    const problem = { ...result, prediction, target };
+    try {
+      return await whilePinned([host, prediction, target], async () => {
+        await submit(launches);
+        return end(problem, await searchAsync(problem));
+      });
+    } finally {
+      prediction.dispose();
+      target?.dispose();
+    }
+  };
+  if (given[0].device === 'cpu') return run(given);
+  return Promise.all(given.map((t) => onHostAsync(t))).then(run);
 }
 
 /** The cycles of `count` pairs of one image from the `first` on. */
@@ -179,11 +212,12 @@ function results(problem: Problem, found: Found): BettiMatch[] {
       target: values(target!, i),
       padding: options.padding,
       filtration: options.filtration === 'sublevel' ? 'sublevel' : 'superlevel',
+      essential: options.essential === true,
     });
   });
 }
 
-type BatchOf = (prediction: Tensor, target: Tensor, options?: BettiOptions) => BettiMatch[];
+type BatchOf = (prediction: Tensor, target: Tensor, options?: BettiMatchingOptions) => BettiMatch[];
 type BatchOfAsync = (...args: Parameters<BatchOf>) => Promise<BettiMatch[]>;
 
 function checkCall(op: string, prediction: Tensor, target: Tensor, o: BettiOptions, batch: number) {
@@ -205,22 +239,15 @@ function matchings(op: string, batch: number): BatchOf {
 }
 
 function matchingsAsync(op: string, batch: number): BatchOfAsync {
-  const compute: BatchOfAsync = async (prediction, target, options = {}) => {
-    const axes = prediction.rank - batch;
-    const own = { ...options };
-    const host = [await onHostAsync(prediction), await onHostAsync(target)] as const;
-    const { result, launches } = record(() => prepared(op, ...host, own));
-    const problem = { op, ...result, axes, options: own };
-    let found: Found | undefined;
-    await whilePinned([host, result], async () => {
-      await submit(launches);
-      found = await searchAsync(problem);
-    });
-    return results(problem, found!);
-  };
-  return async (prediction, target, options = {}) => {
-    checkCall(op, prediction, target, options, batch);
-    return unlessAborted(options.signal, compute(prediction, target, options));
+  return async (prediction, target, given = {}) => {
+    checkCall(op, prediction, target, given, batch);
+    const [axes, options] = [prediction.rank - batch, ownOptions(given)];
+    const work = searchHeld(
+      [prediction, target],
+      ([p, t]) => ({ op, ...prepared(op, p, t, options), axes, options }),
+      results,
+    );
+    return unlessAborted(options.signal, work);
   };
 }
 
@@ -247,26 +274,27 @@ const oneAsync = matchingsAsync('bettiMatching', 0);
  * barcodes", ICML 2023, section 3; Stucki et al., arXiv 2407.04683.
  *
  * @throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments;
- *   ERR_INVALID_VALUE naming the first NaN; OutOfMemoryError for images beyond the free memory.
+ *   ERR_INVALID_VALUE naming the first NaN, ERR_OUT_OF_RANGE a class index of a batch;
+ *   OutOfMemoryError for images beyond the free memory.
  * @example
  * const { dims, matchingError } = sp.bettiMatching(prediction, mask)
  */
 export const bettiMatching = Object.assign(
-  (prediction: Tensor, target: Tensor, options?: BettiOptions): BettiMatch =>
+  (prediction: Tensor, target: Tensor, options?: BettiMatchingOptions): BettiMatch =>
     one(prediction, target, options)[0],
   {
     async: async (
       prediction: Tensor,
       target: Tensor,
-      options?: BettiOptions,
+      options?: BettiMatchingOptions,
     ): Promise<BettiMatch> => (await oneAsync(prediction, target, options))[0],
   },
 );
 
 /**
  * `bettiMatching` of every image of prediction [B, C, ...spatial] and target (the same shape, or
- * class indices [B, ...spatial], each class against the rest): B·C results, row-major. Images run in
- * parallel.
+ * class indices [B, ...spatial], each class against the rest, a single channel being class 1): B·C
+ * results, row-major. Images run in parallel.
  *
  * @throws as `bettiMatching`.
  * @example for (const { matchingError } of sp.bettiMatchingBatch(probabilities, masks)) ...
@@ -276,17 +304,37 @@ export const bettiMatchingBatch = Object.assign(matchings('bettiMatchingBatch', 
 });
 
 const barcodeName = 'persistenceBarcode';
+const barcodeOptionNames = [
+  'filtration',
+  'dims',
+  'padding',
+  'minLength',
+  'essential',
+  'cycles',
+  'fromLogits',
+  'signal',
+] as const;
 
-function checkBarcode(image: Tensor, options: BettiOptions): void {
+export type PersistenceBarcodeOptions = Pick<
+  BettiMatchingOptions,
+  (typeof barcodeOptionNames)[number]
+>;
+
+function checkBarcode(image: Tensor, options: PersistenceBarcodeOptions): void {
   expectTensor(barcodeName, 'image', image);
-  expectOptions(barcodeName, options, bettiOptionNames);
+  expectOptions(barcodeName, options, barcodeOptionNames);
   checkSpatial(barcodeName, 'image', image, 0);
   checkBettiOptions(barcodeName, options, image.rank);
   checkBettiMemory(barcodeName, image.shape, image.rank, listBytes(options) * image.size);
 }
 
-function barcodeOf(image: Tensor, options: BettiOptions, found: Found): PersistenceBarcode {
-  const lists = listsOf(found, 0, image.rank, options);
+function barcodeProblem(image: Tensor, options: PersistenceBarcodeOptions): Problem {
+  const prediction = preparedImage(barcodeName, image, options);
+  return { op: barcodeName, prediction, axes: image.rank, options };
+}
+
+function barcodeOf({ axes, options }: Problem, found: Found): PersistenceBarcode {
+  const lists = listsOf(found, 0, axes, options);
   let at = 0;
   const dims = lists.map((list) => {
     const pairs = list?.unmatchedPrediction ?? new Int32Array();
@@ -294,10 +342,7 @@ function barcodeOf(image: Tensor, options: BettiOptions, found: Found): Persiste
     at += pairs.length;
     return list && { pairs, values, cycles: list.cycles?.unmatchedPrediction };
   });
-  return new PersistenceBarcode(
-    dims,
-    options.filtration === 'sublevel' ? 'sublevel' : 'superlevel',
-  );
+  return new PersistenceBarcode(dims);
 }
 
 /**
@@ -319,28 +364,20 @@ function barcodeOf(image: Tensor, options: BettiOptions, found: Found): Persiste
  * @example const { birth, death } = sp.persistenceBarcode(image).dims[1]
  */
 export const persistenceBarcode = Object.assign(
-  (image: Tensor, options: BettiOptions = {}): PersistenceBarcode => {
+  (image: Tensor, options: PersistenceBarcodeOptions = {}): PersistenceBarcode => {
     checkBarcode(image, options);
-    const prediction = preparedImage(barcodeName, onHost(image), options);
-    const found = search({ op: barcodeName, prediction, axes: image.rank, options });
-    return barcodeOf(prediction, options, found);
+    const problem = barcodeProblem(onHost(image), options);
+    return barcodeOf(problem, search(problem));
   },
   {
-    async: async (image: Tensor, options: BettiOptions = {}): Promise<PersistenceBarcode> => {
-      checkBarcode(image, options);
-      const own = { ...options };
-      const compute = async () => {
-        const host = await onHostAsync(image);
-        const { result, launches } = record(() => preparedImage(barcodeName, host, own));
-        const problem = { op: barcodeName, prediction: result, axes: image.rank, options: own };
-        let found: Found | undefined;
-        await whilePinned([host, result], async () => {
-          await submit(launches);
-          found = await searchAsync(problem);
-        });
-        return barcodeOf(result, own, found!);
-      };
-      return unlessAborted(own.signal, compute());
+    async: async (
+      image: Tensor,
+      given: PersistenceBarcodeOptions = {},
+    ): Promise<PersistenceBarcode> => {
+      checkBarcode(image, given);
+      const options = ownOptions(given);
+      const work = searchHeld([image], ([host]) => barcodeProblem(host, options), barcodeOf);
+      return unlessAborted(options.signal, work);
     },
   },
 );

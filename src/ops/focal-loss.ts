@@ -1,6 +1,6 @@
 // Focal loss of independent logits: see the doc comment below. Nothing is stored for backward.
 import { defineOp, type Gradients, type Inputs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
+import { accumulatorOf, type FloatDType, floats, type LossDType } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -86,7 +86,7 @@ function backward(
  * @example const loss = sp.focalLoss(logits, mask, { alpha: 0.25 })
  */
 export const focalLoss: Op<
-  <D extends DType, S extends Shape, R extends LossReduction = 'mean'>(
+  <D extends FloatDType, S extends Shape, R extends LossReduction = 'mean'>(
     logits: Tensor<D, S>,
     target: Tensor,
     options?: FocalLossOptions<R>,

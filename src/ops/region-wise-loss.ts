@@ -2,7 +2,7 @@
 // map over each channel, which the kernel of the overlap losses gives with a quotient of 1 below.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
 import { checkClassImages } from '../class-images.js';
-import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
+import { accumulatorOf, type FloatDType, floats, type LossDType } from '../dtype.js';
 import {
   expectBoolean,
   expectDType,
@@ -114,7 +114,7 @@ type MapSignature = (target: Tensor, options?: RegionWiseMapOptions) => Tensor<'
  * section 3.3 (rectified maps).
  *
  * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments;
- *   ERR_OUT_OF_RANGE for a class index.
+ *   ERR_INVALID_VALUE for masks that are not finite; ERR_OUT_OF_RANGE for a class index.
  * @example const map = sp.regionWiseMap(labels, { classes: 3 })
  */
 export const regionWiseMap = defineOp({
@@ -205,7 +205,7 @@ function backward({ t, options, map, slopes }: Saved, upstream: Tensor): Gradien
   return { prediction: grad };
 }
 
-type Signature = <D extends DType, R extends LossReduction = 'mean'>(
+type Signature = <D extends FloatDType, R extends LossReduction = 'mean'>(
   prediction: Tensor<D>,
   target: Tensor,
   options?: RegionWiseLossOptions<R>,

@@ -1,7 +1,7 @@
 // Topograph loss and its metric: see the doc comments below. Forward saves, for each wrong pixel, how
 // the losses of its two classes change with the probability of the one that was predicted.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type FloatDType, type LossDType } from '../dtype.js';
 import { expectBoolean, expectOneOf } from '../expect.js';
 import type { LossReduction } from '../loss-options.js';
 import { launch, native } from '../native.js';
@@ -72,7 +72,7 @@ function backward({ t, options, classes, slopes }: Saved, upstream: Tensor): Gra
   return { prediction };
 }
 
-type Signature = <D extends DType, R extends LossReduction = 'mean'>(
+type Signature = <D extends FloatDType, R extends LossReduction = 'mean'>(
   prediction: Tensor<D>,
   target: Tensor,
   options?: TopographLossOptions<R>,
@@ -103,7 +103,7 @@ type Signature = <D extends DType, R extends LossReduction = 'mean'>(
  * all wrong is one critical region; `sphere` looks up classes where they are.
  *
  * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments;
- *   ERR_INVALID_VALUE for a prediction that is not finite; ERR_OUT_OF_RANGE for a class index.
+ *   ERR_INVALID_VALUE for values that are not finite; ERR_OUT_OF_RANGE for a class index.
  * @example const loss = sp.topographLoss(logits, labels, { fromLogits: true }).add(dice)
  */
 export const topographLoss = defineOp({
@@ -118,7 +118,7 @@ export const topographLoss = defineOp({
 }) as unknown as Op<Signature>;
 
 type MetricSignature = <R extends LossReduction = 'mean'>(
-  prediction: Tensor,
+  prediction: Tensor<FloatDType>,
   target: Tensor,
   options?: DiuErrorOptions<R>,
 ) => Tensor<'float32', R extends 'none' ? readonly [number, number] : readonly []>;

@@ -7,8 +7,8 @@ import {
   stoppable,
 } from '../barcode-loss.js';
 import { checkMatching, prepared } from '../betti-images.js';
-import type { BettiOptions } from '../betti-options.js';
-import { type DType, floats, type LossDType } from '../dtype.js';
+import { asValueOf, type BettiOptions } from '../betti-options.js';
+import { type FloatDType, floats, type LossDType } from '../dtype.js';
 import { expectDType, expectNumber, expectOnCpu, expectOneOf } from '../expect.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import type { Tensor } from '../tensor.js';
@@ -47,13 +47,13 @@ function check({ prediction, target }: In, options: Options): void {
 }
 
 function forward({ prediction, target }: In, options: Options, needs: Needs) {
-  const { matching, perfect = 0.99, minLength } = options;
-  const isLongest = matching === 'longest';
+  const isLongest = options.matching === 'longest';
+  const { perfect = 0.99, minLength = isLongest ? 0.03 : 0 } = options;
   const images = prepared(name, prediction, target, options);
-  return barcodeForward(name, prediction, images, options as BarcodeLossOptions, needs, {
+  const own = { ...options, minLength } as BarcodeLossOptions;
+  return barcodeForward(name, prediction, images, own, needs, {
     kind: isLongest ? 1 : 0,
-    perfect,
-    minLength: minLength ?? (isLongest ? 0.03 : 0),
+    perfect: asValueOf(images.prediction, perfect),
   });
 }
 
@@ -80,7 +80,7 @@ const op = defineOp({
   backward: barcodeBackward,
 });
 
-type Signature = <D extends DType, R extends LossReduction = 'mean'>(
+type Signature = <D extends FloatDType, R extends LossReduction = 'mean'>(
   prediction: Tensor<D>,
   target: Tensor,
   options?: TopologyLossOptions<R>,
@@ -92,7 +92,8 @@ type Signature = <D extends DType, R extends LossReduction = 'mean'>(
  *
  * prediction [B, C, ...spatial] of any float dtype, 1 to 3 spatial axes, probabilities (or logits
  * with `fromLogits`); target the same shape, or class indices [B, ...spatial], each class against the
- * rest -> [] for 'mean' (over B·C) and 'sum', [B, C] for 'none'; float32, or float64 for float64.
+ * rest (a single channel is class 1) -> [] for 'mean' (over B·C) and 'sum', [B, C] for 'none';
+ * float32, or float64 for float64.
  * With bars (b, d) of the prediction and (b', d') of the target, summed over `dims`:
  *
  *   'wasserstein'  least of  Σ matched [(b - b')² + (d - d')²]  +  ½ Σ unmatched (b - d)²
@@ -111,8 +112,8 @@ type Signature = <D extends DType, R extends LossReduction = 'mean'>(
  * removal counts twice this term with the same gradient, the targets being held constant there.
  *
  * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments;
- *   ERR_INVALID_VALUE naming the first element that is not finite; OutOfMemoryError for images beyond
- *   the free memory.
+ *   ERR_INVALID_VALUE naming the first element that is not finite; ERR_OUT_OF_RANGE for a class
+ *   index; OutOfMemoryError for images beyond the free memory.
  * @example const loss = sp.topologyLoss(probabilities, mask, { minLength: 0.05 })
  */
 export const topologyLoss = stoppable(op, 2) as unknown as Op<Signature>;

@@ -1,7 +1,7 @@
 // Homotopy warping loss: see the doc comment below. Forward saves the true class of critical voxels.
 import { defineOp, type Gradients, type Inputs, type Op } from '../autograd.js';
 import { checkClassImages, hasClassIndices } from '../class-images.js';
-import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type FloatDType, type LossDType } from '../dtype.js';
 import { expectOneOf } from '../expect.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
@@ -74,7 +74,7 @@ function backward({ t, options, critical }: Saved, upstream: Tensor): Gradients 
   return { logits };
 }
 
-type Signature = <D extends DType, R extends LossReduction = 'mean'>(
+type Signature = <D extends FloatDType, R extends LossReduction = 'mean'>(
   logits: Tensor<D>,
   target: Tensor,
   options?: WarpingLossOptions<R>,
@@ -103,7 +103,7 @@ type Signature = <D extends DType, R extends LossReduction = 'mean'>(
  * voxel that is not critical.
  *
  * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments;
- *   ERR_INVALID_VALUE for logits that are not finite; ERR_OUT_OF_RANGE for a class index.
+ *   ERR_INVALID_VALUE for logits or masks that are not finite; ERR_OUT_OF_RANGE for a class index.
  * @example const loss = sp.warpingLoss(logits, labels).mul(1e-2).add(dice)
  */
 export const warpingLoss = defineOp({

@@ -30,7 +30,11 @@ export function imagesOf({ shape, prediction, target }: ImagePair, dtype: sp.Flo
 }
 
 /** The library's pairs are the reference's. */
-export function checkPair(pair: ImagePair, options: sp.BettiOptions, dtype: sp.FloatDType): void {
+export function checkPair(
+  pair: ImagePair,
+  options: sp.BettiMatchingOptions,
+  dtype: sp.FloatDType,
+): void {
   const images = imagesOf(pair, dtype);
   const found = listsOf(sp.bettiMatching(images.prediction, images.target, options));
   const sign = options.filtration === 'sublevel' ? 1 : -1;

@@ -10,7 +10,7 @@ import { gradOf, read } from './tensors.js';
  */
 export async function expectSameBits(
   x: AnyTensor,
-  loss: (x: AnyTensor) => Promise<AnyTensor>,
+  loss: (x: sp.Tensor<sp.FloatDType>) => Promise<AnyTensor>,
 ): Promise<void> {
   const run = async (dtype: sp.FloatDType, threads: number) => {
     const before = sp.getThreads();

@@ -28,7 +28,9 @@ const sizeOf = (shape: readonly number[]) => shape.reduce((a, b) => a * b, 1);
 // biome-ignore lint/suspicious/noExplicitAny: options of different losses
 type Any = any;
 
-function lossOf({ kind, options }: Case, p: sp.Tensor, t: sp.Tensor): sp.Tensor {
+type Floats = sp.Tensor<sp.FloatDType>;
+
+function lossOf({ kind, options }: Case, p: Floats, t: sp.Tensor): sp.Tensor {
   if (kind === 'lengths') return sp.barcodeLengthLoss(p, options as Any);
   return sp.topologyLoss(p, t, { matching: kind, ...options } as Any);
 }
@@ -81,7 +83,7 @@ describe('laws', () => {
   const p = random.fill(168, () => random.uniform());
   const t = random.fill(168, () => random.integer(2));
   const [prediction, target] = [p, t].map((v) => sp.tensor(v, { shape }));
-  const losses: Record<string, (x: sp.Tensor, o?: Any) => sp.Tensor> = {
+  const losses: Record<string, (x: Floats, o?: Any) => sp.Tensor> = {
     wasserstein: (x, o) => sp.topologyLoss(x, target, o),
     longest: (x, o) => sp.topologyLoss(x, target, { matching: 'longest', ...o }),
     lengths: (x, o) =>
@@ -111,7 +113,7 @@ describe('laws', () => {
     const wide = sp.tensor(p, { shape, dtype: 'float64' });
     for (const options of [{}, { fromLogits: true, padding: 0.4, reduction: 'none' as const }]) {
       const scale = name === 'wasserstein' ? { essential: true } : {};
-      const call = (x: sp.Tensor) => {
+      const call = (x: Floats) => {
         const wideTarget = sp.to(target, 'float64');
         if (name === 'lengths')
           return sp.barcodeLengthLoss(x, { bettiNumbers: [1, 1], exponent: 1.5, ...options });

@@ -2,6 +2,7 @@
 // stable code, before anything is computed.
 import { afterEach, describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
+import { isOnCpu } from '../harness/device.js';
 import { failureOf, refuser } from '../harness/refusal.js';
 
 const image = sp.zeros([4, 5]);
@@ -61,6 +62,24 @@ describe('tensors', () => {
     refusesBarcode(barcode(undefined), 'ERR_INVALID_TYPE', 'image');
   });
 
+  test('class indices', () => {
+    const scores = sp.zeros([2, 3, 4, 5]);
+    const one = sp.zeros([2, 1, 4, 5]);
+    for (const dtype of ['int32', 'int64', 'uint8'] as const) {
+      const labels = (last: number) =>
+        sp.tensor(
+          Array.from({ length: 40 }, (_, i) => (i === 27 ? last : 0)),
+          { shape: [2, 4, 5], dtype },
+        );
+      for (const bad of dtype === 'uint8' ? [3] : [3, -1]) {
+        const words = ['target in [0, 3)', `${bad} at voxel 27`] as const;
+        refusesBatch(many(scores, labels(bad)), 'ERR_OUT_OF_RANGE', ...words);
+        if (isOnCpu) refusesLoss(loss(scores, labels(bad)), 'ERR_OUT_OF_RANGE', ...words);
+      }
+      refusesBatch(many(one, labels(2)), 'ERR_OUT_OF_RANGE', '[0, 2)', '2 at voxel 27');
+    }
+  });
+
   test('the first NaN is named', () => {
     const values = new Float32Array(40);
     values[27] = values[33] = Number.NaN;
@@ -80,6 +99,8 @@ describe('tensors', () => {
     await expect(sp.bettiMatching.async(bad, image)).rejects.toThrow(/NaN at \[0, 0\]/);
     await expect(sp.persistenceBarcode.async(bad)).rejects.toThrow(/NaN at \[0, 0\]/);
     await expect(sp.bettiMatching.async(image, batch)).rejects.toThrow(/target/);
+    const far = sp.full([2, 4, 5], 2, { dtype: 'int32' });
+    await expect(sp.bettiMatchingBatch.async(batch, far)).rejects.toThrow(/2 at voxel 0/);
   });
 });
 
@@ -101,6 +122,7 @@ describe('options', () => {
     [{ weights: 2 }, 'ERR_INVALID_TYPE', /weights/],
     [{ weights: { match: 2 } }, 'ERR_UNKNOWN_OPTION', /'matched'/],
     [{ weights: { matched: '2' } }, 'ERR_INVALID_TYPE', /weights\.matched/],
+    [{ weights: { unmatchedTarget: -1 } }, 'ERR_INVALID_VALUE', /weights\.unmatchedTarget.*>= 0/],
     [{ pushUnmatchedTo: 'zero-one' }, 'ERR_INVALID_VALUE', /pushUnmatchedTo/],
     [{ cycles: 1 }, 'ERR_INVALID_TYPE', /cycles/],
     [{ essential: 1 }, 'ERR_INVALID_TYPE', /essential/],
@@ -109,8 +131,13 @@ describe('options', () => {
     [{ signal: {} }, 'ERR_INVALID_TYPE', /signal/],
   ] as [Record<string, unknown>, string, RegExp][])('%j', (options, code, word) => {
     refuses(match(image, image, options), code, word);
-    if (options.filtration !== 'both') refusesLoss(loss(batch, batch, options), code, word);
-    refusesBarcode(barcode(image, options), code, word);
+    const [name] = Object.keys(options);
+    const without = (...unknown: string[]): [string, string | RegExp] =>
+      unknown.includes(name) ? ['ERR_UNKNOWN_OPTION', `got '${name}'`] : [code, word];
+    if (options.filtration !== 'both')
+      refusesLoss(loss(batch, batch, options), ...without('cycles', 'threshold'));
+    const ofMatchings = ['comparison', 'imageBars', 'threshold', 'weights', 'pushUnmatchedTo'];
+    refusesBarcode(barcode(image, options), ...without(...ofMatchings));
   });
 
   test('reductions', () => {

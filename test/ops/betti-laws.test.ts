@@ -12,7 +12,11 @@ const pairs = Array.from({ length: 60 }, (_, seed) => {
   return { ...pair, prediction: pair.prediction.map(finite), target: pair.target.map(finite) };
 });
 
-const find = (pair: ImagePair, options: sp.BettiOptions = {}, dtype: sp.FloatDType = 'float64') => {
+const find = (
+  pair: ImagePair,
+  options: sp.BettiMatchingOptions = {},
+  dtype: sp.FloatDType = 'float64',
+) => {
   const { prediction, target } = imagesOf(pair, dtype);
   return listsOf(sp.bettiMatching(prediction, target, options));
 };

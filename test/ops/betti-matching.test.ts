@@ -107,6 +107,21 @@ describe('plain answers', () => {
   });
 });
 
+test('numbers are compared with float32 values as float32', () => {
+  const p = sp.tensor([0.3, 0, 0.9, 0, 0.7]);
+  const t = sp.tensor([0, 0, 1, 0, 0]);
+  expect(sp.bettiMatching(p, t, { threshold: 0.7 }).matchingError).toBe(1);
+  const lengths = ({ dims }: sp.PersistenceBarcode, k: number) => [...dims[k]!.birth];
+  expect(lengths(sp.persistenceBarcode(p, { minLength: 0.3 }), 0)).toEqual([Math.fround(0.7)]);
+  expect(lengths(sp.persistenceBarcode(p, { minLength: 0.7 }), 0)).toEqual([]);
+  const [q, u] = [p, t].map((x) => sp.reshape(x, [1, 1, 5]));
+  const loss = sp.bettiMatchingLoss(q, u, { minLength: 0.7 }).item();
+  expect(loss).toBeCloseTo(0, 12);
+  const wide = sp.tensor([0.3, 0, 0.9], { dtype: 'float64' });
+  expect(lengths(sp.persistenceBarcode(wide, { minLength: 0.3 }), 0)).toEqual([]);
+  expect(lengths(sp.persistenceBarcode(wide, { minLength: 0.3 - 1e-9 }), 0)).toEqual([0.3]);
+});
+
 describe('batches', () => {
   const shape = [2, 3, 6, 5];
   const random = new Random(8);
@@ -157,6 +172,16 @@ describe('batches', () => {
       );
     },
   );
+
+  test('a single channel is class 1', () => {
+    const labels = Array.from({ length: 60 }, () => random.integer(2));
+    const p = sp.tensor(prediction.slice(0, 60), { shape: [2, 1, 6, 5] });
+    const t = sp.tensor(labels, { shape: [2, 6, 5], dtype: 'int32' });
+    const mask = sp.tensor(labels, { shape: [2, 1, 6, 5], dtype: 'uint8' });
+    const [one, other] = [t, mask].map((x) => sp.bettiMatchingBatch(p, x));
+    expect(one.map((m) => m.dims)).toEqual(other.map((m) => m.dims));
+    expect(sp.bettiMatchingLoss(p, t).item()).toBe(sp.bettiMatchingLoss(p, mask).item());
+  });
 
   test('no images', () => {
     const p = sp.zeros([0, 2, 4, 4], { requiresGrad: true });
@@ -253,6 +278,26 @@ describe('asynchronous forms', () => {
     expect(read(gradOf(q))).toEqual(read(gradOf(r)));
   });
 
+  test('hold tensors and options from the call on', async () => {
+    const options = { dims: [1], essential: true };
+    const expected = [
+      sp.bettiMatchingBatch(p(), t(), options).map((m) => m.dims),
+      sp.persistenceBarcode(first(p()), options).dims,
+    ];
+    const [a, b, c] = [p(), t(), sp.tensor(values, { shape: [18, 8] })];
+    const later = { dims: [1], essential: true };
+    const batch = sp.bettiMatchingBatch.async(a, b, later);
+    const bars = sp.persistenceBarcode.async(c, later);
+    later.dims[0] = 0;
+    for (const x of [a, b, c]) x.dispose();
+    const others = [sp.full(shape, 7), sp.full(shape, 8), sp.full([18, 8], 9)];
+    const found = await batch;
+    expect(found.map((m) => m.dims)).toEqual(expected[0]);
+    expect((await bars).dims).toEqual(expected[1]);
+    expect(found[0].toSVG()).toBe(sp.bettiMatchingBatch(p(), t(), options)[0].toSVG());
+    expect(others.map((x) => x.shape.length)).toEqual([4, 4, 2]);
+  });
+
   test('stop when they are aborted', async () => {
     const gone = AbortSignal.abort(new Error('enough'));
     await expect(sp.bettiMatching.async(first(p()), first(t()), { signal: gone })).rejects.toThrow(
@@ -300,6 +345,35 @@ describe('memory', () => {
     const lists = [dims[0]!.matched, dims[0]!.unmatchedPrediction, dims[0]!.unmatchedTarget];
     expect(lists.reduce((sum, list) => sum + list.length, 0)).toBeGreaterThan(n * n - 8);
   });
+});
+
+test('pictures: what never dies, infinities, padding beyond the values', () => {
+  const [a, b] = [sp.tensor([[0.25, 0.75, 0.5]]), sp.tensor([[1, 0, 0]])];
+  // Points of the diagram: x from the panel's left on, y from its bottom up.
+  const points = (svg: string) =>
+    [...svg.matchAll(/<circle cx="([\d.]+)" cy="([\d.]+)" r="3"/g)].map(([, x, y]) => [
+      Number(x) - (24 + 2 * (256 + 24)),
+      24 + 256 - Number(y),
+    ]);
+  const sup = sp.bettiMatching(a, b, { essential: true });
+  expect(points(sup.toSVG())).toEqual([
+    [192, 0],
+    [256, 0],
+  ]);
+  const sub = sp.bettiMatching(a, b, { essential: true, filtration: 'sublevel', padding: 2 });
+  expect(points(sub.toSVG())).toContainEqual([64, 256]);
+  const wall = sp.tensor([[1, -Infinity, 0.5, Infinity, 0]]);
+  const zeros = sp.zeros([1, 5]);
+  const options = { essential: true, padding: 9 } as const;
+  for (const filtration of ['sublevel', 'superlevel'] as const) {
+    const found = sp.bettiMatching(wall, zeros, { ...options, filtration });
+    const bars = sp.persistenceBarcode(wall, { ...options, filtration });
+    for (const svg of [found.toSVG(), bars.toSVG()]) expect(svg).not.toMatch(/NaN|Infinity/);
+    for (const [x, y] of points(found.toSVG())) {
+      expect(Math.min(x, y)).toBeGreaterThanOrEqual(0);
+      expect(Math.max(x, y)).toBeLessThanOrEqual(256);
+    }
+  }
 });
 
 test('pictures are well-formed and small', () => {

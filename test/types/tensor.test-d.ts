@@ -47,6 +47,37 @@ is<Equal<(typeof scalar)['shape'], readonly []>>();
 const rows = sp.crossEntropy(logits, four, { reduction: 'none' });
 is<Equal<(typeof rows)['shape'], readonly [4]>>();
 
+const maps = sp.zeros([1, 2, 4, 5]);
+const labels = sp.zeros([1, 4, 5], { dtype: 'int32' });
+const whole = sp.zeros([1, 2, 4, 5], { dtype: 'int32' });
+sp.bettiMatchingLoss(maps, labels, { filtration: 'both' });
+// @ts-expect-error: of one filtration
+sp.bettiMatching(zeros, zeros, { filtration: 'both' });
+// @ts-expect-error: of one filtration
+sp.persistenceBarcode(zeros, { filtration: 'both' });
+// @ts-expect-error: nothing is matched
+sp.persistenceBarcode(zeros, { weights: { matched: 2 } });
+// @ts-expect-error: lists no cycles
+sp.bettiMatchingLoss(maps, labels, { cycles: true });
+// @ts-expect-error: predictions are floats
+sp.bettiMatchingLoss(whole, labels);
+// @ts-expect-error: predictions are floats
+sp.topologyLoss(whole, labels);
+// @ts-expect-error: predictions are floats
+sp.diceLoss(whole, labels);
+// @ts-expect-error: predictions are floats
+sp.topographLoss(whole, labels);
+// @ts-expect-error: logits are floats
+sp.warpingLoss(whole, labels);
+// @ts-expect-error: predictions are floats
+sp.regionWiseLoss(whole, labels);
+// @ts-expect-error: predictions are floats
+sp.clDice(whole, labels);
+// @ts-expect-error: logits are floats
+sp.focalLoss(whole, whole);
+// @ts-expect-error: predictions are floats
+sp.diuError(whole, labels);
+
 const x = sp.zeros([4, 8]);
 const weight = sp.zeros([10, 8]);
 sp.linearCrossEntropy(x, weight, four);
