@@ -9,7 +9,7 @@ import {
   listBytes,
 } from './betti-options.js';
 import { tensor } from './create.js';
-import { type DType, isFloat } from './dtype.js';
+import { type DType, dtypeInfo, isFloat } from './dtype.js';
 import { expectDevice, expectSameDType, expectShape, fail, showShape } from './expect.js';
 import { launch, native } from './native.js';
 import { sigmoid } from './ops/activation.js';
@@ -23,7 +23,7 @@ import { readData, readDataAsync } from './transfer.js';
 type Real = 'float32' | 'float64';
 
 /** The dtype in which images are compared: exactly, for all but huge integers. */
-function commonDType(op: string, prediction: Tensor, target?: Tensor): Real {
+export function commonDType(op: string, prediction: Tensor, target?: Tensor): Real {
   if (target && isFloat(prediction.dtype) && isFloat(target.dtype))
     expectSameDType(op, 'prediction', prediction, 'target', target);
   const wide = (t: Tensor | undefined) => t && ['float64', 'int32', 'int64'].includes(t.dtype);
@@ -56,7 +56,7 @@ export function checkMatching(
   target: Tensor,
   options: BettiOptions,
   batch: number,
-  both = false,
+  isLoss = false,
 ): void {
   checkSpatial(op, 'prediction', prediction, batch);
   if (hasLabels(prediction, target, batch)) {
@@ -69,9 +69,11 @@ export function checkMatching(
   }
   expectDevice(op, 'target', target, prediction.device, 'like prediction');
   const axes = prediction.rank - batch;
-  checkBettiOptions(op, options, axes, both);
-  commonDType(op, prediction, target);
-  checkBettiMemory(op, prediction.shape, axes, listBytes(options) * prediction.size);
+  checkBettiOptions(op, options, axes, isLoss);
+  const dtype = commonDType(op, prediction, target);
+  // Both images and the gradient, or both images and what of them is kept.
+  const each = isLoss ? 3 * dtypeInfo[dtype].bytes : listBytes(options, dtype, 4);
+  checkBettiMemory(op, prediction.shape, axes, each * prediction.size);
 }
 
 /** The images as native code takes them: where they are, of one dtype, probabilities, one class each. */

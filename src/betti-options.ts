@@ -2,6 +2,7 @@
 // native code (ops/betti_matching/op.h).
 import { freemem, totalmem } from 'node:os';
 import { getThreads } from './device.js';
+import { type DType, dtypeInfo } from './dtype.js';
 import { expectBoolean, expectNumber, expectOneOf, expectOptions, fail, show } from './expect.js';
 import { OutOfMemoryError } from './native.js';
 import type { Shape } from './shape.js';
@@ -205,8 +206,12 @@ const mostPositions = 2 ** 28;
 /** Bytes of scratch memory a position takes while an image is matched; measured, rounded up. */
 const bytesPerPosition = { 2: 120, 3: 240 };
 
-/** Bytes of the lists of two images, a voxel; cycles take most of them. */
-export const listBytes = ({ cycles }: BettiOptions) => (cycles ? 80 : 8);
+/**
+ * Bytes a voxel of images as they are compared and drawn, `values` of them, and of lists, as native
+ * code writes them and as they are cut; cycles take most.
+ */
+export const listBytes = ({ cycles }: BettiOptions, dtype: DType, values: number) =>
+  values * dtypeInfo[dtype].bytes + 12 + (cycles ? 130 : 0);
 
 /** Refuses images that would not fit the memory of the machine before anything is allocated. */
 export function checkBettiMemory(op: string, shape: Shape, axes: number, outputBytes = 0): void {

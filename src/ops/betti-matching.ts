@@ -1,19 +1,16 @@
 // Persistence barcodes and Betti matchings of images, as arrays of voxel indices: see the doc
-// comments below. Native code does not know how many pairs it will find: it counts them all and
-// writes what fits; the rare image with more runs again with room for them.
-import { whilePinned } from '../autograd.js';
+// comments below.
 import {
   checkMatching,
   checkSpatial,
+  commonDType,
   onHost,
-  onHostAsync,
   prepared,
   preparedImage,
 } from '../betti-images.js';
 import {
   type BettiMatchingOptions,
   type BettiOptions,
-  bettiFields,
   bettiOptionNames,
   checkBettiMemory,
   checkBettiOptions,
@@ -22,136 +19,11 @@ import {
   unlessAborted,
 } from '../betti-options.js';
 import { BettiMatch, type MatchedPairs, PersistenceBarcode } from '../betti-result.js';
+import { allocated, type Found, type Problem, search, searchHeld } from '../betti-search.js';
 import { expectOptions } from '../expect.js';
-import { flushRecorded, type Launch, launchNow, native, record, submit } from '../native.js';
-import { keep } from '../scope.js';
 import { sizeOf } from '../shape.js';
-import { expectTensor, type Tensor, viewOf } from '../tensor.js';
+import { expectTensor, type Tensor } from '../tensor.js';
 import { hostArray } from '../transfer.js';
-
-/** The lists of all images, still in one array. */
-interface Found {
-  counts: Int32Array;
-  pairs: Int32Array;
-  values?: Float32Array | Float64Array;
-  metrics?: Float64Array;
-  capacity: number;
-  cycles?: Int32Array;
-  cycleEnds?: Int32Array;
-  cycleSizes?: Float64Array;
-  cycleCapacity: number;
-}
-
-interface Problem {
-  op: string;
-  prediction: Tensor;
-  target?: Tensor;
-  axes: number;
-  options: BettiOptions;
-}
-
-/** Runs native code until every list fits; `call` runs one call. */
-function* searches({ op, prediction, target, axes, options }: Problem): Generator<Launch, Found> {
-  const images = sizeOf(prediction.shape.slice(0, prediction.rank - axes));
-  const voxels = images === 0 ? 0 : prediction.size / images;
-  let capacity = voxels + 64 + (voxels % 2);
-  let cycleCapacity = options.cycles ? 16 * voxels + 64 : 0;
-  for (;;) {
-    const found: Found = {
-      counts: new Int32Array(images * axes * 3),
-      pairs: new Int32Array(images * capacity),
-      values: target ? undefined : arrayLike(prediction, images * capacity),
-      metrics: target && new Float64Array(images * 2),
-      capacity,
-      ...(options.cycles && {
-        cycles: new Int32Array(images * cycleCapacity),
-        cycleEnds: new Int32Array((images * capacity) / 2),
-        cycleSizes: new Float64Array(images),
-      }),
-      cycleCapacity,
-    };
-    const fields: Record<string, unknown> = {
-      ...bettiFields(op, options, prediction, axes),
-      prediction: prediction.raw,
-      target: target?.raw,
-      ...found,
-    };
-    const kernel = native.bettiMatchingPairs;
-    yield { kernel, fields: kernel.fields.map((name) => fields[name] as Launch['fields'][number]) };
-    const most = largest(found.counts, axes);
-    const mostCells = found.cycleSizes?.reduce((a, b) => Math.max(a, b), 0) ?? 0;
-    if (most <= capacity && mostCells <= cycleCapacity) return found;
-    capacity = Math.max(capacity, most);
-    cycleCapacity = Math.max(cycleCapacity, mostCells);
-  }
-}
-
-function arrayLike(t: Tensor, length: number): Float32Array | Float64Array {
-  return hostArray(t) instanceof Float64Array ? new Float64Array(length) : new Float32Array(length);
-}
-
-/** The most integers that the lists of one image hold. */
-function largest(counts: Int32Array, axes: number): number {
-  let most = 0;
-  for (let i = 0; i < counts.length; i += 3 * axes) {
-    let total = 0;
-    for (let k = i; k < i + 3 * axes; k += 3)
-      total += 4 * counts[k] + 2 * (counts[k + 1] + counts[k + 2]);
-    most = Math.max(most, total);
-  }
-  return most;
-}
-
-function search(problem: Problem): Found {
-  flushRecorded();
-  const runs = searches(problem);
-  for (;;) {
-    const step = runs.next();
-    if (step.done) return step.value;
-    const { kernel, fields } = step.value;
-    launchNow(kernel, Object.fromEntries(kernel.fields.map((name, i) => [name, fields[i]])));
-  }
-}
-
-async function searchAsync(problem: Problem): Promise<Found> {
-  const runs = searches(problem);
-  for (;;) {
-    const step = runs.next();
-    if (step.done) return step.value;
-    await submit([step.value]);
-  }
-}
-
-/** Another name for the tensor, which no `dispose` or `scope` of the caller ends. */
-const ownName = (t: Tensor) => keep(viewOf(t, t.shape));
-
-/**
- * The same on a background thread, and `end` of what is found. Tensors of the CPU are held from the
- * call on, those of a device copied.
- */
-function searchHeld<R>(
-  given: readonly Tensor[],
-  problemOf: (host: readonly Tensor[]) => Problem,
-  end: (problem: Problem, found: Found) => R,
-): Promise<R> {
-  const run = async (host: readonly Tensor[]) => {
-    const { result, launches } = record(() => problemOf(host));
-    const prediction = ownName(result.prediction);
-    const target = result.target && ownName(result.target);
-    const problem = { ...result, prediction, target };
-    try {
-      return await whilePinned([host, prediction, target], async () => {
-        await submit(launches);
-        return end(problem, await searchAsync(problem));
-      });
-    } finally {
-      prediction.dispose();
-      target?.dispose();
-    }
-  };
-  if (given[0].device === 'cpu') return run(given);
-  return Promise.all(given.map((t) => onHostAsync(t))).then(run);
-}
 
 /** The cycles of `count` pairs of one image from the `first` on. */
 function cyclesOf(found: Found, image: number, first: number, count: number): Int32Array[] {
@@ -234,7 +106,8 @@ function matchings(op: string, batch: number): BatchOf {
     const axes = prediction.rank - batch;
     const images = prepared(op, onHost(prediction), onHost(target), options);
     const problem = { op, ...images, axes, options };
-    return results(problem, search(problem));
+    const found = search(problem);
+    return allocated(op, () => results(problem, found));
   };
 }
 
@@ -325,7 +198,8 @@ function checkBarcode(image: Tensor, options: PersistenceBarcodeOptions): void {
   expectOptions(barcodeName, options, barcodeOptionNames);
   checkSpatial(barcodeName, 'image', image, 0);
   checkBettiOptions(barcodeName, options, image.rank);
-  checkBettiMemory(barcodeName, image.shape, image.rank, listBytes(options) * image.size);
+  const each = listBytes(options, commonDType(barcodeName, image), 3);
+  checkBettiMemory(barcodeName, image.shape, image.rank, each * image.size);
 }
 
 function barcodeProblem(image: Tensor, options: PersistenceBarcodeOptions): Problem {
@@ -367,7 +241,8 @@ export const persistenceBarcode = Object.assign(
   (image: Tensor, options: PersistenceBarcodeOptions = {}): PersistenceBarcode => {
     checkBarcode(image, options);
     const problem = barcodeProblem(onHost(image), options);
-    return barcodeOf(problem, search(problem));
+    const found = search(problem);
+    return allocated(barcodeName, () => barcodeOf(problem, found));
   },
   {
     async: async (
