@@ -32,6 +32,26 @@ struct WeightRow {
     end = cuda::load(p.targets.starts + row + 1);
   }
 
+  // take(dz, x) of the rows whose target this is. What leads to the next is loaded meanwhile.
+  template <class F>
+  __device__ void each_target(F&& take) const {
+    const Kept& kept = p.targets.kept;
+    A dz = 0;
+    const T* from = nullptr;
+    const auto find = [&](int64_t i) {
+      const int64_t n = row_at(p.targets, i);
+      dz = cuda::load(static_cast<const A*>(p.targets.own_dz) + n);
+      from = static_cast<const T*>(p.all_x) + kept.row(cuda::load(kept.position + n)) * p.width;
+    };
+    if (begin < end) find(begin);
+    for (int64_t i = begin; i < end; ++i) {
+      const A this_dz = dz;
+      const T* const this_x = from;
+      if (i + 1 < end) find(i + 1);
+      take(this_dz, this_x);
+    }
+  }
+
   // x: the product's sums at the features first + place(e). Rounded and stored, or kept for later
   // waves. Row by row of targets, so that their loop is compiled once a row and not once a sum.
   template <int E, class Place>
@@ -46,14 +66,9 @@ struct WeightRow {
     if (p.carry) each([&](A& v, int64_t d) { v += cuda::load(sums + d); });
     if (!p.last && !p.add) return each([&](A& v, int64_t d) { cuda::store(sums + d, v); });
     each([&](A& v, int64_t) { v *= scale; });
-    for (int64_t i = begin; i < end; ++i) {
-      const int64_t n = row_at(p.targets, i);
-      const Kept& kept = p.targets.kept;
-      const A dz = cuda::load(static_cast<const A*>(p.targets.own_dz) + n);
-      const T* from =
-          static_cast<const T*>(p.all_x) + kept.row(cuda::load(kept.position + n)) * p.width;
+    each_target([&](A dz, const T* from) {
       each([&](A& v, int64_t d) { v += dz * cuda::widened<A>(cuda::load(from + d)); });
-    }
+    });
     if (p.add) {
       float* to = static_cast<float*>(p.out) + row * p.width;
       each([&](A& v, int64_t d) {

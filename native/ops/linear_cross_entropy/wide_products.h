@@ -41,6 +41,98 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 #endif
 }
 
+// take(a, b, d): sums of neighbouring features, d the first, of slot s; `first` the thread's first.
+template <class F, class Take>
+__device__ inline void each_pair_of_row(F& f, int s, int64_t first, int64_t width, Take&& take) {
+#pragma unroll
+  for (int j = 0; j < F::kPairs; ++j)
+    if (first + 8 * j < width) take(f.at(s, j, 0), f.at(s, j, 1), first + 8 * j);
+}
+
+// Added to a row of the caller's memory, which begins at any float. All loads of a group before its
+// stores: they might be of the same memory, for all that a compiler knows.
+template <class F>
+__device__ inline void add_row(F& f, int s, int64_t first, int64_t width, float* to) {
+  constexpr int kGroup = 4;
+  using Pair = Pack<float, 2>;
+  const bool together = reinterpret_cast<uintptr_t>(to) % sizeof(Pair) == 0;
+#pragma unroll
+  for (int g = 0; g < F::kPairs; g += kGroup) {
+    Pair sum[kGroup]{};
+#pragma unroll
+    for (int j = 0; j < kGroup; ++j) {
+      const int64_t d = first + 8 * (g + j);
+      if (d >= width) continue;
+      sum[j] = together ? load(reinterpret_cast<const Pair*>(to + d))
+                        : Pair{{load(to + d), load(to + d + 1)}};
+      sum[j].at[0] += f.at(s, g + j, 0);
+      sum[j].at[1] += f.at(s, g + j, 1);
+    }
+#pragma unroll
+    for (int j = 0; j < kGroup; ++j) {
+      const int64_t d = first + 8 * (g + j);
+      if (d >= width) continue;
+      if (together) {
+        store(reinterpret_cast<Pair*>(to + d), sum[j]);
+      } else {
+        store(to + d, sum[j].at[0]);
+        store(to + d + 1, sum[j].at[1]);
+      }
+    }
+  }
+}
+
+// WeightRow::put of all that a thread has of its rows, whose targets are gone through once; rows of
+// whole 16 bytes, written so. All lanes of a warp take part.
+template <class T, class F>
+__device__ inline void put_wide_weights(F& f, const ProductW& p, int64_t row, int64_t column) {
+  constexpr int kGroup = 4;
+  using Pair = Pack<float, 2>;
+#pragma unroll
+  for (int s = 0; s < F::kSlots; ++s) {
+    const int64_t r = row + F::row(s), first = column + F::column();
+    const int64_t width = r < p.columns ? p.width : 0;
+    const WeightRow<T> weights(p, r);
+    float* const sums = static_cast<float*>(p.sums) + r * p.width;
+    const auto each = [&](auto&& take) { each_pair_of_row(f, s, first, width, take); };
+    if (p.carry) {
+      each([&](float& a, float& b, int64_t d) {
+        const Pair before = load(reinterpret_cast<const Pair*>(sums + d));
+        a += before.at[0];
+        b += before.at[1];
+      });
+    }
+    if (!p.last && !p.add) {
+      each([&](float& a, float& b, int64_t d) {
+        store(reinterpret_cast<Pair*>(sums + d), Pair{{a, b}});
+      });
+      continue;
+    }
+    each([&](float& a, float& b, int64_t) {
+      a *= weights.scale;
+      b *= weights.scale;
+    });
+    weights.each_target([&](float dz, const T* x) {
+      each([&](float& a, float& b, int64_t d) {
+        a += dz * to_float(load(x + d));
+        b += dz * to_float(load(x + d + 1));
+      });
+    });
+    if (p.add) {
+      add_row(f, s, first, width, static_cast<float*>(p.out) + r * p.width);
+      continue;
+    }
+#pragma unroll
+    for (int g = 0; g < F::kPairs; g += kGroup) {
+      float x[2 * kGroup];
+#pragma unroll
+      for (int e = 0; e < 2 * kGroup; ++e) x[e] = f.at(s, g + e / 2, e % 2);
+      const int64_t d = column + 8 * (g + lane_index() % 4);
+      store_quad(static_cast<T*>(p.out) + r * p.width + d, x, d < width);
+    }
+  }
+}
+
 template <class T, class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     linear_product_w_wide_kernel(const __grid_constant__ WideProductW w) {
@@ -63,7 +155,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
       } else {
         f.clear();
       }
-      put_weights<T>(f, p, row, column * Tile::kN);
+      put_wide_weights<T>(f, p, row, column * Tile::kN);
     });
   };
   gemm::share_ring<Tile>(produce, consume);
@@ -87,6 +179,7 @@ void product_x_by_warpgroups(const ProductX& p, const Tiles& tiles, Stream& stre
 
 template <class T>
 void product_w_by_warpgroups(const ProductW& p, const Tiles& tiles, Stream& stream) {
+  require(p.add || reinterpret_cast<uintptr_t>(p.out) % 16 == 0, "dW: rows of whole 16 bytes");
   const auto by = [&](auto tile, auto kernel) {
     using Tile = decltype(tile);
     launch(stream, kernel, wide_shape<Tile>(p.columns, ceil_div(p.width, Tile::kN), tiles),
