@@ -31,7 +31,7 @@ import {
   lossOptionNames,
   lossOptionTensors,
 } from '../loss-options.js';
-import { launch, launchNow, native } from '../native.js';
+import { isOutOfMemory, launch, launchNow, native } from '../native.js';
 import type { Last, Leading, SameSize, Shape } from '../shape.js';
 import { empty, expectTensor, type Tensor } from '../tensor.js';
 
@@ -163,18 +163,36 @@ function fields(t: In, options: LinearCrossEntropyOptions) {
 const reportField = ({ x }: In, report: Report | undefined) =>
   x.device === 'cpu' ? report?.values : undefined;
 
-/**
- * Memory in which forward leaves exponentials to backward, where the device can and a workspace that
- * was asked for has room: one matrix product of four less.
- */
-function storedOf(t: In, options: LinearCrossEntropyOptions, later: object): Tensor | undefined {
+/** What forward leaves to backward on a device: one matrix product of four less. */
+interface Stored {
+  bytes: number;
+  /** Absent where memory had run out: logits are then made anew in the rest of the workspace. */
+  memory: Tensor | undefined;
+}
+
+/** Where the device can, and a workspace that was asked for has room. */
+function storedOf(t: In, options: LinearCrossEntropyOptions, later: object): Stored | undefined {
   if (options.workspaceBytes === undefined || t.x.device === 'cpu') return undefined;
   if (!halves.includes(t.x.dtype)) return undefined;
-  const bytes = new Float64Array(1);
+  const size = new Float64Array(1);
   const { labelSmoothing = 0 } = options;
   const linear = linearFields(t.x, t.weight, t.bias, options);
-  launchNow(native.linearCrossEntropyStored, { ...linear, labelSmoothing, ...later, bytes });
-  return bytes[0] > 0 ? empty([bytes[0]], 'uint8') : undefined;
+  launchNow(native.linearCrossEntropyStored, { ...linear, labelSmoothing, ...later, bytes: size });
+  const [bytes] = size;
+  if (bytes === 0) return undefined;
+  try {
+    return { bytes, memory: empty([bytes], 'uint8') };
+  } catch (error) {
+    if (!isOutOfMemory(error)) throw error;
+    return { bytes, memory: undefined };
+  }
+}
+
+/** For native code: what is stored, or the workspace without it. */
+function storedFields(stored: Stored | undefined, usable: boolean, workspaceBytes: number) {
+  if (!stored) return {};
+  const { bytes, memory } = stored;
+  return memory && usable ? { stored: memory.raw } : { workspaceBytes: workspaceBytes - bytes };
 }
 
 type GradientTensors = Partial<Record<'x' | 'weight' | 'bias', Tensor>>;
@@ -206,7 +224,7 @@ interface Saved {
   /** For an upstream gradient of 1, from a forward that could compute them. */
   gradients: GradientTensors | undefined;
   report: Report | undefined;
-  stored: Tensor | undefined;
+  stored: Stored | undefined;
 }
 
 function forward(t: In, options: LinearCrossEntropyOptions, needs: Needs) {
@@ -234,11 +252,12 @@ function forward(t: In, options: LinearCrossEntropyOptions, needs: Needs) {
     laterAdds: t.mainGrad !== undefined,
   };
   const stored = needed ? storedOf(t, options, later) : undefined;
+  const both = fields(t, options);
   launch(native.linearCrossEntropyForward, {
-    ...fields(t, options),
+    ...both,
+    ...storedFields(stored, true, both.workspaceBytes),
     ...(gradients && gradientFields(gradients)),
     ...later,
-    stored: stored?.raw,
     rowSums: rowSums?.raw,
     loss: output.raw,
     filterReport: reportField(t, report),
@@ -254,16 +273,17 @@ function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
   const tokenWeight =
     needs.tokenWeight && weights ? empty(weights.shape, weights.dtype) : undefined;
   const main = needs.weight && t.mainGrad;
+  const both = fields(t, options);
   launch(native.linearCrossEntropyBackward, {
-    ...fields(t, options),
+    ...both,
+    // What is stored becomes dz, and cannot be used again.
+    ...storedFields(stored, !tape.retained, both.workspaceBytes),
     ...gradientFields(gradients),
     ...(main && { dweight: t.mainGrad.raw, addToDweight: true }),
     dtokenWeight: tokenWeight?.raw,
     unitX: unit?.x?.raw,
     unitWeight: unit?.weight?.raw,
     unitBias: unit?.bias?.raw,
-    // What is stored becomes dz, and cannot be used again.
-    stored: tape.retained ? undefined : stored?.raw,
     rowSums: rowSums?.raw,
     upstream: upstream.raw,
     filterReport: reportField(t, report),
@@ -280,8 +300,8 @@ function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
  *
  * On GPUs of capability 9.0 a `workspaceBytes` that is given and has room for about 2 V bytes a row
  * makes float16 and bfloat16 take three matrix products instead of four, but with label smoothing:
- * forward leaves exponentials to backward. dx of a row then depends in its last bits on whether its
- * own were kept.
+ * forward leaves exponentials to backward, rounded to 11 bits. dx of a row then depends on whether
+ * its own were kept: in bfloat16 by about a third of the error of rounding dx.
  *
  * x [..., D], weight [V, D], target [...] int32 or int64 -> [] for 'mean' and 'sum', [...] for
  * 'none'; float32, or float64 for float64 input.

@@ -1,7 +1,8 @@
 // linearCrossEntropy on a device where its kernels change: tall tiles, rows whose targets take
 // several blocks to sort, waves of every kind; the bound on scratch memory, filters.
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import * as sp from '../../src/index.js';
+import { runtime } from '../../src/runtime.js';
 import { plain } from '../cases/cross-entropy.js';
 import {
   type Case,
@@ -118,6 +119,83 @@ describe.skipIf(missing)('exponentials kept for backward', () => {
     const start = 2 ** -6;
     const added = read(mainGrad).map((v) => v - start);
     expectFrobenius(added, expected.gradWeight, 1e-3, 'mainGrad');
+  });
+});
+
+test.skipIf(missing)('a main gradient may begin at any float', () => {
+  const shape = [30, 16];
+  const c = caseOf(40, 16, 30, { needs: ['weight'] });
+  const data = draw(c, 'bfloat16');
+  const added = (mainGrad: sp.Tensor) => {
+    run(c, data, 'bfloat16', { mainGrad }).backward();
+    return bits(mainGrad);
+  };
+  const owner = sp.zeros([30 * 16 + 1]);
+  const pointer = owner.pointer + 4n;
+  const shifted = sp.cuda.fromPointer(pointer, { shape, dtype: 'float32', owner });
+  expectSameBits(added(shifted), added(sp.zeros(shape)), 'mainGrad');
+  expect(read(shifted).some((v) => v !== 0)).toBe(true);
+  expect(read(owner)[0]).toBe(0);
+});
+
+describe.skipIf(missing)('memory that forward leaves to backward', () => {
+  const [{ rows, width, classes }] = largeCases;
+  const bytes = rows * (2 * 17152 + 17152 / 64);
+  const workspaceBytes = bytes + 1_500_000;
+
+  const target = 777;
+  // Logits of every row are small but the target's, which is near `height`.
+  function peaked(height: number, rest: Partial<Case> = {}) {
+    const c = caseOf(rows, width, classes, { upstream: 'random', needs: ['x'], ...rest });
+    const data = draw(c, 'bfloat16');
+    const { problem } = data;
+    problem.weight = (problem.weight as Float64Array).map((w) => w / 8);
+    problem.bias = new Float64Array(classes).fill(height, target, target + 1);
+    problem.target = new Int32Array(rows).fill(target);
+    const expected = reference(problem, data.options, data.upstream);
+    const { live } = sp.cuda.memory();
+    const call = run(c, data, 'bfloat16', { workspaceBytes });
+    const upstream = floats(data.upstream, 'float32', []);
+    return { ...call, upstream, expected, grown: sp.cuda.memory().live - live };
+  }
+
+  test('is accurate where one class takes almost all, and counts when it is not used', () => {
+    // p of 1 - 2e-5: the other classes have less than 2^-29 of it each.
+    const { inputs, loss, upstream, expected, backward, grown } = peaked(20.5);
+    expect(grown).toBeGreaterThan(bytes);
+    sp.cuda.synchronize();
+    sp.cuda.memory({ resetPeak: true });
+    loss.backward(upstream, { retainGraph: true });
+    expect(sp.cuda.memory().scratchPeak).toBeLessThanOrEqual(workspaceBytes - bytes);
+    expectGradient(inputs.x, expected.gradX, 'dx of logits made anew');
+    if (inputs.x) inputs.x.grad = null;
+    backward();
+    expectGradient(inputs.x, expected.gradX, 'dx of what was stored');
+  });
+
+  test('tells how steep the target is near its cap', () => {
+    const { inputs, expected, backward } = peaked(3, { softcap: 1, needs: ['bias'] });
+    backward();
+    const want = expected.gradBias[target];
+    const got = inputs.bias && read(gradOf(inputs.bias))[target];
+    expectWithin([got ?? 0], [want], () => Math.abs(want) / 256, 'dbias of the target');
+  });
+
+  test('is done without where there is none', () => {
+    const allocate = runtime.deviceAllocate.bind(runtime);
+    const full = vi.spyOn(runtime, 'deviceAllocate').mockImplementation((...asked) => {
+      if (asked[2] === bytes) throw Object.assign(new Error('full'), { code: 'ERR_OUT_OF_MEMORY' });
+      return allocate(...asked);
+    });
+    try {
+      const { inputs, expected, backward, grown } = peaked(20.5);
+      expect(full.mock.calls.some(([, , size]) => size === bytes)).toBe(true);
+      expect(grown).toBeLessThan(bytes);
+      backward();
+      expectGradient(inputs.x, expected.gradX, 'dx');
+    } finally {
+      full.mockRestore();
+    }
   });
 });
 

@@ -167,6 +167,14 @@ describe('exponentials are kept from forward to backward', () => {
     expect(stored({ ...llama, ...adds, budget: gibi })).toBe(0); // fewer than half
   });
 
+  test('beside all that a backward needs that makes logits anew', () => {
+    const few = { ...llama, rows: 256 };
+    const { minimum } = plan({ ...few, ...both, budget: 0 });
+    const bytes = 256 * (128256 * 2 + 501 * 4);
+    expect(stored({ ...few, ...both, budget: minimum + bytes - 1 })).toBe(0);
+    expect(stored({ ...few, ...both, budget: minimum + bytes })).toBe(256);
+  });
+
   test('beside all that either direction needs', () => {
     for (const budget of [1.2, 1.5, 2, 2.3, 3].map((gibis) => gibis * gibi)) {
       const rows = stored({ ...llama, ...adds, budget });

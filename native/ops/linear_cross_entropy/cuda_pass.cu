@@ -1,6 +1,7 @@
 #include "ops/linear_cross_entropy/pass.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "ops/linear_cross_entropy/kinds.h"
 
@@ -230,7 +231,8 @@ void Pass::stored_gradients() {
   work.stored = stored_;
   work.slopes = memory<char>(at().slopes);
   if (problem_.dtype == DType::f16) work.unit = memory<float>(at().unit);
-  work.steepest = static_cast<float>(map.capped ? map.in * map.out : map.in);
+  const double steepest = map.capped ? map.in * map.out : map.in;
+  work.one = static_cast<float>(std::ldexp(steepest, -kStoredExponent));
   slopes_of_stored(work, stream_);
   const Logits z = gather_wave(wave);
   const Chunk all{0, op_.classes, stored_.exponentials, stored_.stride};

@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kThreads) linear_stored_kernel(StoredSlopes wo
   if (row.p != 0) {
     const float largest = load(stored.largest + n * stored.tiles + i / kStoredTile);
     const float unit = work.unit ? load(work.unit) : 1.0f;
-    const float factor = std::exp(largest - row.max) * row.p * work.steepest * unit;
+    const float factor = std::exp(largest - row.max) * row.p * work.one * unit;
     const auto shares = load(reinterpret_cast<const Pack<Float16, kElements>*>(at));
 #pragma unroll
     for (int e = 0; e < kElements; ++e) dz.at[e] = from_float<T>(to_float(shares.at[e]) * factor);

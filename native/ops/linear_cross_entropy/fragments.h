@@ -129,8 +129,9 @@ __device__ inline void add_states(Fragment& f, TileRow (&rows)[Fragment::kSlots]
   }
 }
 
-// Rounds a quad's four pairs of columns, the first of which is 8 j of `to`, and stores them: 16
-// bytes a lane, unless `to` is null for the quad's row or the lane's columns are not `inside`.
+// Rounds a lane's four pairs of columns, 8 columns apart, and stores them with the rest of its
+// quad's: lane l of it pair l of each lane, 8 neighbouring columns, in 16 bytes at its `to`, unless
+// those are not `inside`. All lanes of a warp take part.
 template <class T>
 __device__ inline void store_quad(T* to, const float (&x)[8], bool inside) {
   uint32_t word[4];
@@ -178,7 +179,7 @@ __device__ inline void put_exponentials(Fragment& f, const TileRow (&rows)[Fragm
         const float x = f.at(s, g + e / 2, e % 2) + bias[e];
         float slope = 1;
         const float z = cap == Cap::some ? map.capped_value(x, &slope) : map.in * x;
-        share[e] = FastMath::exp(z - shift) * slope;
+        share[e] = cuda::exp2_fast((z - shift) * cuda::kLog2E + kStoredExponent) * slope;
         if (e / 2 * 8 + e % 2 >= left || e == own) share[e] = 0;
       }
       store_quad(row + 8 * g, share, n < most);

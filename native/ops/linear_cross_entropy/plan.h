@@ -17,6 +17,7 @@ namespace surprisal::linear_cross_entropy {
 constexpr int64_t kRowTile = 128, kColumnTile = 128;
 constexpr int64_t kClearedRows = 256;  // behind the last row of x and dz come zeros, to a multiple
 constexpr int64_t kStoredTile = 256;   // classes, see Stored
+constexpr int kStoredExponent = 15;    // float16 holds up to 65504
 constexpr int64_t kSpanStep = 256;     // spans are multiples, and so whole tiles of any kernel
 constexpr int64_t kLeastSpan = 512, kMostSpans = 128;
 constexpr int64_t kUsefulChunk = 1024;      // fewer classes make products of poor shape
@@ -41,8 +42,8 @@ struct Problem {
   constexpr bool gradient() const { return dx || dweight || dbias; }
   constexpr bool half() const { return dtype == DType::f16 || dtype == DType::bf16; }
   // Whether wgmma multiplies, on a device that has it: the copy engine fetches rows of W at
-  // multiples of 16 bytes, and counts lines in ints. Depends on nothing that differs between
-  // batches.
+  // multiples of 16 bytes, and counts lines in ints. The same for all batches of less than
+  // kMostLines rows.
   constexpr bool wide(bool wgmma, uint64_t weight) const {
     return wgmma && half() && width > 0 && width % 8 == 0 && weight % 16 == 0 &&
            std::max(rows, classes) < cuda::gemm::kMostLines;
@@ -138,7 +139,6 @@ constexpr Plan plan_pass(const Problem& p) {
   const int64_t columns = round_to(std::max<int64_t>(1, p.classes), p.span());
   const auto bytes = [&p](int64_t wave, int64_t chunk) { return layout_of(p, wave, chunk).bytes; };
   plan.minimum = bytes(kRowTile, p.span());
-  if (rows == kRowTile) plan.minimum = bytes(rows, p.span());
   if (plan.minimum > p.budget) return plan;
   const int64_t budget =
       p.gradient() ? p.budget : std::max(plan.minimum, std::min(p.budget, kStatesBytes));
@@ -181,8 +181,9 @@ struct Tiles {
 };
 
 // What forward keeps of rows so that their gradients take one product less: e^(z - m) dz/dx in
-// float16, 1 being the steepest dz/dx, and m for every kStoredTile classes: the largest z of the
-// row in the span up to there.
+// float16, 2^kStoredExponent being the steepest dz/dx at z = m, and m for every kStoredTile
+// classes: the largest z of the row in the span up to there. 11 digits down to 2^-29 of the
+// largest, nothing below 2^-40.
 struct Stored {
   int64_t rows = 0, stride = 0, tiles = 0;
 
@@ -192,18 +193,21 @@ struct Stored {
   constexpr int64_t bytes() const { return rows * row_bytes(); }
 };
 
-// As many rows as there is room for beside what forward and backward need; none if those are fewer
-// than half. All or none where dW cannot hold sums of several waves.
+// As many rows as there is room for beside what forward and backward need, also a backward that
+// makes their logits anew because what is stored will be needed again; none if those are fewer than
+// half. All or none where dW cannot hold sums of several waves.
 constexpr Stored plan_stored(Problem forward, Problem backward) {
   Stored stored(forward);
   const int64_t row = stored.row_bytes(), budget = forward.budget;
+  const int64_t anew = plan_pass(backward).minimum;
   const auto fits = [&](int64_t rows) {
     backward.stored = rows;
     backward.budget = forward.budget = budget - rows * row;
     const Plan plan = plan_pass(backward);
     const bool whole = plan.wave >= std::min(kUsefulWave, backward.rows - rows) &&
                        plan.chunk >= std::min(kUsefulChunk, backward.classes);
-    return plan.minimum <= backward.budget && whole && plan_pass(forward).minimum <= forward.budget;
+    return std::max(plan.minimum, anew) <= backward.budget && whole &&
+           plan_pass(forward).minimum <= forward.budget;
   };
   const bool some = backward.carries() || !(backward.dweight || backward.dbias);
   int64_t rows = forward.rows;

@@ -83,7 +83,7 @@ struct StoredSlopes {
   StoredRows stored;
   const void* slopes = nullptr;  // of the wave
   const float* unit = nullptr;   // see SlopesWork
-  float steepest = 1;            // of the logit map
+  float one = 1;                 // dz/dx where z is the largest and what is stored 1
 };
 void slopes_of_stored(const StoredSlopes& work, cuda::Stream& stream);
 
