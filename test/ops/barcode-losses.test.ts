@@ -245,6 +245,22 @@ describe('errors', () => {
     refusesLengths(lengths(image, options), code, word);
   });
 
+  test('more kinds of bars on both sides than are matched; stopped while they are', async () => {
+    // Each bar meets one of the other side alone.
+    const stairs = (n: number) => {
+      const steps = Array.from({ length: n }, (_, i) => Math.floor(i / 2) + 2 * (i % 2));
+      return sp.tensor(steps, { shape: [1, 1, n] });
+    };
+    const many = stairs(23300);
+    refuses(topology(many, many), 'ERR_INVALID_VALUE', 'hardly any of them equal', 'minLength');
+    expect(sp.topologyLoss(stairs(600), stairs(600)).item()).toBe(0);
+    const noise = (seed: number) => sp.tensor(uniforms(seed, 9000), { shape: [1, 1, 9000] });
+    const controller = new AbortController();
+    const work = sp.topologyLoss.async(noise(1), noise(2), { signal: controller.signal });
+    setTimeout(() => controller.abort(new Error('enough')), 100);
+    await expect(work).rejects.toThrow('enough');
+  });
+
   test('aborted', async () => {
     const signal = AbortSignal.abort(new Error('enough'));
     await expect(sp.topologyLoss.async(image, image, { signal })).rejects.toThrow('enough');

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "core/check.h"
+#include "ops/betti_matching/items.h"
 #include "ops/betti_matching/list.h"
 
 namespace surprisal::betti_matching {
@@ -25,8 +26,9 @@ struct Bar {
 
 class Assignment {
  public:
-  // For each bar of `a` its partner in `b`, or -1.
-  void solve(const List<Bar>& a, const List<Bar>& b, List<int32_t>& partner, const char* caller);
+  // For each bar of `a` its partner in `b`, or -1. `cancel` as in op.h.
+  void solve(const List<Bar>& a, const List<Bar>& b, List<int32_t>& partner, const char* caller,
+             const View& cancel);
 
  private:
   struct Type {
@@ -54,7 +56,8 @@ class Assignment {
     return bars_[bar].length() * type.length - 2 * apart * apart;
   }
   void collect_types(const List<Bar>& typed);
-  void collect_candidates(const char* caller);
+  void check_size(int64_t entries, const char* caller) const;
+  void collect_candidates(const char* caller, const View& cancel);
   void find_moves(int64_t type);
   int64_t find_path();
   bool augment();
@@ -97,14 +100,24 @@ inline void Assignment::collect_types(const List<Bar>& typed) {
   }
 }
 
-// No bar joins a type at a loss, and at most units - 1 others can have joined before it.
-inline void Assignment::collect_candidates(const char* caller) {
+// Of candidates, or of moves between types.
+inline void Assignment::check_size(int64_t entries, const char* caller) const {
   constexpr int64_t kMost = int64_t{1} << 27;
+  if (entries <= kMost) return;
+  throw Error(Code::invalid_value,
+              std::string(caller) + ": expected barcodes that can be matched, got " +
+                  std::to_string(count_) + " and " + std::to_string(units_) +
+                  " bars, hardly any of them equal; leave short ones out (minLength)");
+}
+
+// No bar joins a type at a loss, and at most units - 1 others can have joined before it.
+inline void Assignment::collect_candidates(const char* caller, const View& cancel) {
   least_ = 0;
   candidates_.clear();
   next_.clear();
   ends_.clear();
   for (const Type& type : types_) {
+    check_cancelled(cancel);
     all_.clear();
     for (int32_t bar = 0; bar < count_; ++bar) {
       const double g = gain(bar, type);
@@ -112,11 +125,7 @@ inline void Assignment::collect_candidates(const char* caller) {
     }
     const int64_t kept = std::min(all_.size(), units_);
     std::partial_sort(all_.begin(), all_.begin() + kept, all_.end());
-    if (candidates_.size() + kept > kMost)
-      throw Error(Code::invalid_value,
-                  std::string(caller) + ": expected barcodes that can be matched, got " +
-                      std::to_string(count_) + " and " + std::to_string(units_) +
-                      " bars, hardly any of them equal; leave short ones out (minLength)");
+    check_size(candidates_.size() + kept, caller);
     next_.push(candidates_.size());
     for (int64_t i = 0; i < kept; ++i) candidates_.push(all_[i]);
     if (kept > 0) least_ = std::max(least_, 1e-13 * all_[0].gain);
@@ -210,7 +219,7 @@ inline bool Assignment::augment() {
 }
 
 inline void Assignment::solve(const List<Bar>& a, const List<Bar>& b, List<int32_t>& partner,
-                              const char* caller) {
+                              const char* caller, const View& cancel) {
   partner.resize(a.size());
   std::fill(partner.begin(), partner.end(), -1);
   if (a.size() == 0 || b.size() == 0) return;
@@ -222,8 +231,9 @@ inline void Assignment::solve(const List<Bar>& a, const List<Bar>& b, List<int32
   count_ = bars.size();
   units_ = typed.size();
   collect_types(typed);
-  collect_candidates(caller);
   const int64_t types = types_.size();
+  check_size(types * types, caller);
+  collect_candidates(caller, cancel);
   joined_.resize(count_);
   std::fill(joined_.begin(), joined_.end(), -1);
   members_.resize(units_);
@@ -236,7 +246,7 @@ inline void Assignment::solve(const List<Bar>& a, const List<Bar>& b, List<int32
   done_.resize(types);
   moves_.resize(types * types);
   for (int64_t t = 0; t < types; ++t) find_moves(t);
-  while (augment()) continue;
+  while (augment()) check_cancelled(cancel);
   for (int64_t t = 0; t < types; ++t) {
     int32_t* const members = &members_[types_[t].first];
     std::sort(members, members + used_[t]);

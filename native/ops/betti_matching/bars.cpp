@@ -118,7 +118,7 @@ class ImageBarLoss {
 
   double wasserstein(const List<Bar>& ours, const List<Bar>& theirs) const {
     auto& [assignment, partner, taken] = work_;
-    assignment.solve(ours, theirs, partner, kCallers[op_.caller]);
+    assignment.solve(ours, theirs, partner, kCallers[op_.caller], op_.cancel);
     taken.resize(theirs.size());
     std::fill(taken.begin(), taken.end(), uint8_t{0});
     double sum = 0;
