@@ -227,12 +227,17 @@ function isPrivate(saved: Tensor, t: Named, outputs: [string, Tensor][]): boolea
 }
 
 /** `forward` without recording; outputs that are an input itself become views of it. */
-function runForward(op: AnyDefinition, { t, options, device }: Call, needs: Needs): ForwardResult {
+function runForward(
+  op: AnyDefinition,
+  { t, options, device }: Call,
+  needs: Needs,
+  ahead?: unknown,
+): ForwardResult {
   // As `running`, without a closure for each operation.
   const before = setGradEnabled(false);
   const outer = enter(device);
   try {
-    const result = op.forward(t, options, needs);
+    const result = op.forward(t, options, needs, ahead);
     return op.builtin ? result : checkedResult(op, t, result);
   } finally {
     setGradEnabled(before);
@@ -322,11 +327,15 @@ export function defineOp<
     return finish(own, needs, runForward(op, own, needs));
   };
   const async = async (...args: unknown[]) => {
-    // On a device the call only enqueues.
     const own = named(op, args);
-    if (own.device !== 'cpu') return call(...args);
     op.check?.(own.t as Inputs<I, T>, own.options as O);
     const needs = needsOf(op, own.t);
+    if (own.device !== 'cpu') {
+      // The call only enqueues, and does so at once, but for what the host makes of values.
+      const ahead = op.ahead?.(own.t as Inputs<I, T>, own.options as O, needs);
+      const made = ahead instanceof Promise ? await ahead : ahead;
+      return finish(own, needs, runForward(op, own, needs, made));
+    }
     const { result, launches } = record(() => runForward(op, own, needs));
     const pinned = pin([own.t, result]);
     try {

@@ -2,6 +2,7 @@
 // threads of the host: the images are copied out, and the loss and the places where its gradient is
 // not zero go back. The copy waits for the work before it alone, behind an event, and nothing waits
 // on the device for the host: what is enqueued meanwhile goes on.
+import { whilePinned } from './autograd.js';
 import { onHost, onHostAsync, prepared } from './betti-images.js';
 import type { BettiOptions } from './betti-options.js';
 import type { FloatDType } from './dtype.js';
@@ -94,16 +95,19 @@ export async function onThreadsAsync(
       return { images, made: compute(images, options, withGrad) };
     }),
   );
-  await submit(launches);
   const { images, made } = result;
-  if (!made.grad) return { output: made.output };
-  const count = new BigInt64Array(1);
-  const fields = sparseFields(made, options.fromLogits ? images.prediction : undefined, count);
-  const run = (more: object) =>
-    submit(record(() => launch(native.bettiMatchingSparse, { ...fields, ...more })).launches);
-  await run({});
-  const sparse = lists(made.grad, Number(count[0]));
-  await run(sparse);
+  let sparse: HostLoss['sparse'];
+  await whilePinned([copies, images, made], async () => {
+    await submit(launches);
+    if (!made.grad) return;
+    const count = new BigInt64Array(1);
+    const fields = sparseFields(made, options.fromLogits ? images.prediction : undefined, count);
+    const run = (more: object) =>
+      submit(record(() => launch(native.bettiMatchingSparse, { ...fields, ...more })).launches);
+    await run({});
+    sparse = lists(made.grad, Number(count[0]));
+    await run(sparse);
+  });
   return { output: made.output, sparse };
 }
 

@@ -48,7 +48,13 @@ export interface OpDefinition<I extends string, T extends string, O extends obje
   /** Refuses bad arguments; runs before `forward`. */
   check?(t: Inputs<I, T>, options: O): void;
   /** Computes the output. `needs` says which gradients the tape will ask for. */
-  forward(t: Inputs<I, T>, options: O, needs: Needs): ForwardResult;
+  // biome-ignore lint/suspicious/noExplicitAny: what `ahead` makes is the operation's own
+  forward(t: Inputs<I, T>, options: O, needs: Needs, ahead?: any): ForwardResult;
+  /**
+   * @internal What `.async` makes on a device before `forward`, which takes it: a promise is awaited.
+   * Afterwards the tensors may have been disposed or written to.
+   */
+  ahead?(t: Inputs<I, T>, options: O, needs: Needs): unknown;
   /**
    * Gradients by input name, only those in `needs` are used. `gradOutputs` has the form of the
    * outputs: one tensor, or several by name. Runs without recording.

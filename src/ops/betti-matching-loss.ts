@@ -18,11 +18,11 @@ import {
   unlessAborted,
 } from '../betti-options.js';
 import { accumulatorOf, type FloatDType, floats, type LossDType } from '../dtype.js';
-import { expectDType, expectOneOf, expectOptions } from '../expect.js';
+import { expectDType, expectOneOf } from '../expect.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import type { Shape } from '../shape.js';
-import { empty, Tensor } from '../tensor.js';
+import { empty, type Tensor } from '../tensor.js';
 
 const name = 'bettiMatchingLoss';
 
@@ -84,26 +84,35 @@ function compute(
   return { output, grad };
 }
 
-/** What the host has made of the call that follows. */
-let arrived: HostLoss | undefined;
+/** Where tensors of a device are matched: by its kernel, or by the host, which has done so. */
+type Way = 'kernel' | HostLoss;
 
-function forward({ prediction, target }: In, options: BettiMatchingLossOptions, needs: Needs) {
+/** Images that the host matches for a device come to it and go back without anybody waiting. */
+function ahead(t: In, options: BettiMatchingLossOptions, needs: Needs): Way | Promise<Way> {
+  const { prediction, target } = t;
+  if (hasKernel(prediction, options)) return 'kernel';
+  return onThreadsAsync(name, prediction, target, options, needs.prediction === true, compute);
+}
+
+function forward(
+  { prediction, target }: In,
+  options: BettiMatchingLossOptions,
+  needs: Needs,
+  way?: Way,
+) {
   const { shape, device } = prediction as Tensor;
   const images = shape[0] * shape[1];
   const mean = (options.reduction ?? 'mean') === 'mean';
   const saved: Saved = { dtype: prediction.dtype, shape, images, factor: mean ? 1 / images : 1 };
   const withGrad = needs.prediction === true;
-  if (device === 'cpu' || hasKernel(prediction, options)) {
+  if (device === 'cpu' || (way ? way === 'kernel' : hasKernel(prediction, options))) {
     const own = prepared(name, prediction, target, options);
     const { output, grad } = compute(own, options, withGrad);
     const probability = options.fromLogits ? own.prediction : undefined;
     if (grad) Object.assign(saved, { grad, probability });
     return { output, saved };
   }
-  const host =
-    arrived && (arrived.sparse || !withGrad)
-      ? arrived
-      : onThreads(name, prediction, target, options, withGrad, compute);
+  const host = (way as HostLoss) ?? onThreads(name, prediction, target, options, withGrad, compute);
   const { output, sparse } = returned(host, device);
   if (withGrad) saved.sparse = sparse;
   return { output, saved };
@@ -137,29 +146,11 @@ const op = defineOp({
   nondifferentiable: ['target'],
   check,
   forward,
+  ahead,
   backward,
 });
 
 const opAsync = op.async;
-
-/** Images that the host matches for a device come to it and go back without anybody waiting. */
-async function overlapped(...args: unknown[]): Promise<Tensor> {
-  const [prediction, target, options = {}] = args as [Tensor, Tensor, BettiMatchingLossOptions?];
-  const isElsewhere = (t: unknown) => t instanceof Tensor && t.device !== 'cpu';
-  if (!isElsewhere(prediction) || !isElsewhere(target)) return opAsync(...args);
-  expectOptions(name, options, optionNames);
-  check({ prediction, target } as In, options);
-  if (hasKernel(prediction, options)) return opAsync(...args);
-  const own = { ...options };
-  const { wantsGrad } = prediction;
-  const host = await onThreadsAsync(name, prediction, target, own, wantsGrad, compute);
-  arrived = host;
-  try {
-    return op(prediction, target, own) as Tensor;
-  } finally {
-    arrived = undefined;
-  }
-}
 
 type Signature = <D extends FloatDType, R extends LossReduction = 'mean'>(
   prediction: Tensor<D>,
@@ -199,6 +190,6 @@ type Signature = <D extends FloatDType, R extends LossReduction = 'mean'>(
  * loss.backward()
  */
 export const bettiMatchingLoss = Object.assign(op, {
-  async: (...args: Parameters<Signature>) => unlessAborted(args[2]?.signal, overlapped(...args)),
+  async: (...args: Parameters<Signature>) => unlessAborted(args[2]?.signal, opAsync(...args)),
   raw: op.raw,
 }) as unknown as Op<Signature>;
