@@ -138,6 +138,12 @@ describe.skipIf(needsCuda('the kernel for crops'))('crops', () => {
     for (const [i, x] of results[1].entries()) expect(x).toBeCloseTo(results[0][i], digits);
   });
 
+  test('a NaN in every place of every image', () => {
+    const image = sp.full([5, 2, 9, 8], Number.NaN, { device: 'cuda' });
+    sp.bettiMatchingLoss(image, image, { filtration: 'both' });
+    expect(() => sp.cuda.synchronize()).toThrow(/prediction .* at \[0, 0, 0, 0\] \(element 0\)/);
+  });
+
   test('a NaN is named at the next read, the first of the predictions before the targets', () => {
     const values = new Float64Array(60);
     const bad = values.slice();
@@ -184,6 +190,19 @@ describe.skipIf(needsCuda('copies between host and device'))('larger images', ()
       results.push([(await loss).item(), ...read(gradOf(p))]);
     }
     expect(results[1]).toEqual(results[0]);
+    const gone = sp.tensor(prediction, { shape, device: 'cuda', requiresGrad: true });
+    const other = sp.tensor(target, { shape, device: 'cuda' });
+    const coming = sp.bettiMatchingLoss.async(gone, other);
+    let plain: Promise<sp.Tensor> | undefined;
+    sp.noGrad(() => {
+      plain = sp.bettiMatchingLoss.async(gone, other);
+    });
+    gone.dispose();
+    other.dispose();
+    // As asked for at the call, not as things are when it ends.
+    expect([(await coming).item(), (await coming).requiresGrad]).toEqual([results[0][0], true]);
+    const without = await plain!;
+    expect([without.item(), without.requiresGrad]).toEqual([results[0][0], false]);
     const q = sp.tensor(prediction, { shape, device: 'cuda' });
     const free = await sp.bettiMatchingLoss.async(q, q);
     expect(free.item()).toBe(0);

@@ -43,6 +43,7 @@ struct CropTask {
 
 struct Head {
   uint64_t least[2];  // of each image, as sorted
+  uint64_t nan;       // the place of the first one, as reported; all bits where there is none
   uint32_t count[3];  // entries of the lists
   uint32_t tree[3];   // edges that the dual pass left
   uint32_t pairs[2][3];
@@ -203,40 +204,39 @@ __device__ inline int voxel_at(const Crop& crop, int position) {
   return voxel_at(crop, position / crop.step() - 1, position % crop.step() - 1);
 }
 
-// Reports a NaN by its place among the predictions and, behind them, the targets.
-__device__ inline void report_nan(const CropTask& task, int i, int64_t element) {
-  const int64_t all = task.images * task.crop.voxels();
-  report_fault(task.fault, i * all + element, all, task.classes, task.sizes);
-}
-
-// All values of both images and the padding's, sorted; gives how many.
+// All values of both images and the padding's, sorted; gives how many. The first NaN is reported by
+// its place among the predictions and, behind them, the targets.
 __device__ inline int sort_values(const Block& b) {
   const CropTask& task = b.task;
   const int voxels = task.crop.voxels();
   uint64_t* sorted = b.at<uint64_t>(task.layout.parent);
+  const int64_t all = task.images * voxels;
+  const uint64_t none = ~uint64_t{0};
   Head& head = b.head();
-  if (thread_index() < 2) store(&head.least[thread_index()], ~uint64_t{0});
-  sync_threads();  // least is set; the image before is done with the memory
+  if (thread_index() < 2) store(&head.least[thread_index()], none);
+  if (thread_index() == 2) store(&head.nan, none);
+  sync_threads();  // these are set; the image before is done with the memory
+  uint64_t nan = none;
   for (int i = 0; i < 2; ++i) {
-    uint64_t least = ~uint64_t{0};
-    bool reported = false;
+    uint64_t least = none;
     for (int v = thread_index(); v < voxels; v += block_size()) {
       const int64_t element = b.item * voxels + v;
       const double x = task.input[i][element];
-      if (x != x && !reported) {
-        report_nan(task, i, element);
-        reported = true;
-      }
+      if (x != x && nan == none) nan = static_cast<uint64_t>(i * all + element);
       const uint64_t key = sortable(x, b.superlevel);
       store(sorted + i * voxels + v, key);
       if (key < least) least = key;
     }
-    if (task.padding == 2 && least != ~uint64_t{0}) atomic_min(&head.least[i], least);
+    if (task.padding == 2 && least != none) atomic_min(&head.least[i], least);
   }
+  if (nan != none) atomic_min(&head.nan, nan);
   const bool has_number = task.padding == 1;
   if (has_number && thread_index() == 0)
     store(sorted + 2 * voxels, sortable(task.pad, b.superlevel));
-  sync_threads();  // all values are there, and the least
+  sync_threads();  // all values are there, the least and the first NaN
+  // The record's lock is the device's: one thread a block waits for it.
+  if (thread_index() == 0 && load(&head.nan) != none)
+    report_fault(task.fault, static_cast<int64_t>(load(&head.nan)), all, task.classes, task.sizes);
   const int n = 2 * voxels + has_number;
   sort_lists(sorted, 0, 1, [&](int) { return n; });
   return n;
