@@ -1,10 +1,9 @@
 // The options that barcodes, Betti matchings and their loss share, their checks, and their form in
 // native code (ops/betti_matching/op.h).
-import { freemem, totalmem } from 'node:os';
 import { getThreads } from './device.js';
 import { type DType, dtypeInfo } from './dtype.js';
 import { expectBoolean, expectNumber, expectOneOf, expectOptions, fail, show } from './expect.js';
-import { OutOfMemoryError } from './native.js';
+import { expectFreeMemory } from './free-memory.js';
 import type { Shape } from './shape.js';
 import { sizeOf } from './shape.js';
 import type { Tensor } from './tensor.js';
@@ -226,14 +225,5 @@ export function checkBettiMemory(op: string, shape: Shape, axes: number, outputB
     );
   }
   const each = positions * bytesPerPosition[axes === 3 ? 3 : 2];
-  const requested = each * Math.min(images, getThreads()) + outputBytes;
-  if (requested < 2 ** 26) return;
-  const free = process.availableMemory?.() ?? freemem();
-  if (requested <= free) return;
-  throw new OutOfMemoryError(
-    `${op}: out of memory: this takes about ${requested} bytes, ${free} are free`,
-    requested,
-    free,
-    totalmem(),
-  );
+  expectFreeMemory(op, each * Math.min(images, getThreads()) + outputBytes);
 }

@@ -1,7 +1,10 @@
 // What losses of segmentations share: predictions [B, C, ...spatial] against masks of the same shape
 // or class indices [B, ...spatial], and images of two or three axes for native code.
+import { isGradEnabled } from './autograd.js';
+import { getThreads } from './device.js';
 import { floats } from './dtype.js';
 import { expectDType, expectNumber, expectOnCpu, expectShape, fail, showShape } from './expect.js';
+import { expectFreeMemory } from './free-memory.js';
 import { type Shape, sizeOf } from './shape.js';
 import type { Tensor } from './tensor.js';
 
@@ -66,7 +69,29 @@ export function axesOf(shape: Shape, before: number): Axes {
 /** How many images there are before the spatial axes. */
 export const imagesOf = (shape: Shape, before: number) => sizeOf(shape.slice(0, before));
 
-/** Erosions of a soft skeleton. */
-export function expectIterations(name: string, iterations: number): void {
+/** Refuses bad numbers of erosions of soft skeletons, and sweeps that would not fit the memory. */
+export function expectIterations(name: string, iterations: number, images: Tensor): void {
   expectNumber(name, 'iterations', iterations, { min: 0, max: 1000, integer: true });
+  expectFreeMemory(name, sweepBytes(images, iterations));
+}
+
+/** Scratch memory of the sweeps that run at once, as native/cpu/soft_skeleton*.h take it. */
+function sweepBytes({ shape, dtype, requiresGrad }: Tensor, iterations: number): number {
+  const { planes, rows, columns, volume } = axesOf(shape, 2);
+  const [units, lines] = volume ? [planes, rows] : [rows, 1];
+  const each = lines * Math.floor((columns + 31) / 16) * 16 * (dtype === 'float64' ? 8 : 4);
+  const steps = Math.max(1, Math.min(16, Math.floor(8192 / each)));
+  const held = (count: number) => Math.min(count + steps, units);
+  const withGrad = requiresGrad && isGradEnabled();
+  let sum = (iterations + 1) * held(3) + 2 * held(iterations + 3);
+  if (withGrad) {
+    const besides = 2 * held(3) + (volume ? 2 : 1) * Math.min(6, units);
+    sum = held(5) + (iterations + 1) * besides;
+    for (let j = 0; j <= iterations; j++) sum += held(2 * j + 7) + held(2 * j + 4);
+  }
+  const halo = (withGrad ? 2 : 1) * (iterations + 2);
+  const threads = getThreads();
+  const images = imagesOf(shape, 2);
+  const bands = Math.min(Math.ceil(threads / images), Math.floor(units / (2 * halo)));
+  return sum * each * Math.min(threads, images * Math.max(1, bands));
 }

@@ -61,7 +61,7 @@ function check(t: In, options: ClDiceOptions): void {
     expectDType(name, 'targetSkeleton', targetSkeleton, [prediction.dtype, 'float32']);
     expectShape(name, 'targetSkeleton', targetSkeleton, prediction.shape, 'like prediction');
   }
-  expectIterations(name, options.iterations ?? 10);
+  expectIterations(name, options.iterations ?? 10, prediction);
   expectNumber(name, 'smooth', options.smooth ?? 1, { min: 0 });
   expectNumber(name, 'diceWeight', options.diceWeight ?? 0, { min: 0, max: 1 });
   expectOneOf(name, 'sums', options.sums ?? 'batch', sumKinds);

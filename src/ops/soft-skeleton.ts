@@ -46,13 +46,14 @@ const fields = ({ image, iterations }: Saved) => ({
  * the first in memory takes the gradient, equal minima of axes each take half, of three first those
  * of planes and rows, then theirs and the columns'; relu'(0) = 0. Nothing is stored: backward
  * erodes again, in one sweep over rows (planes of volumes), of which it holds some 650 at 10
- * iterations, for as many images at once as there are threads. Same input, same bits for any number
- * of them.
+ * iterations and 24,000 at 100 (the square, up to two images an iteration), for as many images at
+ * once as there are threads; the call refuses what the free memory would not hold. Same input, same
+ * bits for any number of threads.
  *
  * Shit et al., CVPR 2021 ("clDice", algorithm 1).
  *
  * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments;
- *   OutOfMemoryError.
+ *   OutOfMemoryError, before anything is computed.
  * @example const skeleton = sp.softSkeleton(probabilities, { iterations: 5 })
  */
 export const softSkeleton: Op<
@@ -69,7 +70,7 @@ export const softSkeleton: Op<
     expectOnCpu(name, 'image', image);
     expectDType(name, 'image', image, floats);
     expectSpatial(name, 'image', image);
-    expectIterations(name, iterations);
+    expectIterations(name, iterations, image);
   },
   forward({ image }: { image: Tensor }, { iterations = 10 }: SoftSkeletonOptions) {
     const output = empty(image.shape, image.dtype);

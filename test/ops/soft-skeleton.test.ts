@@ -1,5 +1,5 @@
 // Soft skeletons against their definition and torch, with ties and without.
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import * as sp from '../../src/index.js';
 import { sizeOf } from '../harness/arrays.js';
 import { expectSameBits, expectWithin } from '../harness/compare.js';
@@ -150,6 +150,22 @@ describe('laws', () => {
       expect(x.grad!.shape).toEqual(shape);
     }
   });
+});
+
+test('sweeps that would not fit the memory are refused before they begin', () => {
+  const spy = vi.spyOn(process, 'availableMemory').mockReturnValue(1e8);
+  try {
+    const x = sp.zeros([1, 1, 300, 700]).requiresGrad_();
+    const options = { iterations: 150 };
+    expect(() => sp.softSkeleton(x, options)).toThrow(sp.OutOfMemoryError);
+    const target = sp.zeros([1, 1, 300, 700]);
+    expect(() => sp.clDice(x, target, options)).toThrow(/clDice: out of memory: this takes about/);
+    // Without a gradient a level is three rows.
+    expect(sp.noGrad(() => sp.softSkeleton(x, { iterations: 60 })).shape).toEqual(x.shape);
+    expect(() => sp.softSkeleton(target, { iterations: 1001 })).toThrow(/iterations/);
+  } finally {
+    spy.mockRestore();
+  }
 });
 
 test('refusals', () => {
