@@ -45,10 +45,14 @@ inline void expect_finite_elements(const char* op, const char* name, const View&
                    text_of(value_of(view, at)) + " at element " + std::to_string(at));
 }
 
-inline void check_class_images(const ClassImages& op) {
+inline void check_class_sizes(const ClassImages& op) {
   const int64_t size = op.batch * op.channels * op.voxels;
   require(op.prediction.size == size && op.channels > 0, "class images: size of prediction");
   require(op.target.size == (op.labels ? op.batch * op.voxels : size), "class images: target");
+}
+
+inline void check_class_images(const ClassImages& op) {
+  check_class_sizes(op);
   expect_finite_elements(op.caller, op.name, op.prediction);
   expect_finite_elements(op.caller, "target", op.target);
 }

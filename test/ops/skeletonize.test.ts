@@ -105,6 +105,34 @@ describe('laws', () => {
     expect(together.some((v) => v > 0)).toBe(true);
   });
 
+  test('values that lie among each other are thinned as if each were alone', () => {
+    for (const shape of [
+      [2, 13, 19],
+      [1, 6, 7, 8],
+    ]) {
+      const random = new Random(sizeOf(shape));
+      const many = [...random.fill(sizeOf(shape), () => Math.max(0, random.integer(12) - 3))];
+      const solid = blobs([1, ...shape], -2, 3).map((v, i) => v * (1 + (Math.floor(i / 50) % 3)));
+      for (const values of [many, solid]) {
+        for (const radius of [0, 2]) {
+          const thin = (of: number[]) => {
+            const t = sp.tensor(of, { shape, dtype: 'int32' });
+            const perClass = of === values;
+            const result = radius
+              ? sp.tubedSkeleton(t, { perClass, radius })
+              : sp.skeletonize(t, { perClass });
+            return [...result.dataSync()].map(Number);
+          };
+          const alone = [...new Set(values)]
+            .filter((v) => v > 0)
+            .map((v) => thin(values.map((x) => (x === v ? v : 0))));
+          const expected = values.map((_, i) => Math.max(...alone.map((one) => one[i])));
+          expect(thin(values), `${shape} ${radius}`).toEqual(expected);
+        }
+      }
+    }
+  });
+
   test('every dtype, and the same for any number of threads', () => {
     const shape = [3, 2, 14, 15];
     const values = blobs(shape, 0);

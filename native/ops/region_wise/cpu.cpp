@@ -3,6 +3,7 @@
 
 #include "core/class_images.h"
 #include "core/distances.h"
+#include "core/parallel_large.h"
 #include "core/scratch.h"
 #include "ops/region_wise/op.h"
 
@@ -14,13 +15,16 @@ void mask_of(const Map& op, const int32_t* classes, int64_t image, int64_t chann
              uint8_t* mask) {
   if (op.labels) {
     const int32_t of = static_cast<int32_t>(op.channels == 1 ? 1 : channel);
-    for (int64_t i = 0; i < voxels; ++i) mask[i] = classes[image * voxels + i] == of;
-    return;
+    return parallel_for(voxels, 8192, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) mask[i] = classes[image * voxels + i] == of;
+    });
   }
   visit_any(op.target.dtype, [&](auto tag) {
     const auto* x = op.target.as<typename decltype(tag)::type>();
     x += (image * op.channels + channel) * voxels;
-    for (int64_t i = 0; i < voxels; ++i) mask[i] = number(x[i]) >= 0.5;
+    parallel_for(voxels, 8192, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) mask[i] = number(x[i]) >= 0.5;
+    });
   });
 }
 
@@ -40,7 +44,8 @@ void map_as(const Map& op) {
     true_classes(images, classes.data());
   }
   T* const map = op.map.as<T>();
-  parallel_for(op.batch * op.channels, 4096 / (voxels + 1) + 1, [&](int64_t begin, int64_t end) {
+  const int64_t grain = 4096 / (voxels + 1) + 1;
+  parallel_for_large(op.batch * op.channels, grain, [&](int64_t begin, int64_t end) {
     const Scratch<uint8_t> mask(voxels);
     const Scratch<double> distance(voxels);
     for (int64_t k = begin; k < end; ++k) {
@@ -51,10 +56,12 @@ void map_as(const Map& op) {
           std::sqrt(voxels ? *std::max_element(distance.data(), distance.data() + voxels) : 0);
       const double outside = op.outside.as<double>()[channel];
       T* const out = map + k * voxels;
-      for (int64_t i = 0; i < voxels; ++i) {
-        const double inside = std::isinf(most) ? -1 : -std::sqrt(distance[i]) / most;
-        out[i] = static_cast<T>(mask[i] ? inside : outside);
-      }
+      parallel_for(voxels, 8192, [&](int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; ++i) {
+          const double inside = std::isinf(most) ? -1 : -std::sqrt(distance[i]) / most;
+          out[i] = static_cast<T>(mask[i] ? inside : outside);
+        }
+      });
     }
   });
 }

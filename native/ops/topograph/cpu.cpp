@@ -291,10 +291,22 @@ class Inclusion {
   Scratch<uint8_t> met_;
 };
 
+void check_losses(const Problem& op, int32_t reduction, const View& losses) {
+  const bool each = static_cast<Reduction>(reduction) == Reduction::none;
+  require(losses.size == (each ? op.batch * scored(op) : 1), "topograph: size of the loss");
+}
+// What backward takes from forward.
+void check_saved(const Problem& op, const View& classes, const View& slopes) {
+  const int64_t size = op.batch * 2 * area(op);
+  require(classes.size == size && (!slopes || slopes.size == size), "topograph: classes or slopes");
+}
+
 }  // namespace
 
 void forward(const Forward& op) {
   check_class_images(images_of(op));
+  check_losses(op, op.reduction, op.loss);
+  check_saved(op, op.classes, op.slopes);
   visit_float(op.prediction.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     forward_as<T, accumulator_t<T>>(op);
@@ -302,6 +314,12 @@ void forward(const Forward& op) {
 }
 
 void backward(const Backward& op) {
+  check_class_sizes(images_of(op));
+  check_losses(op, op.reduction, op.upstream);
+  check_saved(op, op.classes, op.slopes);
+  require(op.slopes.size == op.classes.size && op.grad.size == op.prediction.size &&
+              op.grad.dtype == op.prediction.dtype,
+          "topograph: grad");
   visit_float(op.prediction.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     backward_as<T, accumulator_t<T>>(op);
@@ -312,6 +330,7 @@ void backward(const Backward& op) {
 // outside, which is in both.
 void metric(const Metric& op) {
   check_class_images(images_of(op));
+  check_losses(op, op.reduction, op.error);
   const int64_t size = area(op), count = op.batch * scored(op);
   const Scratch<int32_t> predicted(op.batch * size), truth(op.batch * size);
   predicted_classes(images_of(op), predicted.data());

@@ -31,7 +31,7 @@ struct Forward : Problem {
   int32_t aggregation = 0;
   int32_t reduction = 1;  // Reduction
   View loss;              // (1) or (B, scored classes): float64 for float64, else float32
-  View classes;           // (B, 2, H, W) int32: predicted and true; with slopes
+  View classes;           // (B, 2, H, W) int32: predicted and true
   View slopes;  // (B, 2, H, W) like loss, may be absent: of the loss of the predicted class and of
                 // the true one by p of the predicted
 };

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "core/class_images.h"
+#include "core/parallel_large.h"
 #include "core/row_loss.h"
 #include "ops/warping/op.h"
 #include "ops/warping/warp.h"
@@ -26,15 +27,18 @@ void find_critical(const Problem& op, const ClassImages& images) {
   std::fill_n(found.data(), op.batch * classes * voxels, uint8_t{0});
   int64_t shape[3] = {1, 1, 1};
   for (int i = 0; i < op.shape.rank; ++i) shape[3 - op.shape.rank + i] = op.shape[i];
-  parallel_for(op.batch * classes, 4096 / (voxels + 1) + 1, [&](int64_t begin, int64_t end) {
+  const int64_t grain = 4096 / (voxels + 1) + 1;
+  parallel_for_large(op.batch * classes, grain, [&](int64_t begin, int64_t end) {
     Warp warp(shape, op.shape.rank == 3, op.corners);
     const Scratch<uint8_t> ours(voxels), theirs(voxels);
     for (int64_t k = begin; k < end; ++k) {
       const int64_t first = k / classes * voxels, of = 1 + k % classes;
-      for (int64_t i = 0; i < voxels; ++i) {
-        ours[i] = predicted[first + i] == of;
-        theirs[i] = critical[first + i] == of;
-      }
+      parallel_for(voxels, 8192, [&](int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; ++i) {
+          ours[i] = predicted[first + i] == of;
+          theirs[i] = critical[first + i] == of;
+        }
+      });
       warp.run(ours.data(), theirs.data(), found.data() + k * voxels);
     }
   });
@@ -108,12 +112,21 @@ void backward_as(const Backward& op, const ClassImages& images) {
   });
 }
 
+// `losses`: what forward writes, or the gradients by it.
+void check_sizes(const Problem& op, const ClassImages& images, const View& losses) {
+  require(op.shape.rank == 2 || op.shape.rank == 3, "warping: axes");
+  check_class_sizes(images);
+  require(op.critical.size == op.batch * images.voxels, "warping: size of critical");
+  const bool each = static_cast<Reduction>(op.reduction) == Reduction::none;
+  require(losses.size == (each ? op.critical.size : 1), "warping: size of the loss");
+}
+
 }  // namespace
 
 void forward(const Forward& op) {
   const ClassImages images = images_of(op);
+  check_sizes(op, images, op.loss);
   check_class_images(images);
-  require(op.critical.size == op.batch * images.voxels, "warping: size of critical");
   find_critical(op, images);
   visit_float(op.logits.dtype,
               [&](auto tag) { forward_as<typename decltype(tag)::type>(op, images); });
@@ -121,6 +134,8 @@ void forward(const Forward& op) {
 
 void backward(const Backward& op) {
   const ClassImages images = images_of(op);
+  check_sizes(op, images, op.upstream);
+  require(op.grad.size == op.logits.size && op.grad.dtype == op.logits.dtype, "warping: grad");
   visit_float(op.logits.dtype,
               [&](auto tag) { backward_as<typename decltype(tag)::type>(op, images); });
 }

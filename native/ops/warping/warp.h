@@ -5,12 +5,13 @@
 #include <vector>
 
 #include "core/distances.h"
+#include "core/parallel.h"
 #include "core/scratch.h"
 #include "core/simple_points.h"
 
 namespace surprisal::warping {
 
-// Memory of one thread, for masks of one shape.
+// Memory of one pair of masks at a time, of one shape.
 class Warp {
  public:
   Warp(const int64_t (&shape)[3], bool volume, bool corners)
@@ -45,6 +46,17 @@ class Warp {
     }
   };
 
+  // Calls body(i, its place in warped_) for all voxels.
+  template <class F>
+  void each_voxel(F body) const {
+    const int64_t row = shape_[2];
+    parallel_for(size_ / row, 8192 / row + 1, [&](int64_t begin, int64_t end) {
+      for (int64_t line = begin; line < end; ++line) {
+        const int64_t first = line * row, at = padded(first);
+        for (int64_t x = 0; x < row; ++x) body(first + x, at + x);
+      }
+    });
+  }
   int64_t padded(int64_t i) const {
     const int64_t x = i % shape_[2], y = i / shape_[2] % shape_[1], z = i / shape_[2] / shape_[1];
     return (z + 1) * plane_ + (y + 1) * row_ + x + 1;
@@ -52,23 +64,21 @@ class Warp {
 
   void toward(const uint8_t* from, const uint8_t* to, uint8_t* critical) {
     std::fill_n(warped_.data(), padded_, uint8_t{0});
-    for (int64_t i = 0; i < size_; ++i) warped_[padded(i)] = from[i];
+    each_voxel([&](int64_t i, int64_t at) { warped_[at] = from[i]; });
     flip(from, to, 1);
     flip(from, to, 0);
-    for (int64_t i = 0; i < size_; ++i) critical[i] |= warped_[padded(i)] != to[i];
+    each_voxel([&](int64_t i, int64_t at) { critical[i] |= warped_[at] != to[i]; });
   }
 
   // Voxels that are `was` in `from` and not in `to`, the ones nearest to where it is not first.
   void flip(const uint8_t* from, const uint8_t* to, uint8_t was) {
-    int64_t count = 0;
-    for (int64_t i = 0; i < size_; ++i) {
-      inside_[i] = from[i] == was;
-      count += from[i] == was && to[i] != was;
-    }
-    if (count == 0) return;
+    bool any = false;
+    for (int64_t i = 0; i < size_ && !any; ++i) any = from[i] == was && to[i] != was;
+    if (!any) return;
+    each_voxel([&](int64_t i, int64_t) { inside_[i] = from[i] == was; });
     constexpr double even[3] = {1, 1, 1};
     squared_distances(inside_.data(), shape_, even, distance_.data());
-    count = 0;
+    int64_t count = 0;
     for (int64_t i = 0; i < size_; ++i)
       if (from[i] == was && to[i] != was) order_[count++] = {distance_[i], i};
     std::sort(order_.data(), order_.data() + count);
