@@ -74,6 +74,13 @@ export function accumulatorOf(dtype: DType): 'float32' | 'float64' {
   return dtype === 'float64' ? 'float64' : 'float32';
 }
 
+/** `unknown` where a tensor of dtype D may be of floats: it is, or D is not known. */
+export type MaybeFloat<D extends DType, Name extends string = 'prediction'> = DType extends D
+  ? unknown
+  : D extends FloatDType
+    ? unknown
+    : { readonly __error: `${Name} must be of a float dtype, not ${D}` };
+
 /** What losses of inputs of a dtype are in. */
 export type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';
 

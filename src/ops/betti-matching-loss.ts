@@ -17,7 +17,14 @@ import {
   bettiOptionNames,
   unlessAborted,
 } from '../betti-options.js';
-import { accumulatorOf, type FloatDType, floats, type LossDType } from '../dtype.js';
+import {
+  accumulatorOf,
+  type DType,
+  type FloatDType,
+  floats,
+  type LossDType,
+  type MaybeFloat,
+} from '../dtype.js';
 import { expectDType, expectOneOf } from '../expect.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
@@ -152,8 +159,8 @@ const op = defineOp({
 
 const opAsync = op.async;
 
-type Signature = <D extends FloatDType, R extends LossReduction = 'mean'>(
-  prediction: Tensor<D>,
+type Signature = <D extends DType, R extends LossReduction = 'mean'>(
+  prediction: Tensor<D> & MaybeFloat<D>,
   target: Tensor,
   options?: BettiMatchingLossOptions<R>,
 ) => Tensor<LossDType<D>, R extends 'none' ? readonly [number, number] : readonly []>;

@@ -1,6 +1,6 @@
 // The soft-clDice loss: see the doc comment below. Backward takes the prediction's skeleton again.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type FloatDType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType, type MaybeFloat } from '../dtype.js';
 import { expectBoolean, expectDType, expectNumber, expectOneOf, expectShape } from '../expect.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import { axesOf, checkMasks, expectIterations, expectSpatial, hasLabels } from '../masks.js';
@@ -153,8 +153,8 @@ function backward({ t, options, slopes, kept }: Saved, upstream: Tensor): Gradie
  * @example const loss = sp.clDice(logits, mask, { fromLogits: true, diceWeight: 0.5 })
  */
 export const clDice: Op<
-  <D extends FloatDType, R extends LossReduction = 'mean'>(
-    prediction: Tensor<D>,
+  <D extends DType, R extends LossReduction = 'mean'>(
+    prediction: Tensor<D> & MaybeFloat<D>,
     target: Tensor,
     options?: ClDiceOptions<R>,
   ) => Tensor<LossDType<D>, R extends 'none' ? Shape : readonly []>

@@ -6,11 +6,11 @@ import { defineOp, type Gradients, type Inputs, type Needs, type Op, tape } from
 import {
   accumulatorOf,
   type DType,
-  type FloatDType,
   floats,
   type IndexDType,
   isFloat,
   type LossDType,
+  type MaybeFloat,
 } from '../dtype.js';
 import { expectDType, expectShape, fail, showShape } from '../expect.js';
 import {
@@ -135,13 +135,6 @@ function backward({ gradLogits, again }: Saved, upstream: Tensor, needs: Needs):
   return { logits: ready ? scaled(gradLogits, upstream) : own, target, tokenWeight };
 }
 
-/** `unknown` where a tensor of dtype D may be float: it is, or D is not known. */
-type MaybeFloat<D extends DType> = DType extends D
-  ? unknown
-  : D extends FloatDType
-    ? unknown
-    : { readonly __error: `logits must be of a float dtype, not ${D}` };
-
 /** Class indices need one target per row, probabilities the shape of the logits. */
 type TargetCheck<L extends Shape, TD, T extends Shape> = TD extends 'uint8' | 'bool'
   ? { readonly __error: `target must hold class indices or probabilities, not ${TD}` }
@@ -190,7 +183,7 @@ export const crossEntropy: Op<
     T extends Shape,
     R extends LossReduction = 'mean',
   >(
-    logits: Tensor<D, L> & MaybeFloat<D>,
+    logits: Tensor<D, L> & MaybeFloat<D, 'logits'>,
     target: Tensor<TD, T> & TargetCheck<L, TD, T>,
     options?: CrossEntropyOptions<R>,
   ) => Tensor<LossDType<D>, R extends 'none' ? Leading<L> : readonly []>

@@ -1,6 +1,6 @@
 // Focal loss of independent logits: see the doc comment below. Nothing is stored for backward.
 import { defineOp, type Gradients, type Inputs, type Op } from '../autograd.js';
-import { accumulatorOf, type FloatDType, floats, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, floats, type LossDType, type MaybeFloat } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -86,8 +86,8 @@ function backward(
  * @example const loss = sp.focalLoss(logits, mask, { alpha: 0.25 })
  */
 export const focalLoss: Op<
-  <D extends FloatDType, S extends Shape, R extends LossReduction = 'mean'>(
-    logits: Tensor<D, S>,
+  <D extends DType, S extends Shape, R extends LossReduction = 'mean'>(
+    logits: Tensor<D, S> & MaybeFloat<D, 'logits'>,
     target: Tensor,
     options?: FocalLossOptions<R>,
   ) => Tensor<LossDType<D>, R extends 'none' ? S : readonly []>

@@ -1,7 +1,7 @@
 // Losses of the overlap of regions, which topology losses are added to: see the doc comments below.
 // One kernel for all: sums over the voxels of each channel, then the gradient by reading them again.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type FloatDType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType, type MaybeFloat } from '../dtype.js';
 import {
   expectBoolean,
   expectDType,
@@ -212,8 +212,8 @@ function define(name: Name, own: Own, quotientOf: (options: Options) => Quotient
 }
 
 type OverlapLoss<Own> = Op<
-  <D extends FloatDType, R extends LossReduction = 'mean'>(
-    prediction: Tensor<D>,
+  <D extends DType, R extends LossReduction = 'mean'>(
+    prediction: Tensor<D> & MaybeFloat<D>,
     target: Tensor,
     options?: Own & { reduction?: R },
   ) => Tensor<LossDType<D>, R extends 'none' ? Shape : readonly []>

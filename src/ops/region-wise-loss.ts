@@ -2,7 +2,7 @@
 // map over each channel, which the kernel of the overlap losses gives with a quotient of 1 below.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
 import { checkClassImages } from '../class-images.js';
-import { accumulatorOf, type FloatDType, floats, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, floats, type LossDType, type MaybeFloat } from '../dtype.js';
 import {
   expectBoolean,
   expectDType,
@@ -205,8 +205,8 @@ function backward({ t, options, map, slopes }: Saved, upstream: Tensor): Gradien
   return { prediction: grad };
 }
 
-type Signature = <D extends FloatDType, R extends LossReduction = 'mean'>(
-  prediction: Tensor<D>,
+type Signature = <D extends DType, R extends LossReduction = 'mean'>(
+  prediction: Tensor<D> & MaybeFloat<D>,
   target: Tensor,
   options?: RegionWiseLossOptions<R>,
 ) => Tensor<LossDType<D>, R extends 'none' ? readonly [number, number] : readonly []>;

@@ -1,6 +1,6 @@
 // Soft skeletons of images: see the doc comment below. Nothing is stored for backward.
 import { defineOp, type Gradients, type Op } from '../autograd.js';
-import { type FloatDType, floats } from '../dtype.js';
+import { type DType, floats, type MaybeFloat } from '../dtype.js';
 import { expectDType, expectOnCpu } from '../expect.js';
 import { axesOf, expectIterations, expectSpatial, imagesOf } from '../masks.js';
 import { launch, native } from '../native.js';
@@ -57,8 +57,8 @@ const fields = ({ image, iterations }: Saved) => ({
  * @example const skeleton = sp.softSkeleton(probabilities, { iterations: 5 })
  */
 export const softSkeleton: Op<
-  <D extends FloatDType, S extends Shape>(
-    image: Tensor<D, S>,
+  <D extends DType, S extends Shape>(
+    image: Tensor<D, S> & MaybeFloat<D, 'image'>,
     options?: SoftSkeletonOptions,
   ) => Tensor<D, S>
 > = defineOp({

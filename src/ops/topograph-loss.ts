@@ -1,7 +1,7 @@
 // Topograph loss and its metric: see the doc comments below. Forward saves, for each wrong pixel, how
 // the losses of its two classes change with the probability of the one that was predicted.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type FloatDType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType, type MaybeFloat } from '../dtype.js';
 import { expectBoolean, expectOneOf } from '../expect.js';
 import type { LossReduction } from '../loss-options.js';
 import { launch, native } from '../native.js';
@@ -72,8 +72,8 @@ function backward({ t, options, classes, slopes }: Saved, upstream: Tensor): Gra
   return { prediction };
 }
 
-type Signature = <D extends FloatDType, R extends LossReduction = 'mean'>(
-  prediction: Tensor<D>,
+type Signature = <D extends DType, R extends LossReduction = 'mean'>(
+  prediction: Tensor<D> & MaybeFloat<D>,
   target: Tensor,
   options?: TopographLossOptions<R>,
 ) => Tensor<LossDType<D>, R extends 'none' ? readonly [number, number] : readonly []>;
@@ -117,8 +117,8 @@ export const topographLoss = defineOp({
   backward,
 }) as unknown as Op<Signature>;
 
-type MetricSignature = <R extends LossReduction = 'mean'>(
-  prediction: Tensor<FloatDType>,
+type MetricSignature = <D extends DType, R extends LossReduction = 'mean'>(
+  prediction: Tensor<D> & MaybeFloat<D>,
   target: Tensor,
   options?: DiuErrorOptions<R>,
 ) => Tensor<'float32', R extends 'none' ? readonly [number, number] : readonly []>;

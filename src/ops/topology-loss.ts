@@ -8,7 +8,7 @@ import {
 } from '../barcode-loss.js';
 import { checkMatching, prepared } from '../betti-images.js';
 import { asValueOf, type BettiOptions } from '../betti-options.js';
-import { type FloatDType, floats, type LossDType } from '../dtype.js';
+import { type DType, floats, type LossDType, type MaybeFloat } from '../dtype.js';
 import { expectDType, expectNumber, expectOnCpu, expectOneOf } from '../expect.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import type { Tensor } from '../tensor.js';
@@ -80,8 +80,8 @@ const op = defineOp({
   backward: barcodeBackward,
 });
 
-type Signature = <D extends FloatDType, R extends LossReduction = 'mean'>(
-  prediction: Tensor<D>,
+type Signature = <D extends DType, R extends LossReduction = 'mean'>(
+  prediction: Tensor<D> & MaybeFloat<D>,
   target: Tensor,
   options?: TopologyLossOptions<R>,
 ) => Tensor<LossDType<D>, R extends 'none' ? readonly [number, number] : readonly []>;

@@ -1,7 +1,7 @@
 // Homotopy warping loss: see the doc comment below. Forward saves the true class of critical voxels.
 import { defineOp, type Gradients, type Inputs, type Op } from '../autograd.js';
 import { checkClassImages, hasClassIndices } from '../class-images.js';
-import { accumulatorOf, type FloatDType, type LossDType } from '../dtype.js';
+import { accumulatorOf, type DType, type LossDType, type MaybeFloat } from '../dtype.js';
 import { expectOneOf } from '../expect.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
@@ -74,8 +74,8 @@ function backward({ t, options, critical }: Saved, upstream: Tensor): Gradients 
   return { logits };
 }
 
-type Signature = <D extends FloatDType, R extends LossReduction = 'mean'>(
-  logits: Tensor<D>,
+type Signature = <D extends DType, R extends LossReduction = 'mean'>(
+  logits: Tensor<D> & MaybeFloat<D, 'logits'>,
   target: Tensor,
   options?: WarpingLossOptions<R>,
 ) => Tensor<LossDType<D>, R extends 'none' ? Shape : readonly []>;

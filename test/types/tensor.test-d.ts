@@ -48,9 +48,12 @@ const rows = sp.crossEntropy(logits, four, { reduction: 'none' });
 is<Equal<(typeof rows)['shape'], readonly [4]>>();
 
 const maps = sp.zeros([1, 2, 4, 5]);
+const unknown: sp.Tensor = maps;
 const labels = sp.zeros([1, 4, 5], { dtype: 'int32' });
 const whole = sp.zeros([1, 2, 4, 5], { dtype: 'int32' });
 sp.bettiMatchingLoss(maps, labels, { filtration: 'both' });
+sp.bettiMatchingLoss(unknown, labels);
+sp.diceLoss(unknown, unknown);
 // @ts-expect-error: of one filtration
 sp.bettiMatching(zeros, zeros, { filtration: 'both' });
 // @ts-expect-error: of one filtration
