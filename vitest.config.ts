@@ -21,7 +21,16 @@ if (isOnDevice) {
 }
 
 const ops = ['test/ops/*.test.ts'];
-const exclude = [...configDefaults.exclude, ...(isOnDevice ? Object.keys(onlyOnCpu) : [])];
+// What has the same code on every CPU path, for which runs of another than the best one have no use:
+// refusals, launch plans, who reads what.
+const ofOnePath = ['*-{errors,plan,fences,filter}', 'same-rows'].map(
+  (n) => `test/ops/${n}.test.ts`,
+);
+const exclude = [
+  ...configDefaults.exclude,
+  ...(isOnDevice ? Object.keys(onlyOnCpu) : []),
+  ...(process.env.SURPRISAL_CPU ? ofOnePath : []),
+];
 
 export default defineConfig({
   resolve: {

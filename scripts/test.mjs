@@ -68,12 +68,6 @@ const times = [];
 const took = (what, start) =>
   times.push(`${what} ${((performance.now() - start) / 1000).toFixed(0)} s`);
 
-// What has the same code on every CPU path: refusals, launch plans, who reads what.
-const ofOnePath = ['*-{errors,plan,fences,filter}', 'same-rows'].flatMap((name) => [
-  '--exclude',
-  `test/ops/${name}.test.ts`,
-]);
-
 /** What runs a script as part of the whole, and notes how long it took. */
 function step(name, script, args = []) {
   const start = performance.now();
@@ -133,8 +127,7 @@ if (all) {
   step('check', 'scripts/check.mjs');
   tests('all', []);
   // The run above took the best path of this machine.
-  for (const path of cpuPaths().slice(0, -1))
-    tests(path, ['test/ops/', ...ofOnePath], { SURPRISAL_CPU: path });
+  for (const path of cpuPaths().slice(0, -1)) tests(path, ['test/ops/'], { SURPRISAL_CPU: path });
   emulatorTests();
   if (!noEmulator()) step('mutants', 'scripts/mutants.mjs', ['--replay', '3']);
   if (!report()) broken.push('docs/verification.md');
