@@ -27,9 +27,16 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       }
     });
 
+    // Enough tiles that clusters of blocks take them: operands k-major, and the other way.
     test('of many pairs, by clusters of blocks', () => {
-      agrees('bfloat16', [{ shape: [33, 136, 24] }, { shape: [33, 24, 136] }], (x, y) =>
-        sp.matmul(x, y).mul(0.1),
+      agrees('bfloat16', [{ shape: [33, 136, 24] }, { shape: [33, 136, 24] }], (x, y) =>
+        sp.matmul(x, y, { transposeB: true }).mul(0.1),
+      );
+    });
+
+    test('of many columns, by clusters of blocks', () => {
+      agrees('bfloat16', [{ shape: [8, 136] }, { shape: [8, 8320] }], (x, y) =>
+        sp.matmul(x, y, { transposeA: true }),
       );
     });
 
@@ -238,6 +245,12 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
   });
 
   describe('norm', () => {
+    test('of more columns than a cluster holds, in more parts than a warp has lanes', () => {
+      agrees('float64', [{ shape: [1, 140_000] }, { shape: [140_000] }], (x, weight) =>
+        sp.layerNorm(x, { weight }),
+      );
+    });
+
     test.each(widths)('of %d', (width) => {
       for (const dtype of ['float32', 'bfloat16'] as const) {
         const inputs = [{ shape: [rowsOf(width), width] }, { shape: [width] }, { shape: [width] }];

@@ -84,7 +84,7 @@ const ways = [
 ];
 
 /** Compares the first `count` ways to transpose with float64. */
-function check(s: number[], t: number[], dtype: FloatDType, count = 4): void {
+function check(s: number[], t: number[], dtype: FloatDType): void {
   const [a, b] = [normal(s, dtype, 1), normal(t, dtype, 2)];
   const expected = reference.matmul(a, b);
   const magnitude = reference.matmul(
@@ -95,7 +95,7 @@ function check(s: number[], t: number[], dtype: FloatDType, count = 4): void {
   const unit = s.at(-1)! * epsilon(dtype === 'float64' ? dtype : 'float32');
   const allowed = (i: number) =>
     unit * magnitude.values[i] + 2 * epsilon(dtype) * Math.abs(expected.values[i]);
-  for (const [transposeA, transposeB] of ways.slice(0, count)) {
+  for (const [transposeA, transposeB] of ways) {
     const left = transposeA ? reference.transpose(a) : a;
     const right = transposeB ? reference.transpose(b) : b;
     const out = sp.matmul(
@@ -115,9 +115,8 @@ describe('values', () => {
     });
   }
 
-  // On a device with 132 processors: clusters of blocks, and sums over k in parts.
-  test('many products, and long sums', () => {
-    check([33, 136, 24], [33, 24, 136], 'bfloat16', 2);
+  // On a device with 132 processors: sums over k in parts.
+  test('long sums', () => {
     check([3, 4100], [4100, 5], 'float16');
     check([9, 4104], [4104, 8], 'bfloat16');
   });

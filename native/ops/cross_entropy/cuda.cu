@@ -33,9 +33,15 @@ __global__ void __launch_bounds__(kThreads, 2)
   rows_in_registers<Lanes, Slots>(rows);
 }
 
-// Rows that no warp can hold. What has more to remember keeps two blocks a multiprocessor.
+// Rows that no warp can hold. What has more to remember keeps two blocks a multiprocessor, and so
+// does sm_100, whose code wants more registers than three leave.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int kPlainBlocks = 2;
+#else
+constexpr int kPlainBlocks = 3;
+#endif
 template <class Rows>
-__global__ void __launch_bounds__(kThreads, Rows::kPlain ? 3 : 2)
+__global__ void __launch_bounds__(kThreads, Rows::kPlain ? kPlainBlocks : 2)
     cross_entropy_shared_kernel(const __grid_constant__ Rows rows, const SharedRows work) {
   if (rows.unless_one && rows.about.upstream[0] == 1) return;
   rows_in_shared(rows, work);
