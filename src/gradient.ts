@@ -4,7 +4,7 @@ import { fail, show } from './expect.js';
 import { launch, native } from './native.js';
 import type { Device } from './place.js';
 import { sameShape } from './shape.js';
-import { noGrad } from './tape.js';
+import { noGrad, tape } from './tape.js';
 import { empty, expectTensor, type Hook, type Tensor } from './tensor.js';
 
 /** A tensor of one value. */
@@ -23,6 +23,13 @@ export function copyOf(t: Tensor): Tensor {
   const copy = empty(t.shape, t.dtype, false, t.device);
   launch(native.cast, { a: t.raw, out: copy.raw });
   return copy;
+}
+
+/** What forward made for an upstream gradient of 1, times `upstream`; in place unless it is needed again. */
+export function scaled(grad: Tensor, upstream: Tensor): Tensor {
+  const out = tape.retained ? empty(grad.shape, grad.dtype) : grad;
+  launch(native.crossEntropyScale, { grad: grad.raw, upstream: upstream.raw, out: out.raw });
+  return out;
 }
 
 export function unclaim(t: Tensor): void {

@@ -16,7 +16,7 @@
 //   void merge(state, other)                       the same bits for (a, b) as for (b, a)
 //   Row finish<Phase>(number, row, state, leader)  the leader writes results of the row
 //   void emit(row, part, slot, x, y)               y[kPack<Element>]
-// The output may be the memory of an input.
+// The output may be the memory of an input, or null: then what is found of the rows is all.
 #pragma once
 #include "cuda/launch.h"
 #include "cuda/row_hold_plan.h"
@@ -119,6 +119,7 @@ struct HeldRow {
   }
   __device__ void emit(const Op& op, const Row& row, int64_t number, const RowPart<T>& part,
                        const HeldSlots& mine) {
+    if (!op.output) return;
     T* const to = op.output + number * op.columns;
 #pragma unroll
     for (int k = 0; k <= Slots; ++k) {
@@ -154,9 +155,11 @@ constexpr int kHoldBlock = 256;  // threads, most
 // Blocks an SM that registers must leave room for. Two matrices of 16-bit numbers, and the weights
 // beside them, want a few registers more than two blocks would leave.
 template <class Op>
-constexpr int kHoldBlocks = Op::kInputs == 1 && sizeof(typename Op::Element) < 8        ? 3
-                            : Op::kLaneBlocks == 2 && sizeof(typename Op::Element) == 2 ? 1
-                                                                                        : 2;
+constexpr int kHoldBlocks = Op::kInputs == 1 && sizeof(typename Op::Element) < 8 ? 3
+                            : Op::kLaneBlocks == 1 ||
+                                    (Op::kLaneBlocks == 2 && sizeof(typename Op::Element) == 2)
+                                ? 1
+                                : 2;
 
 // Of that many blocks those that an SM has threads for, 1024 in sm_75; and what is tuned to the
 // last register of sm_80 and sm_90 needs a few more from sm_100 on.
@@ -301,7 +304,7 @@ void launch_rows(const Op& op, const HoldPlan& plan, Stream& stream) {
     }
     work.known = true;
   }
-  launch(stream, row_block_kernel<Op>, shape, op, work);
+  if (op.output) launch(stream, row_block_kernel<Op>, shape, op, work);
 }
 
 }  // namespace surprisal::cuda

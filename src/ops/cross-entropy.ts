@@ -13,6 +13,7 @@ import {
   type MaybeFloat,
 } from '../dtype.js';
 import { expectDType, expectShape, fail, showShape } from '../expect.js';
+import { scaled } from '../gradient.js';
 import {
   checkLossOptions,
   type LossOptions,
@@ -102,13 +103,6 @@ function forward(t: In, options: CrossEntropyOptions, needs: Needs) {
   });
   const again = rowStats && { t, options, rowStats };
   return { output, saved: { gradLogits, again } satisfies Saved };
-}
-
-/** The gradient of forward times the upstream gradient; in place unless it is needed again. */
-function scaled(grad: Tensor, upstream: Tensor): Tensor {
-  const out = tape.retained ? empty(grad.shape, grad.dtype) : grad;
-  launch(native.crossEntropyScale, { grad: grad.raw, upstream: upstream.raw, out: out.raw });
-  return out;
 }
 
 function backward({ gradLogits, again }: Saved, upstream: Tensor, needs: Needs): Gradients {

@@ -1,5 +1,6 @@
-// Divergence between two sets of logits: see the doc comment below. Backward reads the logits again.
-import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
+// Divergence between two sets of logits: see the doc comment below. On a device forward leaves the
+// student's gradient of a mean or a sum, and backward scales it; else backward reads the logits again.
+import { defineOp, type Gradients, type Inputs, type Needs, type Op, tape } from '../autograd.js';
 import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
 import {
   expectDType,
@@ -10,6 +11,7 @@ import {
   fail,
   showShape,
 } from '../expect.js';
+import { scaled } from '../gradient.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Leading, type Shape, sizeOf } from '../shape.js';
@@ -17,6 +19,8 @@ import { empty, type Tensor } from '../tensor.js';
 
 const kinds = ['kl', 'reverseKl', 'jensenShannon'] as const;
 const name = 'divergence';
+// Those of float16 would vanish before the loss is scaled.
+const gradientsOfForward: readonly DType[] = ['float32', 'float64', 'bfloat16'];
 
 export interface DivergenceOptions<R extends LossReduction = LossReduction> {
   /**
@@ -80,40 +84,60 @@ function fields({ student, teacher, tokenWeight }: In, options: DivergenceOption
 }
 
 interface Saved {
-  t: In;
-  options: DivergenceOptions;
-  rowStats: Tensor;
+  gradStudent: Tensor | undefined;
+  again: { t: In; options: DivergenceOptions; rowStats: Tensor } | undefined;
 }
 
 function forward(t: In, options: DivergenceOptions, needs: Needs) {
   const { student } = t;
   const rows = leading(student);
-  const output = empty(options.reduction === 'none' ? rows : [], accumulatorOf(student.dtype));
-  const wanted = needs.student || needs.teacher || needs.tokenWeight;
-  const rowStats = wanted ? empty([sizeOf(rows), 8], 'float64') : undefined;
+  const reduced = options.reduction !== 'none';
+  const output = empty(reduced ? [] : rows, accumulatorOf(student.dtype));
+  const fused =
+    needs.student &&
+    !needs.teacher &&
+    reduced &&
+    student.device !== 'cpu' &&
+    gradientsOfForward.includes(student.dtype);
+  const gradStudent = fused ? empty(student.shape, student.dtype) : undefined;
+  // What is scaled would be rounded twice to bfloat16: backward computes it anew then.
+  const reads =
+    needs.teacher ||
+    needs.tokenWeight ||
+    (needs.student && (!fused || student.dtype === 'bfloat16'));
+  const rowStats = reads ? empty([sizeOf(rows), 8], 'float64') : undefined;
   launch(native.divergenceForward, {
     ...fields(t, options),
     loss: output.raw,
     rowStats: rowStats?.raw,
+    gradStudent: gradStudent?.raw,
   });
-  return { output, saved: rowStats && ({ t, options, rowStats } satisfies Saved) };
+  const again = rowStats && { t, options, rowStats };
+  return { output, saved: { gradStudent, again } satisfies Saved };
 }
 
-function backward({ t, options, rowStats }: Saved, upstream: Tensor, needs: Needs): Gradients {
+function backward({ gradStudent, again }: Saved, upstream: Tensor, needs: Needs): Gradients {
+  if (!again) return { student: gradStudent && scaled(gradStudent, upstream) };
+  const { t, options, rowStats } = again;
   const like = (x: Tensor | undefined, need: boolean) =>
     need && x ? empty(x.shape, x.dtype) : undefined;
-  const student = like(t.student, needs.student);
+  const ready = needs.student && gradStudent && t.student.dtype !== 'bfloat16';
+  const reused = needs.student && !ready && !tape.retained ? gradStudent : undefined;
+  const own = ready ? undefined : (reused ?? like(t.student, needs.student));
   const teacher = like(t.teacher, needs.teacher);
   const tokenWeight = like(t.tokenWeight, needs.tokenWeight);
-  launch(native.divergenceBackward, {
-    ...fields(t, options),
-    rowStats: rowStats.raw,
-    upstream: upstream.raw,
-    gradStudent: student?.raw,
-    gradTeacher: teacher?.raw,
-    gradTokenWeight: tokenWeight?.raw,
-  });
-  return { student, teacher, tokenWeight };
+  if (own || teacher || tokenWeight) {
+    launch(native.divergenceBackward, {
+      ...fields(t, options),
+      rowStats: rowStats.raw,
+      upstream: upstream.raw,
+      gradStudent: own?.raw,
+      gradStudentReady: reused !== undefined,
+      gradTeacher: teacher?.raw,
+      gradTokenWeight: tokenWeight?.raw,
+    });
+  }
+  return { student: ready ? scaled(gradStudent, upstream) : own, teacher, tokenWeight };
 }
 
 /**

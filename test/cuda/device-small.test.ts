@@ -226,9 +226,41 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       );
     });
 
-    test('of more rows than a block has threads', () => {
-      const shape = [600, 3];
-      agrees('float32', [{ shape }, { shape }], (x, y) => sp.divergence(x, y));
+    test('of more rows than a block adds up', () => {
+      const shape = [8500, 2];
+      agrees('float32', [{ shape }, { shape }, { shape: [8500], map: Math.abs }], (x, y, w) =>
+        sp.divergence(x, y, { tokenWeight: w }),
+      );
+    });
+
+    test('of more columns than a cluster holds, in more parts than a warp has lanes', () => {
+      agrees('float64', [{ shape: [1, 140_000] }], (x) =>
+        sp.divergence(x, x.detach().mul(-0.5), { reduction: 'sum' }),
+      );
+    });
+
+    // The student's gradient of a mean or a sum is made in forward.
+    test.each(widths)("of %d classes, the student's gradient", (width) => {
+      const rows = rowsOf(width);
+      for (const dtype of ['float32', 'bfloat16'] as const) {
+        for (const reduction of ['mean', 'sum'] as const) {
+          agrees(dtype, [{ shape: [rows, width] }], (x, device) => {
+            const tokenWeight = sp.arange(rows, { device }).to('float32');
+            return sp.divergence(x, x.detach().neg(), { reduction, tokenWeight, temperature: 2 });
+          });
+        }
+        const [cpu, cuda] = (['cpu', 'cuda'] as const).map((device) => {
+          const values = new Random(4).normals(rows * width);
+          const x = placed(values, dtype, [rows, width], device).requiresGrad_();
+          const loss = sp.divergence(x, x.detach().neg(), { kind: 'reverseKl' });
+          loss.backward(undefined, { retainGraph: true });
+          loss.backward();
+          return numbers(x.grad as never);
+        });
+        const largest = Math.max(...cpu.map(Math.abs));
+        for (const [i, g] of cuda.entries())
+          expect(Math.abs(g - cpu[i])).toBeLessThanOrEqual(tolerance[dtype] * largest);
+      }
     });
 
     test.each(widths)('of %d classes', (width) => {

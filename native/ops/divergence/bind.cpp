@@ -28,12 +28,13 @@ void query(const PlanQuery& op) {
 void bind(node::Module& m) {
   m.def<Forward, forward, SP_CUDA(forward_cuda)>(
       "divergenceForward",
-      {PROBLEM_FIELDS(Forward), SP_FIELD(Forward, loss), SP_FIELD(Forward, row_stats)});
+      {PROBLEM_FIELDS(Forward), SP_FIELD(Forward, loss), SP_FIELD(Forward, row_stats),
+       SP_FIELD(Forward, grad_student)});
   m.def<Backward, backward, SP_CUDA(backward_cuda)>(
       "divergenceBackward",
       {PROBLEM_FIELDS(Backward), SP_FIELD(Backward, row_stats), SP_FIELD(Backward, upstream),
        SP_FIELD(Backward, grad_student), SP_FIELD(Backward, grad_teacher),
-       SP_FIELD(Backward, grad_token_weight)});
+       SP_FIELD(Backward, grad_token_weight), SP_FIELD(Backward, grad_student_ready)});
   m.def<PlanQuery, query>(
       "divergencePlan",
       {SP_FIELD(PlanQuery, rows), SP_FIELD(PlanQuery, classes), SP_FIELD(PlanQuery, out)});

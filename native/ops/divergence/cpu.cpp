@@ -26,6 +26,7 @@ void forward(const Forward& op) {
   const TokenMean mean = tokens(op);
   require(!op.row_stats || op.row_stats.size == op.rows * kStats, "divergence: size of rowStats");
   require(op.loss.size == mean.outputs(), "divergence: size of loss");
+  require(!op.grad_student, "divergence: gradients in forward");
   Scratch<PairSums> own(op.row_stats ? 0 : op.rows);
   auto* rows = op.row_stats ? reinterpret_cast<PairSums*>(op.row_stats.as<double>()) : own.data();
   SURPRISAL_DISPATCH(divergence::forward, op, rows);
@@ -37,6 +38,7 @@ void backward(const Backward& op) {
   const TokenMean mean = tokens(op);
   require(op.row_stats.size == op.rows * kStats, "divergence: size of rowStats");
   require(op.upstream.size == mean.outputs(), "divergence: size of upstream");
+  require(!op.grad_student_ready, "divergence: gradients in forward");
   const auto* rows = reinterpret_cast<const PairSums*>(op.row_stats.as<double>());
   const Scratch<double> scale(op.rows);
   for (int64_t n = 0; n < op.rows; ++n) scale[n] = mean.scale(n, op.upstream);

@@ -1,16 +1,15 @@
 // Divergence of the rows of two matrices on CUDA; formulas in op.h and core/divergence_terms.h.
-// A warp (short rows) or a block has a row and goes over it in 16-byte slots: once for maxima and
-// sums of exponentials, once for the terms, and in backward once for both gradients. Bytes an
-// element, of width w: forward 2w from memory (the second look is served by L2: 264 blocks hold at
-// most 264 pairs of rows), backward 2w read and w written per gradient. Four to six exponentials an
-// element keep it under the speed of memory for 16-bit logits: about 60 % of it is predicted.
-// Rows in registers or shared memory, as cross-entropy has them, would save only the L2 traffic.
+// Forward holds both rows in registers (cuda/row_hold.h): maxima and sums of exponentials, then the
+// terms, then, where a mean or a sum is differentiated by the student, its gradient: 2 reads and a
+// write of the matrix's bytes for forward and gradient together. Other gradients (of the teacher,
+// of single rows' losses, of float16) are made in backward, 2 reads and a write each. Six to eight
+// exponentials an element keep 16-bit logits under the speed of memory: about half of it is
+// predicted.
 #include <cmath>
 #include <limits>
 #include <string>
 
 #include "cuda/launch.h"
-#include "cuda/numbers.h"
 #include "ops/divergence/device_rows.h"
 #include "ops/divergence/plan.h"
 
@@ -19,133 +18,129 @@ namespace {
 
 using namespace cuda;
 
-// --- kernels -------------------------------------------------------------------------------------
+constexpr int64_t kSegment = 8192;  // rows of a block that adds them up: fixed, and so is every sum
 
-template <class T>
-__global__ void __launch_bounds__(kThreads, 2) divergence_forward_warp_kernel(Rows<T> m) {
-  LaneTeam<kWarp> team;
-  const int64_t row = block_index() * (kThreads / kWarp) + warp_index();
-  forward_row(m, row, row < m.rows, team, team);
-}
-
-// Long rows: eight warps, and a warp's worth of loads in flight from each.
-template <class C>
-struct BlockMemory {
-  TeamMemory<Softmaxes<C>, PairSums> sums;
-  TeamMemory<Totals<C>, double> terms;
-};
-template <class T>
-__global__ void __launch_bounds__(kThreads, 2) divergence_forward_block_kernel(Rows<T> m) {
-  using C = accumulator_t<T>;
-  auto& memory = shared<BlockMemory<C>>();
-  BlockTeam<Softmaxes<C>, PairSums> sum_team(&memory.sums, 1);
-  BlockTeam<Totals<C>, double> term_team(&memory.terms, 1);
-  forward_row(m, block_index(), true, sum_team, term_team);
-}
+// --- gradients from saved sums -------------------------------------------------------------------
 
 template <class T>
 struct Gradients {
-  Rows<T> m;
-  const double* scale;  // (N): upstream x token weight / denominator
-  T* student;           // (N, V) or null
-  T* teacher;           // (N, V) or null
+  PairRows<T> m;
+  Numbers upstream;
+  T* student;  // (N, V) or null
+  T* teacher;  // (N, V) or null
+  bool ready;  // the student's is there already, for an upstream gradient of 1
 };
 
 template <class T>
 __global__ void __launch_bounds__(kThreads, 2)
     divergence_backward_kernel(Gradients<T> g, bool warp_rows) {
   using C = accumulator_t<T>;
+  if (g.ready && g.upstream[0] == 1) return;
+  const PairRows<T>& m = g.m;
   const int size = warp_rows ? kWarp : kThreads;
   const int64_t row = block_index() * (kThreads / size) + thread_index() / size;
-  if (row >= g.m.rows) return;
-  const RowPart<T> part = row_part(g.m.teacher, g.m.rows, g.m.classes, row);
-  const double scale = load(g.scale + row);
-  const PairSums sums = load(g.m.sums + row);
-  const Ratio<C> ratio(sums, g.m.inverse);
-  const C by = static_cast<C>(scale * g.m.inverse);
-  T* const student = g.student ? g.student + row * g.m.classes : nullptr;
-  T* const teacher = g.teacher ? g.teacher + row * g.m.classes : nullptr;
-  each_slot(g.m, part, row, thread_index() % size, size,
-            [&](int slot, const C(&t)[kPack<T>], const C(&s)[kPack<T>]) {
-              C ds[kPack<T>], dt[kPack<T>];
+  if (row >= m.rows) return;
+  const RowPart<T> part = row_part(m.input[1], m.rows, m.columns, row);
+  const double upstream = g.upstream[m.weights.reduction == Reduction::none ? row : 0];
+  const double scale =
+      upstream * m.weights.share(m.totals) * m.weights.token_weight.weight(row);
+  const PairSums sums = load(m.weights.sums + row);
+  const Ratio<C> ratio(sums, m.inverse);
+  const C by = static_cast<C>(scale * m.inverse);
+  T* const student = g.student ? g.student + row * m.columns : nullptr;
+  T* const teacher = g.teacher ? g.teacher + row * m.columns : nullptr;
+  const T* const beside = m.input[0] + row * m.columns + part.column;
+  for (int slot = thread_index() % size; slot < part.slots(); slot += size) {
+    C t[kPack<T>], s[kPack<T>], ds[kPack<T>], dt[kPack<T>];
+    widen<T>(load_slot(part, slot), t);
+    mask_slot(part, slot, PairRows<T>::kNone, t);
+    load_beside(beside + slot * kPack<T>, part.whole(slot), part.begin, part.end, slot * kPack<T>,
+                PairRows<T>::kNone, s);
 #pragma unroll
-              for (int j = 0; j < kPack<T>; ++j) {
-                Terms<C, ScalarMath<C>>::slope(g.m.kind, g.m.beta, sums, ratio.at(t[j], s[j]),
-                                               ds[j], dt[j]);
-                // A row of weight 0 gets zeros, whatever it holds.
-                ds[j] = scale == 0 ? C(0) : ds[j] * by;
-                dt[j] = scale == 0 ? C(0) : dt[j] * by;
-              }
-              if (student) store_slot(student, part, slot, ds);
-              if (teacher) store_slot(teacher, part, slot, dt);
-            });
+    for (int j = 0; j < kPack<T>; ++j) {
+      Terms<C, ScalarMath<C>>::slope(m.kind, m.beta, sums, ratio.at(t[j], s[j]), ds[j], dt[j]);
+      // A row of weight 0 gets zeros, whatever it holds.
+      ds[j] = scale == 0 ? C(0) : ds[j] * by;
+      dt[j] = scale == 0 ? C(0) : dt[j] * by;
+    }
+    if (student) store_slot(student, part, slot, ds);
+    if (teacher) store_slot(teacher, part, slot, dt);
+  }
 }
 
 // --- what the rows add up to ---------------------------------------------------------------------
 
-struct RowWeights {
-  Numbers token_weight;
-  const PairSums* sums;
-  int64_t rows;
-  Reduction reduction;
-  FaultSite fault;
-};
-
 __device__ double share_of(const RowWeights& w, int64_t n) {
   const double weight = w.token_weight.weight(n);
+  if (weight != weight) report_fault(w.fault, n, 0, 0, 0);
   return weight == 0 ? 0 : weight * load(&w.sums[n].loss);
 }
 
-struct Sums {
-  double loss, weight;
+struct TotalsWork {
+  RowWeights weights;
+  bool losses;
+  Totals* partial;  // (blocks)
+  int64_t blocks;
+  Totals* totals;
+  NumbersOut loss;  // (1), may be absent
 };
-using SumsTeam = BlockTeam<Sums, Sums>;
+using TotalsTeam = BlockTeam<Totals, Totals>;
 
-// The sums of weighted losses and of weights, by one block: a thread takes every 256th row, so the
-// order depends on the number of rows alone.
-__device__ Sums sums_of(const RowWeights& w, SumsTeam& team) {
-  Sums own{};
-  for (int64_t n = thread_index(); n < w.rows; n += kThreads) {
-    const double weight = w.token_weight.weight(n);
-    if (weight != weight) report_fault(w.fault, n, 0, 0, 0);
-    own.loss += share_of(w, n);
-    own.weight += weight;
+__device__ void add_totals(Totals& into, const Totals& from) {
+  into.loss += from.loss;
+  into.weight += from.weight;
+}
+
+__device__ void write_totals(const TotalsWork& work, const Totals& all) {
+  store(work.totals, all);
+  if (!work.loss) return;
+  const bool mean = work.weights.reduction == Reduction::mean;
+  const double empty = std::numeric_limits<double>::quiet_NaN();
+  work.loss.set(0, !mean ? all.loss : all.weight == 0 ? empty : all.loss / all.weight);
+}
+
+__global__ void __launch_bounds__(kThreads) divergence_totals_kernel(TotalsWork work) {
+  const RowWeights& w = work.weights;
+  const int64_t last = (block_index() + 1) * kSegment, end = last < w.rows ? last : w.rows;
+  Totals own{};
+  for (int64_t n = block_index() * kSegment + thread_index(); n < end; n += kThreads) {
+    if (work.losses) own.loss += share_of(w, n);
+    own.weight += w.token_weight.weight(n);
   }
-  return team.finish(
-      own,
-      [](Sums& into, const Sums& from) {
-        into.loss += from.loss;
-        into.weight += from.weight;
-      },
-      [](const Sums& all, bool) { return all; });
+  TotalsTeam team(&shared<TeamMemory<Totals, Totals>>(), 1);
+  team.finish(own, add_totals, [&](const Totals& all, bool leader) {
+    if (leader) work.blocks > 1 ? store(work.partial + block_index(), all) : write_totals(work, all);
+    return all;
+  });
+}
+
+// The segments' sums, in their order within each thread.
+__global__ void __launch_bounds__(kThreads) divergence_totals_merge_kernel(TotalsWork work) {
+  Totals own{};
+  for (int64_t b = thread_index(); b < work.blocks; b += kThreads)
+    add_totals(own, load(work.partial + b));
+  TotalsTeam team(&shared<TeamMemory<Totals, Totals>>(), 1);
+  team.finish(own, add_totals, [&](const Totals& all, bool leader) {
+    if (leader) write_totals(work, all);
+    return all;
+  });
+}
+
+__global__ void __launch_bounds__(kThreads) divergence_losses_kernel(RowWeights w, NumbersOut loss) {
+  const int64_t n = block_index() * kThreads + thread_index();
+  if (n < w.rows) loss.set(n, share_of(w, n));
 }
 
 __global__ void __launch_bounds__(kThreads)
-    divergence_reduce_kernel(RowWeights w, NumbersOut loss) {
-  SumsTeam team(&shared<TeamMemory<Sums, Sums>>(), 1);
-  const Sums sums = sums_of(w, team);
-  if (w.reduction == Reduction::none) {
-    for (int64_t n = thread_index(); n < w.rows; n += kThreads) loss.set(n, share_of(w, n));
-  } else if (thread_index() == 0) {
-    const bool mean = w.reduction == Reduction::mean;
-    const double empty = std::numeric_limits<double>::quiet_NaN();
-    loss.set(0, !mean ? sums.loss : sums.weight == 0 ? empty : sums.loss / sums.weight);
-  }
-}
-
-// The scale of each row's gradient, and the gradient of the token weights.
-__global__ void __launch_bounds__(kThreads, 2)
-    divergence_scale_kernel(RowWeights w, Numbers upstream, double* scale, NumbersOut grad_weight) {
-  SumsTeam team(&shared<TeamMemory<Sums, Sums>>(), 1);
-  const Sums sums = sums_of(w, team);
+    divergence_weights_kernel(RowWeights w, const Totals* totals, Numbers upstream, NumbersOut out) {
+  const int64_t n = block_index() * kThreads + thread_index();
+  if (n >= w.rows) return;
   const bool mean = w.reduction == Reduction::mean;
-  const double inverse = !mean ? 1 : sums.weight == 0 ? 0 : 1 / sums.weight;
-  const double average = mean ? sums.loss * inverse : 0;
-  for (int64_t n = thread_index(); n < w.rows; n += kThreads) {
-    const double slope = upstream[w.reduction == Reduction::none ? n : 0] * inverse;
-    store(scale + n, slope * w.token_weight.weight(n));
-    if (grad_weight) grad_weight.set(n, slope == 0 ? 0 : slope * (load(&w.sums[n].loss) - average));
-  }
+  const double share = mean ? 1 / load(&totals->weight) : 1;
+  const double slope = upstream[w.reduction == Reduction::none ? n : 0] * share;
+  const double average = mean ? load(&totals->loss) * share : 0;
+  const bool none = slope == 0 || (mean && load(&totals->weight) == 0);
+  out.set(n, none ? 0 : slope * (load(&w.sums[n].loss) - average));
 }
 
 // --- launches ------------------------------------------------------------------------------------
@@ -156,19 +151,44 @@ void raise_nan_weight(const Fault& fault) {
                   std::to_string(fault.row));
 }
 
-template <class T>
-Rows<T> rows_of(const Problem& op, PairSums* sums) {
-  return {op.student.as<T>(), op.teacher.as<T>(), sums,    op.rows,
-          op.classes,         1 / op.temperature, op.beta, static_cast<Kind>(op.kind)};
+constexpr int64_t kStats = sizeof(PairSums) / sizeof(double);
+
+Shape by_row(const RowWeights& w) { return {(w.rows + kThreads - 1) / kThreads, kThreads}; }
+
+// Losses only where asked for, which is where weights that are NaN are reported.
+const Totals* totals_of(const RowWeights& weights, bool losses, const NumbersOut& loss,
+                        Stream& stream) {
+  TotalsWork work{weights, losses, nullptr, (weights.rows + kSegment - 1) / kSegment,
+                  stream.scratch<Totals>(1), loss};
+  if (work.blocks == 0) work.blocks = 1;
+  if (work.blocks > 1) work.partial = stream.scratch<Totals>(work.blocks);
+  const int64_t shared = sizeof(TeamMemory<Totals, Totals>);
+  launch(stream, divergence_totals_kernel, {work.blocks, kThreads, shared}, work);
+  if (work.blocks > 1)
+    launch(stream, divergence_totals_merge_kernel, {1, kThreads, shared}, work);
+  return work.totals;
 }
 
-RowWeights weights_of(const Problem& op, const PairSums* sums, Stream& stream) {
+template <class T>
+PairRows<T> rows_of(const Problem& op, const RowWeights& weights, const Totals* totals) {
+  return {{op.student.as<T>(), op.teacher.as<T>()},
+          nullptr,
+          op.rows,
+          op.classes,
+          weights,
+          totals,
+          1 / op.temperature,
+          op.beta,
+          static_cast<Kind>(op.kind)};
+}
+
+RowWeights weights_of(const Problem& op, PairSums* sums, Stream& stream) {
   return {op.token_weight, sums, op.rows, static_cast<Reduction>(op.reduction),
           stream.fault_site(raise_nan_weight)};
 }
 
-constexpr int64_t kStats = sizeof(PairSums) / sizeof(double);
-constexpr Shape kOneBlock{1, kThreads, sizeof(TeamMemory<Sums, Sums>), 1};
+// What a mean's rows are divided by, where that is not their number.
+bool divides(const RowWeights& w) { return w.reduction == Reduction::mean && w.token_weight; }
 
 }  // namespace
 
@@ -176,33 +196,47 @@ void forward_cuda(const Forward& op, cuda::Stream& stream) {
   require(!op.row_stats || op.row_stats.size == op.rows * kStats, "divergence: size of rowStats");
   auto* sums = op.row_stats ? reinterpret_cast<PairSums*>(op.row_stats.as<double>())
                             : stream.scratch<PairSums>(op.rows);
-  const Plan how = plan(op.rows, op.classes);
-  visit_float(op.student.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const Rows<T> m = rows_of<T>(op, sums);
-    if (how.warp_rows) {
-      launch(stream, divergence_forward_warp_kernel<T>, {how.blocks, kThreads}, m);
-    } else {
-      const int64_t bytes = sizeof(BlockMemory<accumulator_t<T>>);
-      launch(stream, divergence_forward_block_kernel<T>, {how.blocks, kThreads, bytes}, m);
-    }
-  });
-  launch(stream, divergence_reduce_kernel, kOneBlock, weights_of(op, sums, stream),
-         NumbersOut(op.loss));
+  const RowWeights weights = weights_of(op, sums, stream);
+  const Totals* const totals =
+      op.grad_student && divides(weights) ? totals_of(weights, false, {}, stream) : nullptr;
+  if (op.rows > 0) {
+    visit_float(op.student.dtype, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      PairRows<T> rows = rows_of<T>(op, weights, totals);
+      rows.output = op.grad_student.as<T>();
+      launch_rows(rows,
+                  plan_hold({op.rows, op.classes, op.student.dtype,
+                             stream.properties().has_clusters()}),
+                  stream);
+    });
+  }
+  if (weights.reduction != Reduction::none) {
+    totals_of(weights, true, op.loss, stream);
+  } else if (op.rows > 0) {
+    launch(stream, divergence_losses_kernel, by_row(weights), weights, NumbersOut(op.loss));
+  }
 }
 
 void backward_cuda(const Backward& op, cuda::Stream& stream) {
   require(op.row_stats.size == op.rows * kStats, "divergence: size of rowStats");
-  auto* sums = reinterpret_cast<PairSums*>(op.row_stats.as<double>());
-  double* scale = stream.scratch<double>(op.rows);
-  launch(stream, divergence_scale_kernel, kOneBlock, weights_of(op, sums, stream),
-         Numbers(op.upstream), scale, NumbersOut(op.grad_token_weight));
+  if (op.rows == 0) return;
+  const RowWeights weights =
+      weights_of(op, reinterpret_cast<PairSums*>(op.row_stats.as<double>()), stream);
+  const bool of_weights = static_cast<bool>(op.grad_token_weight);
+  const bool mean = weights.reduction == Reduction::mean;
+  const Totals* const totals = divides(weights) || (of_weights && mean)
+                                   ? totals_of(weights, of_weights, {}, stream)
+                                   : nullptr;
+  if (of_weights)
+    launch(stream, divergence_weights_kernel, by_row(weights), weights, totals,
+           Numbers(op.upstream), NumbersOut(op.grad_token_weight));
   if (!op.grad_student && !op.grad_teacher) return;
   const Plan how = plan(op.rows, op.classes);
   visit_float(op.student.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const Gradients<T> g{rows_of<T>(op, sums), scale, op.grad_student.as<T>(),
-                         op.grad_teacher.as<T>()};
+    const Gradients<T> g{rows_of<T>(op, weights, totals), Numbers(op.upstream),
+                         op.grad_student.as<T>(), op.grad_teacher.as<T>(),
+                         op.grad_student_ready};
     launch(stream, divergence_backward_kernel<T>, {how.blocks, kThreads}, g, how.warp_rows);
   });
 }

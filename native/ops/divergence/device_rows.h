@@ -1,11 +1,11 @@
-// A row of each of two matrices in a CUDA kernel, by the lanes of a warp or the threads of a block:
-// maxima and sums of exponentials, then the terms; see op.h and core/divergence_terms.h.
+// A row of each of two matrices in a CUDA kernel, for cuda/row_hold.h: maxima and sums of exponentials,
+// then the terms, then the student's gradient; see op.h and core/divergence_terms.h.
 #pragma once
 #include <cmath>
 #include <limits>
 
-#include "cuda/row_team.h"
-#include "cuda/rows.h"
+#include "cuda/numbers.h"
+#include "cuda/row_hold.h"
 #include "ops/divergence/op.h"
 
 namespace surprisal::divergence {
@@ -32,16 +32,6 @@ struct ScalarMath {
   static __device__ bool near(C x) { return std::fabs(x) < C(0.5); }
   static __device__ bool is_zero(C x) { return x == 0; }
   static __device__ bool not_less(C a, C b) { return a >= b; }
-};
-
-template <class T>
-struct Rows {
-  const T* student;  // (N, V)
-  const T* teacher;  // (N, V)
-  PairSums* sums;    // (N)
-  int64_t rows, classes;
-  double inverse, beta;  // 1/T
-  Kind kind;
 };
 
 // --- what a thread gathers -----------------------------------------------------------------------
@@ -83,63 +73,12 @@ struct Online {
   }
 };
 
-template <class C>
-struct Softmaxes {
-  Online<C> student, teacher;
-};
-template <class C>
-struct Totals {
-  C first, second;
-};
-
-// --- a row ---------------------------------------------------------------------------------------
-
-// Calls body(slot, teacher's, student's logits) for this thread's slots of columns: what is added
-// up goes by these. What is not of the row is -inf.
-template <class T, class F>
-__device__ void each_of_columns(const Rows<T>& m, const RowPart<T>& part, int64_t row, int rank,
-                                int size, F body) {
-  using C = accumulator_t<T>;
-  constexpr C kNone = -std::numeric_limits<C>::infinity();
-  const RowPart<T> columns = part.columns();
-  const int64_t all = m.rows * m.classes;
-  for (int slot = rank; slot < columns.slots(); slot += size) {
-    const auto read = [&](const T* from, C(&to)[kPack<T>]) {
-      const int64_t at = row * m.classes + slot * kPack<T>;
-      RowPart<T> own = columns;
-      own.data = from + row * m.classes;
-      widen<T>(columns.whole(slot) ? load_anywhere(from, all, at) : load_elements(own, slot), to);
-      mask_slot(columns, slot, kNone, to);
-    };
-    C t[kPack<T>], s[kPack<T>];
-    read(m.teacher, t);
-    read(m.student, s);
-    body(t, s);
-  }
-}
-
-// The same of the slots as the teacher's row lies: what is made of each class alone goes by these.
-template <class T, class F>
-__device__ void each_slot(const Rows<T>& m, const RowPart<T>& part, int64_t row, int rank, int size,
-                          F body) {
-  using C = accumulator_t<T>;
-  constexpr C kNone = -std::numeric_limits<C>::infinity();
-  const T* student = m.student + row * m.classes + part.column;
-  for (int slot = rank; slot < part.slots(); slot += size) {
-    C t[kPack<T>], s[kPack<T>];
-    widen<T>(load_slot(part, slot), t);
-    mask_slot(part, slot, kNone, t);
-    load_beside(student + slot * kPack<T>, part.whole(slot), part.begin, part.end, slot * kPack<T>,
-                kNone, s);
-    body(slot, t, s);
-  }
-}
-
 // p, q and d of one class from the row's sums.
 template <class C>
 struct Ratio {
   C scale, teacher_max, teacher_log, student_max, student_log, shift;
 
+  Ratio() = default;
   __device__ Ratio(const PairSums& row, double inverse)
       : scale(static_cast<C>(inverse)),
         teacher_max(static_cast<C>(row.teacher_max)),
@@ -154,59 +93,133 @@ struct Ratio {
   }
 };
 
-template <class T, class SumTeam, class TermTeam>
-__device__ void forward_row(const Rows<T>& m, int64_t row, bool exists, SumTeam& sum_team,
-                            TermTeam& term_team) {
-  using C = accumulator_t<T>;
-  const C inverse = static_cast<C>(m.inverse);
-  RowPart<T> part;
-  if (exists) part = row_part(m.teacher, m.rows, m.classes, row);
-  const int rank = sum_team.index(), size = sum_team.size();
-  Softmaxes<C> own{Online<C>::none(), Online<C>::none()};
-  each_of_columns(m, part, row, rank, size, [&](const C(&t)[kPack<T>], const C(&s)[kPack<T>]) {
-    own.teacher.add(t, inverse);
-    own.student.add(s, inverse);
-  });
-  PairSums sums = sum_team.finish(
-      own,
-      [&](Softmaxes<C>& into, const Softmaxes<C>& from) {
-        into.student.merge(from.student, inverse);
-        into.teacher.merge(from.teacher, inverse);
-      },
-      [&](const Softmaxes<C>& all, bool) {
-        PairSums out{};
-        out.student_max = all.student.max;
-        out.student_log = std::log(static_cast<double>(all.student.sum));
-        out.teacher_max = all.teacher.max;
-        out.teacher_log = std::log(static_cast<double>(all.teacher.sum));
-        return out;
-      });
-  const Ratio<C> ratio(sums, m.inverse);
-  Totals<C> total{};
-  each_of_columns(m, part, row, rank, size, [&](const C(&t)[kPack<T>], const C(&s)[kPack<T>]) {
-#pragma unroll
-    for (int j = 0; j < kPack<T>; ++j) {
-      C first = 0, second = 0;
-      Terms<C, ScalarMath<C>>::value(m.kind, m.beta, ratio.at(t[j], s[j]), first, second);
-      total.first += first;
-      total.second += second;
+// What the losses of the rows add up to.
+struct Totals {
+  double loss, weight;
+};
+
+struct RowWeights {
+  Numbers token_weight;
+  PairSums* sums;
+  int64_t rows;
+  Reduction reduction;
+  FaultSite fault;
+
+  // Of a row's weighted loss in the result; 0 where a mean has no weight. Totals are a mean's with
+  // weights.
+  __device__ double share(const Totals* totals) const {
+    if (reduction != Reduction::mean) return 1;
+    const double weight = token_weight ? load(&totals->weight) : static_cast<double>(rows);
+    return weight == 0 ? 0 : 1 / weight;
+  }
+};
+
+// --- rows ----------------------------------------------------------------------------------------
+
+// Both rows held in registers. Their losses, and with an output the student's gradient for an
+// upstream gradient of 1.
+template <class T>
+struct PairRows {
+  using Element = T;
+  using Real = accumulator_t<T>;
+  static constexpr int kInputs = 2, kPhases = 2, kLaneBlocks = sizeof(T) == 8 ? 1 : 2;
+  static constexpr Real kNone = -std::numeric_limits<Real>::infinity();
+  struct State {
+    Online<Real> student, teacher;  // phase 0
+    Real first, second;             // phase 1: sums of terms
+  };
+  struct Row {
+    Ratio<Real> ratio;
+    Real first, second, loss;
+    Real by;  // what the slopes of the row are multiplied with
+    bool weighs;
+  };
+  const T* input[2];  // student, teacher
+  T* output;
+  int64_t rows, columns;
+  RowWeights weights;
+  const Totals* totals;  // of the weights; null: they are not needed
+  double inverse, beta;  // 1/T
+  Kind kind;
+
+  SP_HOST_DEVICE bool wants(int) const { return true; }
+  __device__ Row begin(int64_t number) const {
+    Row row{};
+    if (!output) return row;
+    const double scale = weights.token_weight.weight(number) * weights.share(totals);
+    row.by = static_cast<Real>(scale * inverse);
+    row.weighs = scale != 0;
+    return row;
+  }
+  __device__ State start() const { return {Online<Real>::none(), Online<Real>::none(), 0, 0}; }
+  template <int Phase, class Part>
+  __device__ void add(State& state, const Row& row, const Part& part, int slot,
+                      Real (&x)[2][kPack<T>]) const {
+    mask_slot(part, slot, kNone, x[0]);
+    mask_slot(part, slot, kNone, x[1]);
+    if (Phase == 0) {
+      state.student.add(x[0], static_cast<Real>(inverse));
+      state.teacher.add(x[1], static_cast<Real>(inverse));
+      return;
     }
-  });
-  term_team.finish(
-      total,
-      [](Totals<C>& into, const Totals<C>& from) {
-        into.first += from.first;
-        into.second += from.second;
-      },
-      [&](const Totals<C>& all, bool leader) {
-        sums.first = all.first;
-        sums.second = all.second;
-        sums.loss = m.kind == Kind::jensen_shannon
-                        ? m.beta * sums.first + (1 - m.beta) * sums.second
-                        : sums.first;
-        if (leader && exists) store(m.sums + row, sums);
-        return sums.loss;
-      });
-}
+#pragma unroll
+    for (int e = 0; e < kPack<T>; ++e) {
+      Real first = 0, second = 0;
+      Terms<Real, ScalarMath<Real>>::value(kind, beta, row.ratio.at(x[1][e], x[0][e]), first,
+                                           second);
+      state.first += first;
+      state.second += second;
+    }
+  }
+  __device__ void merge(State& into, const State& from) const {
+    into.student.merge(from.student, static_cast<Real>(inverse));
+    into.teacher.merge(from.teacher, static_cast<Real>(inverse));
+    into.first += from.first;
+    into.second += from.second;
+  }
+  template <int Phase>
+  __device__ Row finish(int64_t number, const Row& before, const State& state, bool leader) const {
+    Row row = before;
+    PairSums* const out = weights.sums + number;
+    if (Phase == 0) {
+      PairSums sums{};
+      sums.student_max = state.student.max;
+      sums.student_log = std::log(static_cast<double>(state.student.sum));
+      sums.teacher_max = state.teacher.max;
+      sums.teacher_log = std::log(static_cast<double>(state.teacher.sum));
+      row.ratio = Ratio<Real>(sums, inverse);
+      if (leader) store(out, sums);
+    } else {
+      const double first = state.first, second = state.second;
+      const double loss =
+          kind == Kind::jensen_shannon ? beta * first + (1 - beta) * second : first;
+      row.first = state.first;
+      row.second = state.second;
+      row.loss = static_cast<Real>(loss);
+      if (leader) {
+        store(&out->loss, loss);
+        store(&out->first, first);
+        store(&out->second, second);
+      }
+    }
+    return row;
+  }
+  template <class Part>
+  __device__ void emit(const Row& row, const Part&, int, const Real (&x)[2][kPack<T>],
+                       Real (&y)[kPack<T>]) const {
+    PairSums sums{};
+    sums.loss = row.loss;
+    sums.first = row.first;
+    sums.second = row.second;
+#pragma unroll
+    for (int e = 0; e < kPack<T>; ++e) {
+      Real student, teacher;
+      Terms<Real, ScalarMath<Real>>::slope(kind, beta, sums, row.ratio.at(x[1][e], x[0][e]),
+                                           student, teacher);
+      // A row of weight 0 gets zeros, whatever it holds.
+      y[e] = row.weighs ? student * row.by : Real(0);
+    }
+  }
+};
 
 }  // namespace surprisal::divergence
