@@ -1,5 +1,6 @@
 // Every kernel at the smallest sizes that take it, beside the CPU's results for the same numbers:
 // what shows most mistakes of a kernel in little time. The tests of test/ops are the full ones.
+import '../harness/few-processors.js';
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import { launch, native } from '../../src/native.js';
@@ -27,17 +28,13 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       }
     });
 
-    // Enough tiles that clusters of blocks take them: operands k-major, and the other way.
-    test('of many pairs, by clusters of blocks', () => {
-      agrees('bfloat16', [{ shape: [33, 136, 24] }, { shape: [33, 136, 24] }], (x, y) =>
-        sp.matmul(x, y, { transposeB: true }).mul(0.1),
-      );
-    });
-
-    test('of many columns, by clusters of blocks', () => {
-      agrees('bfloat16', [{ shape: [8, 136] }, { shape: [8, 8320] }], (x, y) =>
-        sp.matmul(x, y, { transposeA: true }),
-      );
+    // Operands whose rows or whose columns lie side by side, more tiles than clusters at once.
+    test.each([
+      [[136, 24], [300, 24], { transposeB: true }],
+      [[24, 136], [24, 300], { transposeA: true }],
+      [[5, 136, 64], [5, 64, 136], {}],
+    ])('by clusters of blocks, %o %o %o', (a, b, options) => {
+      agrees('bfloat16', [{ shape: a }, { shape: b }], (x, y) => sp.matmul(x, y, options).mul(0.1));
     });
 
     test('of more tiles than are computed at once', () => {

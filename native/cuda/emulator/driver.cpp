@@ -163,7 +163,7 @@ Status properties(int device, Properties& out) {
   const Locked m;
   out.name = "emulator";
   out.arch = emulator::arch();
-  out.processors = out.arch >= 90 ? 132 : 108;
+  out.processors = emulator::processors();
   out.memory = m->capacity;
   out.l2 = int64_t{50} << 20;
   out.shared = out.arch >= 90 ? 227 << 10 : 163 << 10;

@@ -20,6 +20,9 @@ uint64_t number_of(const char* variable, uint64_t otherwise) {
 }  // namespace
 
 int arch() { return number_of("SURPRISAL_EMULATOR_ARCH", 90) == 80 ? 80 : 90; }
+int processors() {
+  return static_cast<int>(number_of("SURPRISAL_EMULATOR_PROCESSORS", arch() >= 90 ? 132 : 108));
+}
 uint64_t base_seed() { return number_of("SURPRISAL_EMULATOR_SEED", 0); }
 
 void run(const void* kernel, const Shape& shape, void** arguments,
@@ -33,7 +36,7 @@ void run(const void* kernel, const Shape& shape, void** arguments,
   require(shape.cluster == 1 || clusters, "launch: clusters need sm_90");
   require(shape.blocks % shape.cluster == 0, "launch: blocks must be a multiple of the cluster");
   // Two blocks of 1024 threads on each multiprocessor.
-  require(!shape.together || shape.blocks * shape.threads <= 2048 * (clusters ? 132 : 108),
+  require(!shape.together || shape.blocks * shape.threads <= 2048 * int64_t{processors()},
           "launch: more blocks than run together");
   require(shape.shared >= 0 && shape.shared <= (clusters ? 227 : 163) << 10,
           "launch: too much shared memory");

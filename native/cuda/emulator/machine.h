@@ -26,6 +26,9 @@ void run(const void* kernel, const Shape& shape, void** arguments,
 
 // What device the machine is: 90, or 80 with SURPRISAL_EMULATOR_ARCH=80.
 int arch();
+// Its multiprocessors: those of an H100 or A100, or SURPRISAL_EMULATOR_PROCESSORS: few make small
+// problems take the kernels of large ones.
+int processors();
 // The base of the seeds of launches (SURPRISAL_EMULATOR_SEED), 0 unless set.
 uint64_t base_seed();
 
