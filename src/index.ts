@@ -196,6 +196,7 @@ export type { SinkhornDivergenceOptions } from './ops/sinkhorn-divergence.js';
 export { sinkhornDivergence } from './ops/sinkhorn-divergence.js';
 export type { SinkhornKnoppOptions } from './ops/sinkhorn-knopp.js';
 export { sinkhornKnopp } from './ops/sinkhorn-knopp.js';
+export type { SinkhornPotentialsOptions } from './ops/sinkhorn-potentials.js';
 export { sinkhornPotentials } from './ops/sinkhorn-potentials.js';
 export type { SkeletonizeOptions, TubedSkeletonOptions } from './ops/skeletonize.js';
 export { skeletonize, tubedSkeleton } from './ops/skeletonize.js';

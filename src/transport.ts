@@ -19,6 +19,7 @@ import { type Shape, sizeOf } from './shape.js';
 import { expectSaved } from './tape.js';
 import { empty, expectTensor, Tensor } from './tensor.js';
 import { readData } from './transfer.js';
+import { withInit } from './warm-start.js';
 
 /** Numbers below it lose digits. */
 export const leastNormal = 2 ** -1022;
@@ -36,7 +37,9 @@ export interface TransportInfo {
 export interface IterationOptions {
   /** Largest L1 error of the marginals, relative to the plan's mass; default 1e-3. */
   tolerance?: number;
-  /** Default 10000. At the limit the dual value is returned, a lower bound. */
+  /**
+   * Default 10000, of unrolled gradients 100. At the limit the dual value is returned, a lower bound.
+   */
   maxIterations?: number;
   /** Throws `ERR_NOT_CONVERGED` where the tolerance was not reached; default false. */
   strict?: boolean;
@@ -57,9 +60,15 @@ export function checkIterations(op: string, options: IterationOptions): void {
   expectNumber(op, 'workspaceBytes', workspaceBytes, { min: 0, integer: true });
 }
 
-export const iterationFields = (options: IterationOptions) => ({
+const mostIterations = ({
+  maxIterations,
+  gradient,
+}: Pick<IterationOptions, 'maxIterations'> & { gradient?: string }) =>
+  maxIterations ?? (gradient === 'unrolled' ? 100 : 10000);
+
+export const iterationFields = (options: IterationOptions & { gradient?: string }) => ({
   tolerance: options.tolerance ?? 1e-3,
-  maxIterations: options.maxIterations ?? 10000,
+  maxIterations: mostIterations(options),
   workspaceBytes: options.workspaceBytes ?? (ambient === 'cpu' ? 2 ** 25 : 2 ** 28),
 });
 
@@ -127,9 +136,10 @@ export function infoOf(infos: Infos): TransportInfo {
 export function shortfall(
   op: string,
   info: TransportInfo,
-  options: IterationOptions & { solver?: string },
+  options: IterationOptions & { solver?: string; gradient?: string },
 ): string {
-  const { tolerance = 1e-3, maxIterations = 10000 } = options;
+  const { tolerance = 1e-3 } = options;
+  const maxIterations = mostIterations(options);
   const wanted = `${op}: expected the marginals' error to fall to ${tolerance} `;
   const got = `got ${Number(info.error.toPrecision(3))}`;
   if (options.solver === 'geomloss') {
@@ -148,7 +158,7 @@ export function demand(op: string, info: TransportInfo, options: IterationOption
 
 /**
  * An operation whose callers get `finish(result, options)` of its result; options are argument
- * number `position`.
+ * number `position`, which may give `init`.
  */
 export function finished<F extends (...args: never[]) => unknown>(
   op: Op,
@@ -156,11 +166,13 @@ export function finished<F extends (...args: never[]) => unknown>(
   // biome-ignore lint/suspicious/noExplicitAny: the caller names the types by F
   finish: (result: any, options: any) => unknown,
 ): Op<F> {
-  const call = (...args: unknown[]) => finish(op(...args), args[position] ?? {});
+  const given = (args: unknown[]) =>
+    args.map((arg, i) => (i === position ? withInit(op.name, arg) : arg));
+  const call = (...args: unknown[]) => finish(op(...given(args)), args[position] ?? {});
   const async = async (...args: unknown[]) => {
     // As they are now: their owner may change them meanwhile.
     const options = { ...(args[position] as object) };
-    return finish(await op.async(...args), options);
+    return finish(await op.async(...given(args)), options);
   };
   return Object.assign(call, { async, raw: op.raw }) as unknown as Op<F>;
 }
@@ -224,9 +236,14 @@ export const solutionOf = (given: Omit<Solution, 'versions'>): Solution => ({
   versions: tensorsOf(given.saved).map((t) => t.storage?.version ?? -1),
 });
 
-function fieldsOf(op: string, { name, saved, versions, fields }: Solution) {
+/** That what a solution is made of is as it was. */
+export function expectUnchanged(op: string, { name, saved, versions }: Solution): void {
   expectSaved(op, name, tensorsOf(saved), versions);
-  return fields(saved);
+}
+
+function fieldsOf(op: string, solution: Solution) {
+  expectUnchanged(op, solution);
+  return solution.fields(solution.saved);
 }
 
 export function transportPlan(solution: Solution): TransportPlan {

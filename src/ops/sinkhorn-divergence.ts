@@ -12,7 +12,7 @@ import {
 } from '../clouds.js';
 import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
 import { expectBoolean } from '../expect.js';
-import { launch, native } from '../native.js';
+import { launch } from '../native.js';
 import { empty, type Tensor } from '../tensor.js';
 import {
   finished,
@@ -25,8 +25,26 @@ import {
   shortfall,
   tell,
 } from '../transport.js';
+import {
+  checkGradient,
+  expectSteps,
+  gradientKernel,
+  isUnrolled,
+  newSteps,
+  solveKernel,
+  stepFields,
+  type UnrolledGradient,
+} from '../unrolled.js';
+import {
+  checkInit,
+  type InitTensors,
+  initFields,
+  initTensors,
+  type WarmStart,
+  withoutInit,
+} from '../warm-start.js';
 
-export interface SinkhornDivergenceOptions extends CloudOptions {
+export interface SinkhornDivergenceOptions extends CloudOptions, WarmStart, UnrolledGradient {
   /**
    * Minus half the value of (x, x) and of (y, y), so that equal clouds are at 0; default true.
    */
@@ -34,40 +52,58 @@ export interface SinkhornDivergenceOptions extends CloudOptions {
 }
 
 const name = 'sinkhornDivergence';
-type In = Inputs<'x' | 'y', CloudTensors>;
+type Clouds = Inputs<'x' | 'y', CloudTensors>;
+type In = Inputs<'x' | 'y', CloudTensors | InitTensors>;
 
 /** Iterations, error and convergence of each value. */
 const infos = new WeakMap<Tensor, Infos>();
 
 interface Saved {
-  t: In;
+  t: Clouds;
   options: SinkhornDivergenceOptions;
   layout: Layout;
   potentials: Tensor;
+  /** Of unrolled gradients. */
+  steps?: Tensor;
 }
 
 const isDebiased = (options: SinkhornDivergenceOptions) => options.debias ?? true;
 
-const fields = ({ t, options, layout, potentials }: Saved) => ({
+const fields = ({ t, options, layout, potentials, steps }: Saved) => ({
   ...cloudFields(t, options, layout),
   caller: 0,
   debias: isDebiased(options),
   potentials: potentials.raw,
+  ...stepFields(steps, layout, options, isDebiased(options)),
 });
 
-function forward(t: In, options: SinkhornDivergenceOptions) {
+function forward(given: In, options: SinkhornDivergenceOptions, needs: Needs) {
+  const t = withoutInit(given);
   const layout = layoutOfClouds(name, t, options);
+  const steps = newSteps(name, layout, options, needs, isDebiased(options));
   const output = empty(layout.shape, accumulatorOf(t.x.dtype));
   const potentials = empty([keptSize(layout, isDebiased(options))], 'float64');
   const info = newInfos(layout.batch);
-  const saved: Saved = { t, options: savedOptions(options), layout, potentials };
-  launch(native.sinkhornSolve, { ...fields(saved), value: output.raw, info: rawOf(info) });
+  const saved: Saved = {
+    t,
+    options: withoutInit(savedOptions(options)),
+    layout,
+    potentials,
+    steps,
+  };
+  launch(solveKernel(options), {
+    ...fields(saved),
+    value: output.raw,
+    info: rawOf(info),
+    ...initFields(given),
+  });
   infos.set(output, info);
   return { output, saved };
 }
 
 function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
   const { x, y, a, b, labelCost } = saved.t;
+  expectSteps(name, saved.options, saved.steps);
   const like = (t: Tensor | undefined, need: boolean) =>
     need && t ? empty(t.shape, t.dtype) : undefined;
   const gradients = {
@@ -77,7 +113,7 @@ function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
     b: like(b, needs.b),
     labelCost: like(labelCost, needs.labelCost),
   };
-  launch(native.sinkhornGradients, {
+  launch(gradientKernel(saved.options), {
     ...fields(saved),
     upstream: upstream.raw,
     dx: gradients.x?.raw,
@@ -93,12 +129,14 @@ const operation = defineOp({
   name,
   builtin: true,
   inputs: ['x', 'y'],
-  optionTensors: cloudTensors,
-  options: [...cloudNames, 'debias'],
-  nondifferentiable: ['labelsX', 'labelsY'],
+  optionTensors: [...cloudTensors, ...initTensors],
+  options: [...cloudNames, 'init', 'debias', 'gradient'],
+  nondifferentiable: ['labelsX', 'labelsY', ...initTensors],
   check(t: In, options: SinkhornDivergenceOptions) {
     expectBoolean(name, 'debias', options.debias ?? true);
+    checkGradient(name, 'x', t.x, options);
     checkClouds(name, t, options);
+    checkInit(name, t, layoutOfClouds(name, t, options), options.solver);
   },
   forward,
   backward,
@@ -111,7 +149,9 @@ function conclude(value: Tensor, options: SinkhornDivergenceOptions): Tensor {
   if (value.device !== 'cpu' && !options.onInfo && !options.strict) return value;
   const info = infoOf(infos.get(value) as Infos);
   tell(name, info, options);
-  if (info.converged || options.onInfo || options.solver === 'geomloss' || warned) return value;
+  // Who asks for so many steps knows that they are so many.
+  const counted = options.solver === 'geomloss' || isUnrolled(options);
+  if (info.converged || options.onInfo || counted || warned) return value;
   warned = true;
   process.emitWarning(shortfall(name, info, options), { code: 'SURPRISAL_NOT_CONVERGED' });
   return value;
@@ -132,7 +172,8 @@ function conclude(value: Tensor, options: SinkhornDivergenceOptions): Tensor {
  * ends before, it says so (`onInfo`, `strict`, a process warning) and the dual value is a lower bound.
  * On CUDA there is no warning, for which it would have to wait: give `onInfo` or `strict` there.
  * Differentiable in x, y, a, b and labelCost in every mode; without reach the gradients in a and b have
- * zero weighted mean. Clouds are centred, so a common offset costs no digits.
+ * zero weighted mean. `gradient: 'unrolled'` gives that of the value after so many plain steps instead,
+ * also of (x, x) and (y, y). Clouds are centred, so a common offset costs no digits.
  *
  * Feydy et al. 2019 (eq. 3); Sejourne et al. 2019 (prop. 12); Alvarez-Melis and Fusi 2020 (labels).
  *

@@ -23,9 +23,19 @@ import {
   tell,
   transportPlan,
 } from '../transport.js';
+import {
+  checkInit,
+  type InitTensors,
+  initFields,
+  initTensors,
+  type WarmStart,
+  withoutInit,
+} from '../warm-start.js';
+
+export interface SinkhornPotentialsOptions extends CloudOptions, WarmStart {}
 
 const name = 'sinkhornPotentials';
-type In = Inputs<'x' | 'y', CloudTensors>;
+type In = Inputs<'x' | 'y', CloudTensors | InitTensors>;
 
 const solutions = new WeakMap<Tensor, Solution>();
 
@@ -33,11 +43,17 @@ const operation = defineOp({
   name,
   builtin: true,
   inputs: ['x', 'y'],
-  optionTensors: cloudTensors,
+  optionTensors: [...cloudTensors, ...initTensors],
   // Options of a divergence may be given as they are.
-  options: [...cloudNames, 'debias'],
-  check: (t: In, options: CloudOptions) => checkClouds(name, t, options),
-  forward(t: In, options: CloudOptions) {
+  options: [...cloudNames, 'init', 'debias', 'gradient'],
+  check(t: In, options: SinkhornPotentialsOptions) {
+    checkClouds(name, t, options);
+    checkInit(name, t, layoutOfClouds(name, t, options), options.solver);
+  },
+  forward(given: In, { ...options }: SinkhornPotentialsOptions & { gradient?: string }) {
+    // Nothing is differentiated here.
+    delete options.gradient;
+    const t = withoutInit(given);
     const layout = layoutOfClouds(name, t, options);
     const dtype = accumulatorOf(t.x.dtype);
     const [value, f, g] = [layout.shape, layout.f, layout.g].map((shape) => empty(shape, dtype));
@@ -55,13 +71,14 @@ const operation = defineOp({
       f: f.raw,
       g: g.raw,
       info: rawOf(info),
+      ...initFields(given),
     });
     solutions.set(f, solutionOf({ name, f, g, info, layout, saved, fields }));
     return { outputs: { f, g } };
   },
 });
 
-function resultOf({ f }: { f: Tensor }, options: CloudOptions): TransportPlan {
+function resultOf({ f }: { f: Tensor }, options: SinkhornPotentialsOptions): TransportPlan {
   const plan = transportPlan(solutions.get(f) as Solution);
   tell(name, plan, options);
   return plan;
@@ -75,6 +92,8 @@ function resultOf({ f }: { f: Tensor }, options: CloudOptions): TransportPlan {
  * x [B?, N, D], y [B?, M, D] -> f [B?, N], g [B?, M] (packed [ΣN], [ΣM]), float32 or for float64
  * points float64; `plan()` [B?, N, M]; `apply(v)` multiplies by the plan without making it.
  *
+ * From `init`, potentials of a similar problem, it takes fewer iterations.
+ *
  * f_i = -ε/(1 + ε/ρ) log sum_j b_j e^((g_j - C_ij)/ε) (Feydy et al. 2019, eq. 10).
  *
  * @throws as `sinkhornDivergence`.
@@ -84,6 +103,6 @@ export const sinkhornPotentials: Op<
   <D extends DType>(
     x: Tensor<D>,
     y: Tensor<D>,
-    options?: CloudOptions,
+    options?: SinkhornPotentialsOptions,
   ) => TransportPlan<LossDType<D>>
 > = finished(operation, 2, resultOf);

@@ -2,12 +2,14 @@
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
 import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
 import { expectDType, expectNumber, fail, showShape } from '../expect.js';
-import { launch, native } from '../native.js';
-import { empty, type Tensor } from '../tensor.js';
+import { launch } from '../native.js';
+import { tensorsBehind } from '../scope.js';
+import { empty, Tensor } from '../tensor.js';
 import {
   checkIterations,
   checkWeights,
   equalLayout,
+  expectUnchanged,
   finished,
   type IterationOptions,
   iterationFields,
@@ -22,8 +24,30 @@ import {
   tell,
   transportPlan,
 } from '../transport.js';
+import {
+  checkGradient,
+  expectSteps,
+  gradientKernel,
+  isUnrolled,
+  newSteps,
+  solveKernel,
+  stepFields,
+  type UnrolledGradient,
+} from '../unrolled.js';
+import {
+  checkInit,
+  type InitTensors,
+  initFields,
+  initTensors,
+  type WarmStart,
+  withoutInit,
+} from '../warm-start.js';
+import { to } from './cast.js';
+import { add, div, exp, mul, sub } from './elementwise.js';
+import { sum } from './reduce.js';
+import { unsqueeze } from './shape-ops.js';
 
-export interface SinkhornOptions extends IterationOptions {
+export interface SinkhornOptions extends IterationOptions, WarmStart, UnrolledGradient {
   /** Strength of the entropy; default 0.05. */
   epsilon?: number;
   /**
@@ -44,21 +68,25 @@ export interface SinkhornResult<D extends DType = DType> extends TransportPlan<D
 }
 
 const name = 'sinkhorn';
-type In = Inputs<'cost', 'a' | 'b'>;
+type Given = Inputs<'cost', 'a' | 'b'>;
+type In = Inputs<'cost', 'a' | 'b' | InitTensors>;
 
 const layoutOf = ({ shape, rank }: Tensor) =>
   equalLayout(shape.slice(0, -2), shape[rank - 2], shape[rank - 1]);
 
-function check({ cost, a, b }: In, options: SinkhornOptions): void {
+function check(t: In, options: SinkhornOptions): void {
+  const { cost, a, b } = t;
   expectDType(name, 'cost', cost, floats);
+  checkGradient(name, 'cost', cost, options);
   const { rank, shape } = cost as Tensor;
   if ((rank !== 2 && rank !== 3) || shape[rank - 1] === 0 || shape[rank - 2] === 0) {
     const wanted = '[N, M] or [B, N, M] with at least one row and column';
     fail(name, 'ERR_SHAPE', `expected cost to have shape ${wanted}, got ${showShape(shape)}`);
   }
-  const { f, g } = layoutOf(cost);
-  checkWeights(name, 'a', a, f);
-  checkWeights(name, 'b', b, g);
+  const layout = layoutOf(cost);
+  checkWeights(name, 'a', a, layout.f);
+  checkWeights(name, 'b', b, layout.g);
+  checkInit(name, t, layout);
   expectNumber(name, 'epsilon', options.epsilon ?? 0.05, { min: leastNormal });
   for (const key of ['rhoA', 'rhoB'] as const) {
     const rho = options[key] ?? Number.POSITIVE_INFINITY;
@@ -70,8 +98,15 @@ function check({ cost, a, b }: In, options: SinkhornOptions): void {
 /** Negative where there is none. */
 const strength = (rho = Number.POSITIVE_INFINITY) => (rho === Number.POSITIVE_INFINITY ? -1 : rho);
 
-function fields({ cost, a, b, potentials }: In & { potentials: Tensor }, options: SinkhornOptions) {
-  const { batch, startsX, startsY } = layoutOf(cost);
+interface Solved extends Given {
+  potentials: Tensor;
+  /** Of unrolled gradients. */
+  steps?: Tensor;
+}
+
+function fields({ cost, a, b, potentials, steps }: Solved, options: SinkhornOptions) {
+  const layout = layoutOf(cost);
+  const { batch, startsX, startsY } = layout;
   return {
     cost: cost.raw,
     a: a?.raw,
@@ -86,45 +121,61 @@ function fields({ cost, a, b, potentials }: In & { potentials: Tensor }, options
     rhoB: strength(options.rhoB),
     ...iterationFields(options),
     potentials: potentials.raw,
+    ...stepFields(steps, layout, options, false),
   };
 }
 
 const solutions = new WeakMap<Tensor, Solution>();
 
 interface Saved {
-  t: In;
+  t: Given;
   options: SinkhornOptions;
   potentials: Tensor;
+  steps?: Tensor;
 }
 
-function forward(t: In, options: SinkhornOptions) {
+function forward(given: In, called: SinkhornOptions, needs: Needs) {
+  const [t, options] = [withoutInit(given), withoutInit(called)];
   const layout = layoutOf(t.cost);
   const dtype = accumulatorOf(t.cost.dtype);
-  const [output, f, g] = [layout.shape, layout.f, layout.g].map((shape) => empty(shape, dtype));
+  const [value, f, g] = [layout.shape, layout.f, layout.g].map((shape) => empty(shape, dtype));
   const potentials = empty([keptSize(layout, false)], 'float64');
+  const steps = newSteps(name, layout, options, needs, false);
   const info = newInfos(layout.batch);
   const saved = { ...t, potentials };
-  launch(native.sinkhornSolve, {
-    ...fields(saved, options),
-    value: output.raw,
+  launch(solveKernel(options), {
+    ...fields({ ...saved, steps }, options),
+    value: value.raw,
     f: f.raw,
     g: g.raw,
     info: rawOf(info),
+    ...initFields(given),
   });
   const problem = (its: typeof saved) => fields(its, options);
-  solutions.set(output, solutionOf({ name, f, g, info, layout, saved, fields: problem }));
+  solutions.set(value, solutionOf({ name, f, g, info, layout, saved, fields: problem }));
   // The tape disposes of what it saved; the plan may outlive it.
-  return { output, saved: { t, options, potentials: potentials.detach() } satisfies Saved };
+  const kept: Saved = { t, options, potentials: potentials.detach(), steps };
+  return isUnrolled(options)
+    ? { outputs: { value, f, g }, saved: kept }
+    : { output: value, saved: kept };
 }
 
-function backward({ t, options, potentials }: Saved, upstream: Tensor, needs: Needs): Gradients {
+/** Of `value` alone, or unrolled of f and g too. */
+type Upstream = Tensor | { value?: Tensor; f?: Tensor; g?: Tensor };
+
+function backward(saved: Saved, upstream: Upstream, needs: Needs): Gradients {
+  const { t, options, potentials, steps } = saved;
+  expectSteps(name, options, steps);
   const like = (x: Tensor | undefined, need: boolean) =>
     need && x ? empty(x.shape, x.dtype) : undefined;
   const cost = like(t.cost, needs.cost);
   const [a, b] = [like(t.a, needs.a), like(t.b, needs.b)];
-  launch(native.sinkhornGradients, {
-    ...fields({ ...t, potentials }, options),
-    upstream: upstream.raw,
+  const from = upstream instanceof Tensor ? { value: upstream } : upstream;
+  const further = isUnrolled(options) && { upstreamF: from.f?.raw, upstreamG: from.g?.raw };
+  launch(gradientKernel(options), {
+    ...fields({ ...t, potentials, steps }, options),
+    upstream: from.value?.raw,
+    ...further,
     dcost: cost?.raw,
     da: a?.raw,
     db: b?.raw,
@@ -136,18 +187,49 @@ const operation = defineOp({
   name,
   builtin: true,
   inputs: ['cost'],
-  optionTensors: ['a', 'b'],
-  options: ['epsilon', 'rhoA', 'rhoB', ...iterationNames],
+  optionTensors: ['a', 'b', ...initTensors],
+  options: ['epsilon', 'rhoA', 'rhoB', 'init', 'gradient', ...iterationNames],
+  nondifferentiable: initTensors,
   check,
   forward,
   backward,
 });
 
-function resultOf(value: Tensor, options: SinkhornOptions) {
-  const plan = transportPlan(solutions.get(value) as Solution);
-  tell(name, plan, options);
+/** Weights as the plan has them: where both marginals hold, of one mass. */
+function planWeights({ a, b }: Given, dtype: DType, { rhoA, rhoB }: SinkhornOptions) {
+  const given = [a, b].map((w) => w && (to(w, dtype) as Tensor));
+  if (strength(rhoA) >= 0 || strength(rhoB) >= 0) return given;
+  const masses = given.map((w) => w && sum(w, { dim: -1, keepDim: true }));
+  const [first, second] = masses.map((m) => m?.detach());
+  if (!first && !second) return given;
+  const mass = div(add(first ?? (second as Tensor), first && second ? second : 1), 2);
+  return given.map((w, i) => w && mul(div(w, masses[i] as Tensor), mass));
+}
+
+/** The plan by operations that the tape knows, from potentials that it knows. */
+function unrolledPlan(solution: Solution, options: SinkhornOptions): Tensor {
+  const { f, g, saved, layout } = solution;
+  expectUnchanged(`${name}.plan`, solution);
+  const given = saved as unknown as Given;
+  const [a, b] = planWeights(given, f.dtype, options);
+  const exponent = sub(add(unsqueeze(f, -1), unsqueeze(g, -2)), to(given.cost, f.dtype) as Tensor);
+  let plan = exp(div(exponent, options.epsilon ?? 0.05));
+  plan = a ? mul(plan, unsqueeze(a, -1)) : div(plan, layout.f.at(-1) as number);
+  return b ? mul(plan, unsqueeze(b, -2)) : div(plan, layout.g.at(-1) as number);
+}
+
+function resultOf(made: Tensor | { value: Tensor }, options: SinkhornOptions) {
+  const value = made instanceof Tensor ? made : made.value;
+  const solution = solutions.get(value) as Solution;
+  const result = transportPlan(solution);
+  tell(name, result, options);
+  if (value.wantsGrad && isUnrolled(options)) {
+    const behind = tensorsBehind.get(result.plan) ?? [];
+    result.plan = () => unrolledPlan(solution, options);
+    tensorsBehind.set(result.plan, [...behind, solution.f, solution.g]);
+  }
   // Not spread, which would read the information of a device.
-  return Object.assign(plan, { value });
+  return Object.assign(result, { value });
 }
 
 /**
@@ -160,8 +242,10 @@ function resultOf(value: Tensor, options: SinkhornOptions) {
  * float32 (float64 for float64 cost), and the plan by `plan()` and `apply()`. Always in the log
  * domain: annealed, then over-relaxed until the marginals are within the tolerance. `value` is the
  * dual's and is differentiable in cost, a and b: P, and without ρ the potentials less their mean.
+ * `gradient: 'unrolled'` takes plain steps and makes value, f, g and `plan()` differentiable through
+ * them: for losses of the plan itself, or of a few steps.
  *
- * Cuturi 2013; Thibault et al. 2017; Sejourne et al. 2019.
+ * Cuturi 2013; Thibault et al. 2017; Genevay et al. 2018 (unrolled); Sejourne et al. 2019.
  *
  * @throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments, costs that
  *   are not finite, negative weights, and masses that differ where both marginals must hold;

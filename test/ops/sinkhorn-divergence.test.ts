@@ -42,6 +42,9 @@ describe('known answers', () => {
     const plan = read(sp.sinkhornPotentials(x, y, { ...exact, ...options }).plan());
     const cost = costOf('sqeuclidean', clouds.x, clouds.y, 3).flatMap((row) => [...row]);
     expect(plan.reduce((sum, p, i) => sum + p * cost[i], 0)).toBeCloseTo(linear, 10);
+    // POT's other convention, with the entropy of P itself.
+    const entropic = plan.reduce((sum, p, i) => sum + p * (cost[i] + epsilon * Math.log(p)), 0);
+    if (epsilon === 0.1) expect(entropic).toBeCloseTo(-0.174038944059, 10);
   });
 
   test.each([

@@ -1,7 +1,7 @@
 // What bad arguments, degenerate clouds and unreachable tolerances get.
 import { describe, expect, test, vi } from 'vitest';
 import * as sp from '../../src/index.js';
-import { needsCpu } from '../harness/device.js';
+import { isOnCpu, needsCpu } from '../harness/device.js';
 import { refuser } from '../harness/refusal.js';
 import { floats, gradOf, indices, read } from '../harness/tensors.js';
 import { draw, tensors } from '../harness/transport.js';
@@ -114,6 +114,16 @@ describe('arguments', () => {
     refuseApply(() => apply(sp.rand([4]), { axis: 2 as never }), 'ERR_INVALID_VALUE', 'axis');
     refuseApply(() => apply(sp.rand([4], { dtype: 'float64' })), 'ERR_DTYPE', 'float64');
   });
+});
+
+test.skipIf(isOnCpu)('what a device has not', () => {
+  const init = { f: sp.zeros([4]), g: sp.zeros([5]) };
+  refuses(by({ init }), 'ERR_DEVICE', 'init');
+  refuser("sinkhornDivergence with gradient 'unrolled'")(
+    by({ gradient: 'unrolled' }),
+    'ERR_DEVICE',
+    'no CUDA form',
+  );
 });
 
 describe('values', () => {

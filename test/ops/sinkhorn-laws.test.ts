@@ -249,6 +249,35 @@ test.skipIf(measures)('scratch memory keeps to the workspace and O((N + M) D)', 
   }
 });
 
+test.skipIf(measures)('gradients in label costs: within the workspace, the same bits', () => {
+  const [batch, v] = [24, 90];
+  const { x, y } = tensors(draw(5, 4, 2, 3, batch), 'float32');
+  const label = (n: number, seed: number) =>
+    indices(
+      uniforms(seed, batch * n).map((u) => Math.floor(u * v)),
+      [batch, n],
+    );
+  const labels = { labelsX: label(5, 1), labelsY: label(4, 2) };
+  const run = (workspaceBytes: number) => {
+    const labelCost = floats(uniforms(5, v * v), 'float32', [v, v], true);
+    const loss = sp.sinkhornDivergence(x, y, { ...labels, labelCost, blur: 0.5, workspaceBytes });
+    sp.memory({ resetPeak: true });
+    loss.sum().backward();
+    return { grad: bits(gradOf(labelCost)), peak: sp.memory().cpu.scratchPeak };
+  };
+  const before = sp.getThreads();
+  sp.setThreads(3);
+  const [all, some] = [run(2 ** 25), run(2 ** 20)];
+  sp.setThreads(1);
+  const one = run(0);
+  sp.setThreads(before);
+  for (const other of [some, one]) expectSameBits(other.grad, all.grad, 'gradient');
+  const matrix = 8 * v * v;
+  expect(all.peak).toBeGreaterThan(batch * matrix);
+  expect(some.peak).toBeLessThan(2 ** 20 + 2 * matrix);
+  expect(one.peak).toBeLessThan(6 * matrix);
+});
+
 const grows =
   'scratch memory of a debiased solve and its gradients grows with the points, not the pairs';
 test.skipIf(measures)(grows, () => {

@@ -74,6 +74,30 @@ export function solve(problem: Problem, iterations = 5000): Solution {
   return { value: primal(problem, plan), f, g, plan };
 }
 
+/**
+ * So many plain steps, as the definition of unrolled gradients says, from g = 0: f, then but the last
+ * time g. The value is the dual's.
+ */
+export function alternate(problem: Problem, iterations: number): Solution {
+  const { cost, a, b, epsilon, rhoA, rhoB } = problem;
+  const across = transposed(cost);
+  let f = new Float64Array(a.length);
+  let g = new Float64Array(b.length);
+  const damp = (rho: number) => (rho === Infinity ? 1 : 1 / (1 + epsilon / rho));
+  for (let k = 0; k < iterations; k++) {
+    if (k > 0) g = g.map((_, j) => damp(rhoB) * softmin(across[j], f, a, epsilon));
+    f = f.map((_, i) => damp(rhoA) * softmin(cost[i], g, b, epsilon));
+  }
+  const plan = cost.map((row, i) =>
+    row.map((c, j) => a[i] * b[j] * Math.exp((f[i] + g[j] - c) / epsilon)),
+  );
+  const sum = (p: Float64Array) => p.reduce((total, v) => total + v, 0);
+  const reward = (w: Float64Array, u: Float64Array, rho: number) =>
+    sum(w.map((v, i) => v * (rho === Infinity ? u[i] : rho * (1 - Math.exp(-u[i] / rho)))));
+  const excess = sum(Float64Array.from(plan, sum)) - sum(a) * sum(b);
+  return { value: reward(a, f, rhoA) + reward(b, g, rhoB) - epsilon * excess, f, g, plan };
+}
+
 function primal({ cost, a, b, epsilon, rhoA, rhoB }: Problem, plan: Float64Array[]): number {
   const sum = (p: Float64Array) => p.reduce((total, v) => total + v, 0);
   const flat = (rows: Float64Array[]) => Float64Array.from(rows.flatMap((row) => [...row]));

@@ -50,7 +50,8 @@ void label_gradient(const Gradients& op, const Geometry<A>& geometry, const Kept
     const Exponents<A> exponents(z, op.epsilon, row.softmin, column.seen, y.measure.weight);
     Scratch<double> mass(x.n);
     for (int64_t i = 0; i < x.n; ++i) mass[i] = factor * row_mass(x.measure, row, i);
-    label_sums(exponents.rows(), mass.data(), x.measure.label, y.measure.label, op.labels, to);
+    label_sums(z, powers_of(exponents.rows()), mass.data(), x.measure.label, y.measure.label,
+               op.labels, to);
   };
   const Cloud<A>&x = geometry.x(), &y = geometry.y();
   add(*geometry.cross(), x, y, kept.x, kept.y, upstream);
@@ -70,8 +71,7 @@ void gradients_as(const Gradients& op, const Instance& one, int64_t workspace, c
   if (op.dx || op.dy) point_gradients(op, geometry, kept, upstream);
   if (op.dcost) cost_gradient(op, one, geometry, kept, upstream);
   if (op.dlabel_cost)
-    label_gradient(op, geometry, kept, upstream,
-                   op.dlabel_cost.template as<double>() + one.index * op.labels * op.labels);
+    label_gradient(op, geometry, kept, upstream, op.dlabel_cost.template as<double>());
 }
 
 template <class A>

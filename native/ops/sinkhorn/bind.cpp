@@ -2,6 +2,7 @@
 #include "ops/sinkhorn/contract.h"
 #include "ops/sinkhorn/op.h"
 #include "ops/sinkhorn/plan.h"
+#include "ops/sinkhorn/unroll.h"
 
 namespace surprisal::sinkhorn {
 
@@ -36,13 +37,25 @@ void query(const LaunchQuery& op) {
 
 void bind(node::Module& m) {
   m.def<Solve, solve, SP_CUDA(solve_cuda)>(
-      "sinkhornSolve", {PROBLEM_FIELDS(Solve), SP_FIELD(Solve, value), SP_FIELD(Solve, f),
-                        SP_FIELD(Solve, g), SP_FIELD(Solve, info)});
+      "sinkhornSolve",
+      {PROBLEM_FIELDS(Solve), SP_FIELD(Solve, value), SP_FIELD(Solve, f), SP_FIELD(Solve, g),
+       SP_FIELD(Solve, info), SP_FIELD(Solve, init_f), SP_FIELD(Solve, init_g)});
   m.def<Gradients, gradients, SP_CUDA(gradients_cuda)>(
       "sinkhornGradients",
       {PROBLEM_FIELDS(Gradients), SP_FIELD(Gradients, upstream), SP_FIELD(Gradients, dx),
        SP_FIELD(Gradients, dy), SP_FIELD(Gradients, dcost), SP_FIELD(Gradients, da),
        SP_FIELD(Gradients, db), SP_FIELD(Gradients, dlabel_cost)});
+  m.def<Unroll, unroll>("sinkhornUnroll",
+                        {PROBLEM_FIELDS(Unroll), SP_FIELD(Unroll, value), SP_FIELD(Unroll, f),
+                         SP_FIELD(Unroll, g), SP_FIELD(Unroll, info), SP_FIELD(Unroll, init_f),
+                         SP_FIELD(Unroll, init_g), SP_FIELD(Unroll, steps)});
+  m.def<UnrollBackward, unroll_backward>(
+      "sinkhornUnrollBackward",
+      {PROBLEM_FIELDS(UnrollBackward), SP_FIELD(UnrollBackward, steps),
+       SP_FIELD(UnrollBackward, upstream), SP_FIELD(UnrollBackward, upstream_f),
+       SP_FIELD(UnrollBackward, upstream_g), SP_FIELD(UnrollBackward, dx),
+       SP_FIELD(UnrollBackward, dy), SP_FIELD(UnrollBackward, dcost), SP_FIELD(UnrollBackward, da),
+       SP_FIELD(UnrollBackward, db), SP_FIELD(UnrollBackward, dlabel_cost)});
   m.def<Plan, plan, SP_CUDA(plan_cuda)>("sinkhornPlan",
                                         {PROBLEM_FIELDS(Plan), SP_FIELD(Plan, out)});
   m.def<Apply, apply, SP_CUDA(apply_cuda)>(

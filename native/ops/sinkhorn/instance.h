@@ -61,6 +61,12 @@ Precision precision_of(const Problem& op, const Instance& one);
 // Costs so small beside epsilon that sums of powers are taken as differences from 1: weak.h.
 inline bool is_weak(double scale, double epsilon) { return scale < epsilon / 512; }
 
+// Chunks of rows whose gradients in the label costs are added up apart, of whole row blocks.
+inline int64_t label_chunks(int64_t rows, int64_t labels) {
+  const int64_t blocks = (rows + 23) / 24, most = (int64_t{1} << 21) / (labels * labels);
+  return std::min(blocks, std::max<int64_t>(1, std::min<int64_t>(16, most)));
+}
+
 // What a solve gives besides potentials.
 struct Outcome {
   double value = 0, error = 0;

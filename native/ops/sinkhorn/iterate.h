@@ -70,10 +70,11 @@ class Stagnation {
 
 // Ends at potentials (f, g) of which f is the exact (damped) softmin of g, so that the rows'
 // marginals hold and the error is that of the columns; both softmins are those at (f, g).
+// Potentials near the end need no annealing.
 template <class A>
-Outcome balance(const Problem& op, const Instance& one, Dual<A>& dual) {
+Outcome balance(const Problem& op, const Instance& one, Dual<A>& dual, bool anneal) {
   Outcome out;
-  for (const double epsilon : annealing(op, one, op.max_iterations - 1)) {
+  for (const double epsilon : annealing(op, one, anneal ? op.max_iterations - 1 : 0)) {
     dual.set_epsilon(epsilon);
     dual.in_turn(1);
     dual.relax(dual.y(), 1);

@@ -19,6 +19,8 @@ using namespace ::surprisal::sinkhorn;
 #include "ops/sinkhorn/kept.h"
 #include "ops/sinkhorn/points.h"
 #include "ops/sinkhorn/backward.h"
+#include "ops/sinkhorn/steps.h"
+#include "ops/sinkhorn/slopes.h"
 #include "ops/sinkhorn/forms.h"
 
 template <class A>
@@ -40,22 +42,10 @@ Outcome solve_self(const Problem& op, const Instance& one, const Geometry<A>& ge
   return out;
 }
 
-template <class A>
-Outcome solve_as(const Problem& op, const Instance& one, int64_t workspace, const Kept& kept) {
-  const Geometry<A> geometry(op, one, workspace);
-  Outcome out;
-  {
-    const auto z = geometry.cross();
-    Side<A> x(one.x, one.x.n), y(one.y, one.y.n);
-    Dual<A> dual(*z, x, y, op.epsilon, one.scale);
-    out = op.geomloss ? follow(op, one, dual) : balance(op, one, dual);
-    keep(x, kept.x);
-    keep(y, kept.y);
-  }
-  if (!op.debias) return out;
-  const Outcome own[] = {solve_self(op, one, geometry, geometry.x(), kept.xx),
-                         solve_self(op, one, geometry, geometry.y(), kept.yy)};
-  for (const Outcome& self : own) {
+// A debiased problem's outcome from its terms'.
+inline Outcome less_selves(const Problem& op, const Instance& one, Outcome out,
+                           const Outcome& first, const Outcome& second) {
+  for (const Outcome& self : {first, second}) {
     out.value -= self.value / 2;
     out.iterations = std::max(out.iterations, self.iterations);
     out.error = std::max(out.error, self.error);
@@ -67,7 +57,61 @@ Outcome solve_as(const Problem& op, const Instance& one, int64_t workspace, cons
   return out;
 }
 
-Outcome solve(const Problem& op, const Instance& one, int64_t workspace, const Kept& kept,
+template <class A>
+Outcome solve_as(const Solve& op, const Instance& one, int64_t workspace, const Kept& kept) {
+  const Geometry<A> geometry(op, one, workspace);
+  Outcome out;
+  {
+    const auto z = geometry.cross();
+    Side<A> x(one.x, one.x.n), y(one.y, one.y.n);
+    Dual<A> dual(*z, x, y, op.epsilon, one.scale);
+    if (op.init_f) start_from(op, one, dual);
+    out = op.geomloss ? follow(op, one, dual) : balance(op, one, dual, !op.init_f);
+    keep(x, kept.x);
+    keep(y, kept.y);
+  }
+  if (!op.debias) return out;
+  return less_selves(op, one, out, solve_self(op, one, geometry, geometry.x(), kept.xx),
+                     solve_self(op, one, geometry, geometry.y(), kept.yy));
+}
+
+// The same by plain steps.
+template <class A>
+Outcome unroll_as(const Solve& op, const Instance& one, int64_t workspace, const Kept& kept,
+                  const TermSteps& steps) {
+  const Geometry<A> geometry(op, one, workspace);
+  const auto term = [&](const Scores<A>& z, const Measure& row, const Measure& column,
+                        const Steps& own, double* rows, double* columns) {
+    Side<A> x(row, row.n), y(column, column.n);
+    Dual<A> dual(z, x, y, op.epsilon, one.scale);
+    if (columns && op.init_f) start_from(op, one, dual);
+    const Outcome out = alternate(op, dual, own);
+    keep(x, rows);
+    if (columns) keep(y, columns);
+    return out;
+  };
+  const Outcome out = term(*geometry.cross(), one.x, one.y, steps.cross, kept.x, kept.y);
+  if (!op.debias) return out;
+  const auto self = [&](const Cloud<A>& cloud, const Steps& own, double* rows) {
+    return term(*geometry.self(cloud), cloud.measure, cloud.measure, own, rows, nullptr);
+  };
+  return less_selves(op, one, out, self(geometry.x(), steps.xx, kept.xx),
+                     self(geometry.y(), steps.yy, kept.yy));
+}
+
+Outcome unroll(const Solve& op, const Instance& one, int64_t workspace, const Kept& kept,
+               const TermSteps& steps, bool wide) {
+  return wide ? unroll_as<double>(op, one, workspace, kept, steps)
+              : unroll_as<float>(op, one, workspace, kept, steps);
+}
+
+void unroll_backward(const UnrollBackward& op, const Instance& one, int64_t workspace,
+                     const TermSteps& steps, bool wide) {
+  wide ? unroll_backward_as<double>(op, one, workspace, steps)
+       : unroll_backward_as<float>(op, one, workspace, steps);
+}
+
+Outcome solve(const Solve& op, const Instance& one, int64_t workspace, const Kept& kept,
               bool wide) {
   return wide ? solve_as<double>(op, one, workspace, kept)
               : solve_as<float>(op, one, workspace, kept);

@@ -61,10 +61,11 @@ inline double geomloss_steps(const Problem& op, double diameter) {
 constexpr int64_t kKept = 3;
 
 struct Solve : Problem {
-  View value;       // (B), float64 for float64 points, else float32
-  View f, g;        // (sum of N), (sum of M) like value; may be absent
-  View potentials;  // float64 (kKept (sum of N + sum of M)), twice that if debiased
-  View info;        // float64 (B, 3): iterations, error, whether converged
+  View value;           // (B), float64 for float64 points, else float32
+  View f, g;            // (sum of N), (sum of M) like value; may be absent
+  View potentials;      // float64 (kKept (sum of N + sum of M)), twice that if debiased
+  View info;            // float64 (B, 3): iterations, error, whether converged
+  View init_f, init_g;  // (sum of N), (sum of M), any float dtype: where to start; absent: from 0
 };
 
 struct Gradients : Problem {

@@ -95,11 +95,10 @@ struct MeanRow {
   double sum;    // sum of e w
 };
 
-// finish(i, plain, sum, means): means (width) of A. weigh(tile, i, count, j, width, e, sum) makes
-// of powers e what multiplies the values, and may add to `sum`.
+// finish(i, plain, sum, means): means (width) of A. fill(tile, i, count, j, width, e, plain, sum)
+// makes of scores what multiplies the values, and may add to the rows' sums.
 template <class A, class W, class F>
-void each_mean(const Rows<A>& p, const Values<A>& values, W&& weigh, F&& finish) {
-  const Scores<A>& z = p.z;
+void each_product(const Scores<A>& z, const Values<A>& values, W&& fill, F&& finish) {
   parallel_for((z.rows + kRowBlock - 1) / kRowBlock, 1, [&](int64_t begin, int64_t end) {
     alignas(64) A buffer[kRowBlock * kColumnTile], e[kRowBlock * kColumnTile];
     Scratch<A> means(kRowBlock * values.padded);
@@ -111,10 +110,7 @@ void each_mean(const Rows<A>& p, const Values<A>& values, W&& weigh, F&& finish)
       std::fill_n(e, kRowBlock * kColumnTile, A{0});
       for (int64_t j = 0; j < z.padded(); j += kColumnTile) {
         const int64_t width = std::min(kColumnTile, z.padded() - j);
-        const Tile<A> t = z.tile(i, count, j, width, buffer);
-        powers(p, i, count, j, width, t, e, kColumnTile);
-        add_sums(e, kColumnTile, count, width, plain);
-        weigh(t, i, count, j, width, e, sum);
+        fill(z.tile(i, count, j, width, buffer), i, count, j, width, e, plain, sum);
         for (int64_t c = 0; c < values.padded; c += kTileCols<A>)
           for (int64_t r = 0; r < count; r += kTileRows)
             multiply_tile<false, Start::add>(width, e + r * kColumnTile, kColumnTile,
@@ -125,6 +121,18 @@ void each_mean(const Rows<A>& p, const Values<A>& values, W&& weigh, F&& finish)
         finish(i + r, plain[r], sum[r], means.data() + r * values.padded);
     }
   });
+}
+
+// The same of powers: weigh(tile, i, count, j, width, e, sum) may change them.
+template <class A, class W, class F>
+void each_mean(const Rows<A>& p, const Values<A>& values, W&& weigh, F&& finish) {
+  const auto fill = [&](Tile<A> t, int64_t i, int64_t count, int64_t j, int64_t width, A* e,
+                        double* plain, double* sum) {
+    powers(p, i, count, j, width, t, e, kColumnTile);
+    add_sums(e, kColumnTile, count, width, plain);
+    weigh(t, i, count, j, width, e, sum);
+  };
+  each_product(p.z, values, fill, finish);
 }
 
 // finish(i, row, means). `least` < 0: w = 1.
@@ -142,45 +150,56 @@ void weighted_means(const Rows<A>& p, const Values<A>& values, A least, F&& fini
   });
 }
 
-// entry(i, j, count, e): `count` powers of row i from column j on.
-template <class A, class F>
-void each_entry(const Rows<A>& p, F&& entry) {
-  const Scores<A>& z = p.z;
+// What each_tile_of and label_sums take: the powers of each tile.
+template <class A>
+auto powers_of(const Rows<A>& p) {
+  return [p](Tile<A> t, int64_t i, int64_t count, int64_t j, int64_t width, A* e) {
+    powers(p, i, count, j, width, t, e, kColumnTile);
+  };
+}
+
+// entry(i, j, count, e): `count` entries of row i from column j on, of what fill(tile, i, count, j,
+// width, e) makes of scores.
+template <class A, class W, class F>
+void each_tile_of(const Scores<A>& z, W&& fill, F&& entry) {
   parallel_for((z.rows + kRowBlock - 1) / kRowBlock, 1, [&](int64_t begin, int64_t end) {
     alignas(64) A buffer[kRowBlock * kColumnTile], e[kRowBlock * kColumnTile];
     for (int64_t i = begin * kRowBlock; i < std::min(end * kRowBlock, z.rows); i += kRowBlock) {
       const int64_t count = std::min(kRowBlock, z.rows - i);
       for (int64_t j = 0; j < z.padded(); j += kColumnTile) {
         const int64_t width = std::min(kColumnTile, z.padded() - j);
-        powers(p, i, count, j, width, z.tile(i, count, j, width, buffer), e, kColumnTile);
+        fill(z.tile(i, count, j, width, buffer), i, count, j, width, e);
         for (int64_t r = 0; r < count; ++r)
           entry(i + r, j, std::min(width, z.columns - j), e + r * kColumnTile);
       }
     }
   });
 }
+template <class A, class F>
+void each_entry(const Rows<A>& p, F&& entry) {
+  each_tile_of(p.z, powers_of(p), entry);
+}
 
 // to (labels, labels) += the sum of mass_i e_ij over the pairs of each two labels. Chunks of rows
 // are fixed, so that the order of the sums is.
-template <class A>
-void label_sums(const Rows<A>& p, const double* mass, const int32_t* x, const int32_t* y,
-                int64_t labels, double* to) {
-  const int64_t blocks = (p.z.rows + kRowBlock - 1) / kRowBlock, size = labels * labels;
-  const int64_t chunks =
-      std::min(blocks, std::max<int64_t>(1, std::min<int64_t>(16, (int64_t{1} << 21) / size)));
+template <class A, class W>
+void label_sums(const Scores<A>& z, W&& fill, const double* mass, const int32_t* x,
+                const int32_t* y, int64_t labels, double* to) {
+  const int64_t blocks = (z.rows + kRowBlock - 1) / kRowBlock, size = labels * labels;
+  const int64_t chunks = label_chunks(z.rows, labels);
   Scratch<double> bins(chunks * size);
   std::fill_n(bins.data(), chunks * size, 0.0);
   parallel_for(chunks, 1, [&](int64_t begin, int64_t end) {
     alignas(64) A buffer[kRowBlock * kColumnTile], e[kRowBlock * kColumnTile];
     for (int64_t c = begin; c < end; ++c) {
       for (int64_t block = c * blocks / chunks; block < (c + 1) * blocks / chunks; ++block) {
-        const int64_t i = block * kRowBlock, count = std::min(kRowBlock, p.z.rows - i);
-        for (int64_t j = 0; j < p.z.padded(); j += kColumnTile) {
-          const int64_t width = std::min(kColumnTile, p.z.padded() - j);
-          powers(p, i, count, j, width, p.z.tile(i, count, j, width, buffer), e, kColumnTile);
+        const int64_t i = block * kRowBlock, count = std::min(kRowBlock, z.rows - i);
+        for (int64_t j = 0; j < z.padded(); j += kColumnTile) {
+          const int64_t width = std::min(kColumnTile, z.padded() - j);
+          fill(z.tile(i, count, j, width, buffer), i, count, j, width, e);
           for (int64_t r = 0; r < count; ++r) {
             double* bin = bins.data() + c * size + x[i + r] * labels;
-            for (int64_t l = 0; l < std::min(width, p.z.columns - j); ++l)
+            for (int64_t l = 0; l < std::min(width, z.columns - j); ++l)
               bin[y[j + l]] += mass[i + r] * e[r * kColumnTile + l];
           }
         }
