@@ -7,10 +7,11 @@
 namespace surprisal::cuda {
 
 void* Arena::take(int64_t bytes) {
-  constexpr int64_t kAlign = 256, kSmallest = 1 << 20;
-  bytes = (std::max<int64_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign;
-  if (chunks_.empty() || offset_ + bytes > chunks_.back()->bytes) {
-    chunks_.push_back(context_.allocate(std::max({bytes, wanted_, kSmallest}), false));
+  const bool exact = wants_exact();
+  const int64_t align = exact ? 1 : 256, smallest = exact ? 1 : 1 << 20;
+  bytes = (std::max<int64_t>(bytes, 1) + align - 1) / align * align;
+  if (exact || chunks_.empty() || offset_ + bytes > chunks_.back()->bytes) {
+    chunks_.push_back(context_.allocate(std::max({bytes, wanted_, smallest}), false));
     offset_ = 0;
   }
   void* out = static_cast<char*>(chunks_.back()->data) + offset_;
@@ -23,7 +24,9 @@ void* Arena::take(int64_t bytes) {
 void Arena::reset() {
   if (used_ == 0) return;
   // In pieces it cannot serve a large request: one chunk for all next time.
-  if (chunks_.size() > 1) {
+  if (wants_exact()) {
+    chunks_.clear();
+  } else if (chunks_.size() > 1) {
     wanted_ = std::max(wanted_, used_);
     chunks_.clear();
   } else {

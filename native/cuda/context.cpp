@@ -48,7 +48,7 @@ std::vector<Context*> Context::all() {
   return r.all;
 }
 
-Context::Context(int index) : device(index), pool_(std::make_shared<Pool>(*this)) {
+Context::Context(int index) : device(index), pool_(std::make_shared<Pool>(*this, !wants_exact())) {
   const DeviceGuard guard(*this);
   check(driver::properties(device, properties), "properties");
   for (void** stream : {&own_stream_, &upload_stream_, &read_stream_})

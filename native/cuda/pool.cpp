@@ -1,11 +1,29 @@
 #include "cuda/pool.h"
 
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
 #include <mutex>
 
 #include "cuda/context.h"
 #include "cuda/reader.h"
 
 namespace surprisal::cuda {
+namespace {
+
+int64_t block_bytes(int64_t bytes) {
+  return wants_exact() ? std::max<int64_t>(bytes, 1) : size_class(bytes);
+}
+
+}  // namespace
+
+bool wants_exact() {
+  static const bool exact = [] {
+    const char* text = std::getenv("SURPRISAL_POOL");
+    return text && std::strcmp(text, "exact") == 0;
+  }();
+  return exact;
+}
 
 int64_t size_class(int64_t bytes) {
   constexpr int64_t kStep = 512;
@@ -18,7 +36,7 @@ int64_t size_class(int64_t bytes) {
 Pool::~Pool() { release_cached(); }
 
 driver::Status Pool::take(int64_t bytes, void** out) {
-  const int64_t size = size_class(bytes);
+  const int64_t size = block_bytes(bytes);
   const auto kept = free_.find(size);
   if (kept != free_.end() && !kept->second.empty()) {
     *out = kept->second.back();
@@ -35,7 +53,13 @@ driver::Status Pool::take(int64_t bytes, void** out) {
 }
 
 void Pool::give(void* data, int64_t bytes) {
-  const int64_t size = size_class(bytes);
+  const int64_t size = block_bytes(bytes);
+  if (!keeps_) {
+    const DeviceGuard guard(context_);
+    driver::release(data, context_.memory_stream());
+    context_.reserved -= size;
+    return;
+  }
   driver::retire(data, context_.stream_of(*this));
   free_[size].push_back(data);
   cached_ += size;

@@ -18,15 +18,20 @@ class Context;
 // Eight classes an octave: at most an eighth of a block is slack.
 int64_t size_class(int64_t bytes);
 
+// SURPRISAL_POOL=exact, for tools that watch every access: each tensor and each scratch array has a
+// block of the driver's to itself, of just its bytes, until it is freed. Slow.
+bool wants_exact();
+
 // Not safe for threads: its context's lock is held.
 class Pool {
  public:
-  explicit Pool(Context& context) : context_(context) {}
+  // That of a graph keeps its blocks in any case: their addresses are recorded.
+  explicit Pool(Context& context, bool keeps = true) : context_(context), keeps_(keeps) {}
   ~Pool();
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  // A block of the size class of `bytes`; kOutOfMemory where the driver has none.
+  // A block of at least `bytes`; kOutOfMemory where the driver has none.
   driver::Status take(int64_t bytes, void** out);
   void give(void* data, int64_t bytes);
   // Gives the driver what nobody uses.
@@ -36,6 +41,7 @@ class Pool {
 
  private:
   Context& context_;
+  const bool keeps_;
   std::unordered_map<int64_t, std::vector<void*>> free_;
   int64_t cached_ = 0;
 };

@@ -2,7 +2,15 @@
 // device runs work as late as it may and interleaves streams by a seed, so that these tests see a
 // wait that is missing.
 import { afterEach, describe, expect, test } from 'vitest';
-import { counting, downloaded, isMissing, isSame, emulated as sp, uploaded } from './emulated.js';
+import {
+  child,
+  counting,
+  downloaded,
+  isMissing,
+  isSame,
+  emulated as sp,
+  uploaded,
+} from './emulated.js';
 
 const large = 2_200_000; // several pieces of the staging memory
 const seeds = [1, 2, 3];
@@ -135,6 +143,38 @@ describe.skipIf(isMissing)('runtime', () => {
     for (let i = 0; i < 10; i++) step();
     expect(sp.deviceCalls() - before).toBe(20); // the launches
     sp.deviceFree(x);
+  });
+
+  test('SURPRISAL_POOL=exact: each array has a block of its bytes, given back when freed', () => {
+    const out = child(
+      `
+      const own = () => a.deviceMemory(0, false);
+      const x = a.deviceAllocate(0, 'float32', 1001), y = a.deviceAllocate(0, 'float32', 1001);
+      a.deviceUpload(x, new Float32Array(1001).fill(3), 0);
+      const half = a.deviceAllocate(0, 'float16', 1001);
+      console.log(own().reserved, own().live);
+      a.graphBegin(0);
+      const within = a.deviceAllocate(0, 'float16', 1001);
+      a.cast.call(x, within);
+      a.cast.call(within, y);
+      a.deviceFree(within);
+      const graph = a.graphEnd(0);
+      // Its block stays where the graph has it, and goes to nobody else.
+      a.deviceFree(half);
+      a.deviceAllocate(0, 'float16', 1001);
+      a.graphLaunch(graph);
+      const out = new Float32Array(1001);
+      a.deviceReadSync(y, out);
+      console.log(out[1000]);
+      const index = a.deviceAllocate(0, 'int32', 1001);
+      a.deviceUpload(index, new Int32Array(1001), 0);
+      const before = own();
+      a.indexSelectAdd.call(x, index, y, 1, 1001, 1, -1); // in scratch memory
+      console.log(own().scratchPeak > 0, own().reserved - before.reserved, own().recycled);
+      `,
+      { SURPRISAL_POOL: 'exact' },
+    );
+    expect(out.split('\n')).toEqual(['10010 10010', '3', 'true 0 0']);
   });
 
   test('what JavaScript drops in a loop that never yields is swept', () => {
