@@ -144,3 +144,11 @@ test('only how many rows a block takes in turn depends on the number of rows', (
     expect(many).toBe(8);
   }
 });
+
+test('beyond 2^31 elements: a row is held as in any batch, and no block counts in 32 bits', () => {
+  for (const classes of [256, 4096, 128256]) {
+    const { parts: _, rowsEach: __, ...held } = plan({ classes, rows: 8192 });
+    expect(plan({ classes, rows: 2 ** 33 / 256 })).toMatchObject(held);
+  }
+  expect(plan({ classes: 2 ** 32 + 1, rows: 2 })).toMatchObject({ storage: split });
+});

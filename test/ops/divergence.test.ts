@@ -212,6 +212,9 @@ test('the plan: a warp has a short row, a block a long one', () => {
   expect(plan(8, 2048)).toEqual({ warpRows: true, blocks: 1 });
   expect(plan(9, 2048)).toEqual({ warpRows: true, blocks: 2 });
   expect(plan(9, 2049)).toEqual({ warpRows: false, blocks: 9 });
+  // Beyond 2^31 elements.
+  expect(plan(2 ** 32, 64).blocks).toBe(2 ** 29);
+  expect(plan(2 ** 20, 4096).blocks).toBe(2 ** 20);
 });
 
 test('refusals', () => {

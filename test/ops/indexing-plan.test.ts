@@ -53,3 +53,11 @@ test('scatterAdd compares indices in short lines and sorts long ones', () => {
   expect(sumPlan(1, 1000, 128_000).compares).toBe(true); // 500 blocks would read 1000 indices twice
   expect(sumPlan(1, 1001, 128_000).compares).toBe(false);
 });
+
+test('beyond 2^31 elements, rows and destinations', () => {
+  expect(rowPlan(2 ** 20, 4096, 4)).toMatchObject({ lanes: 256, chunks: 4, blocks: 2 ** 22 });
+  expect(rowPlan(2 ** 32 + 1, 1, 4).blocks).toBe(2 ** 24 + 1);
+  expect(rowPlan(2, 2 ** 32, 4)).toMatchObject({ chunks: 2 ** 22, blocks: 2 ** 23 });
+  expect(sumPlan(1, 2 ** 33, 2 ** 33)).toMatchObject({ destinations: 2048, chunks: 2 ** 22 });
+  expect(sumPlan(2 ** 32, 2, 300)).toMatchObject({ chunks: 2, compares: true });
+});

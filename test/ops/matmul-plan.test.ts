@@ -120,3 +120,16 @@ test('parts cover k, in whole steps', () => {
     }
   }
 });
+
+test('beyond 2^31 elements', () => {
+  const tiles = (m: number, n: number, [rows, columns]: number[]) =>
+    Math.ceil(m / rows) * Math.ceil(n / columns);
+  for (const dtype of [float32, bfloat16]) {
+    const { tile, parts, blocks } = plan({ m: 2 ** 20, n: 4100, k: 64, dtype });
+    expect(blocks).toBe(tiles(2 ** 20, 4100, tile) * parts);
+    const long = plan({ m: 8, n: 8, k: 2 ** 32 + 1, dtype });
+    expect(long.parts * long.part).toBeGreaterThanOrEqual(2 ** 32 + 1);
+  }
+  const persistent = plan({ m: 2 ** 20, n: 2 ** 20, k: 64, wide: true });
+  expect(persistent.blocks).toBeLessThanOrEqual(2 * 132);
+});

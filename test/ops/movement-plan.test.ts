@@ -76,27 +76,47 @@ describe('strided copy', () => {
     expect(plan([3, 1000], [1, 3]).how).toBe('packs');
   });
 
+  test('beyond 2^31 elements', () => {
+    expect(plan([2 ** 26, 64], [72, 1]).blocks).toBe(2 ** 32 / 8 / 1024);
+    expect(plan([3, 2 ** 31 + 1], [2 ** 32, 1], 1)).toMatchObject({
+      pack: 1,
+      blocks: 3 * 2 ** 21 + 1,
+    });
+    expect(plan([2 ** 20, 2 ** 20], [1, 2 ** 20])).toMatchObject({ how: 'tiles', blocks: 2 ** 28 });
+  });
+
   test('a repeated element is read once', () => {
     expect(plan([100, 64], [1, 0])).toMatchObject({ how: 'spread', pack: 8, blocks: 1 });
     expect(plan([100, 63], [1, 0])).toMatchObject({ how: 'packs', pack: 1 });
   });
 });
 
+test('triangle: packs where rows are whole ones, any size', () => {
+  const plan = (shape: number[], width: number, aligned = true) => {
+    const out = new Float64Array(3);
+    const [rows, cols] = shape.slice(-2);
+    const size = shape.reduce((a, b) => a * b, 1);
+    launch(native.trianglePlan, { size, rows, cols, width, aligned, out });
+    return [...out];
+  };
+  expect(plan([10, 33, 64], 2)).toEqual([8, 10 * 33 * 8, 3]);
+  expect(plan([10, 33, 63], 2)).toEqual([1, 10 * 33 * 63, 21]);
+  expect(plan([10, 33, 64], 2, false)).toEqual([1, 10 * 33 * 64, 21]);
+  expect(plan([2 ** 17, 2 ** 17], 2)).toEqual([8, 2 ** 31, 2 ** 21]);
+  expect(plan([65, 2 ** 15, 2 ** 15 + 1], 1)[1]).toBe(65 * (2 ** 30 + 2 ** 15));
+});
+
 describe('elementwise', () => {
   const plan = (
     shape: number[],
-    a: number[],
-    b: number[],
+    aShape: number[],
+    bShape: number[],
     carrier: 'f32' | 'f64',
     aligned = true,
   ) => {
-    const of = (s: number[]) => {
-      const n = s.reduce((x, y) => x * y, 1);
-      return carrier === 'f32' ? new Float32Array(n) : new Float64Array(n);
-    };
+    const dtype = carrier === 'f32' ? 0 : 1;
     const plan = new Float64Array(3);
-    const arrays = { a: of(a), b: of(b), out: of(shape) };
-    launch(native.elementwisePlan, { ...arrays, shape, aShape: a, bShape: b, aligned, plan });
+    launch(native.elementwisePlan, { shape, aShape, bShape, dtype, aligned, plan });
     return { packs: plan[0] === 1, broadcast: plan[1] === 1, blocks: plan[2] };
   };
 
@@ -108,6 +128,17 @@ describe('elementwise', () => {
     expect(plan(full, full, [1], 'f32')).toEqual(packed);
     expect(plan(full, full, full, 'f32', false)).toEqual(plain);
     expect(plan(full, full, full, 'f64')).toEqual(plain);
+  });
+
+  test('beyond 2^31 elements', () => {
+    const n = 2 ** 32 + 1;
+    expect(plan([n], [n], [n], 'f32').blocks).toBe(2 ** 21 + 1);
+    expect(plan([n], [n], [1], 'f64').blocks).toBe(2 ** 24 + 1);
+    expect(plan([2 ** 20, 4096], [2 ** 20, 4096], [4096], 'f32')).toEqual({
+      packs: true,
+      broadcast: true,
+      blocks: 2 ** 21,
+    });
   });
 
   test('broadcast operands: in packs where rows are whole packs', () => {

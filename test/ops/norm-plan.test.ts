@@ -85,3 +85,10 @@ test.each([
 ])('not in one pass: (%s, %s) %s %o', (rows, width, dtype, more) => {
   expect(plan(rows, width, dtype, { dx: true, ...more }).team).toBe(0);
 });
+
+test('beyond 2^31 elements and rows', () => {
+  expect(plan(2 ** 20, 4096, 'bfloat16').blocks).toBe(2 ** 20);
+  expect(plan(2 ** 32, 64, 'bfloat16').blocks).toBe(2 ** 27);
+  const { chunk, chunks } = plan(2 ** 32, 64, 'bfloat16', { dx: true });
+  expect(chunk * chunks).toBeGreaterThanOrEqual(2 ** 32);
+});

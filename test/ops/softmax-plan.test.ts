@@ -81,3 +81,12 @@ describe('columns', () => {
     expect(p.blocks).toBe(Math.ceil((1000 * inner) / (256 / lanes)));
   });
 });
+
+test('beyond 2^31 elements, rows and columns', () => {
+  expect(plan({ outer: 2 ** 20, n: 4096 }).blocks).toBe(2 ** 20);
+  expect(plan({ outer: 2 ** 32, n: 64 }).blocks).toBe(2 ** 27);
+  const long = plan({ outer: 1, n: 2 ** 32 + 1 });
+  expect(long.parts).toBeGreaterThan(0);
+  expect(long.blocks).toBeLessThan(2 ** 31);
+  expect(plan({ outer: 2, n: 7, inner: 2 ** 32 }).blocks).toBeLessThan(2 ** 31);
+});

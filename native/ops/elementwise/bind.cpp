@@ -5,23 +5,35 @@
 namespace surprisal::elementwise {
 namespace {
 
-// For tests: what plan() decides of a call, as numbers.
+// For tests: what plan() decides of a call on arrays of one dtype, as numbers. There are no such
+// arrays: their sizes may be any.
 struct PlanQuery {
-  View a, b, out;
   Dims shape, a_shape, b_shape;
+  int32_t dtype = 0;
   bool aligned = true;
   View plan;  // float64 (3)
 };
 
 void query(const PlanQuery& op) {
-  const Binary binary{
-      int32_t(Function::add), op.a, op.b, op.out, 0, 0, op.shape, op.a_shape, op.b_shape};
+  char somewhere = 0;
+  const auto array = [&](const Dims& shape) {
+    return View{&somewhere, DType(op.dtype), shape.count()};
+  };
+  const Binary binary{int32_t(Function::add),
+                      array(op.a_shape),
+                      array(op.b_shape),
+                      array(op.shape),
+                      0,
+                      0,
+                      op.shape,
+                      op.a_shape,
+                      op.b_shape};
   const Call call = call_of(binary);
   const Plan p = plan(call, axes_of(call), op.aligned);
   double* out = op.plan.as<double>();
   out[0] = p.packs;
   out[1] = p.broadcast;
-  out[2] = static_cast<double>(blocks_of(op.out.size, p.packs));
+  out[2] = static_cast<double>(blocks_of(op.shape.count(), p.packs));
 }
 
 }  // namespace
@@ -49,9 +61,8 @@ void bind(node::Module& m) {
                   SP_FIELD(Dropout, seed), SP_FIELD(Dropout, offset)});
   m.def<PlanQuery, query>(
       "elementwisePlan",
-      {SP_FIELD(PlanQuery, a), SP_FIELD(PlanQuery, b), SP_FIELD(PlanQuery, out),
-       SP_FIELD(PlanQuery, shape), SP_FIELD(PlanQuery, a_shape), SP_FIELD(PlanQuery, b_shape),
-       SP_FIELD(PlanQuery, aligned), SP_FIELD(PlanQuery, plan)});
+      {SP_FIELD(PlanQuery, shape), SP_FIELD(PlanQuery, a_shape), SP_FIELD(PlanQuery, b_shape),
+       SP_FIELD(PlanQuery, dtype), SP_FIELD(PlanQuery, aligned), SP_FIELD(PlanQuery, plan)});
 }
 
 }  // namespace surprisal::elementwise

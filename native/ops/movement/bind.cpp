@@ -22,6 +22,23 @@ void query(const PlanQuery& op) {
   out[3] = static_cast<double>(p.blocks);
 }
 
+// The same of a triangle: elements an access, and items and blocks in all.
+struct TriangleQuery {
+  int64_t size = 0, rows = 1, cols = 1, width = 4;
+  bool aligned = true;
+  View out;  // float64 (3)
+};
+
+void query_triangle(const TriangleQuery& op) {
+  const int pack = triangle_pack(op.cols, op.width, op.aligned);
+  const Axes<2> axes = triangle_axes(op.size, op.rows, op.cols, pack);
+  const int64_t items = axes.count(axes.rank);
+  double* out = op.out.as<double>();
+  out[0] = pack;
+  out[1] = static_cast<double>(items);
+  out[2] = static_cast<double>(blocks_of(items));
+}
+
 }  // namespace
 
 void bind(node::Module& m) {
@@ -40,6 +57,10 @@ void bind(node::Module& m) {
       {SP_FIELD(PlanQuery, shape), SP_FIELD(PlanQuery, a_strides), SP_FIELD(PlanQuery, out_strides),
        SP_FIELD(PlanQuery, width), SP_FIELD(PlanQuery, a_address), SP_FIELD(PlanQuery, out_address),
        SP_FIELD(PlanQuery, out)});
+  m.def<TriangleQuery, query_triangle>(
+      "trianglePlan", {SP_FIELD(TriangleQuery, size), SP_FIELD(TriangleQuery, rows),
+                       SP_FIELD(TriangleQuery, cols), SP_FIELD(TriangleQuery, width),
+                       SP_FIELD(TriangleQuery, aligned), SP_FIELD(TriangleQuery, out)});
 }
 
 }  // namespace surprisal::movement

@@ -208,10 +208,7 @@ __global__ void __launch_bounds__(kThreads) movement_triangle_kernel(Corner<T, N
 
 template <class T, int N>
 void launch_triangle(const Triangle& op, Stream& stream) {
-  Axes<2> axes;
-  axes.axis[axes.rank++] = {op.a.size / (op.rows * op.cols), {0, 0}};
-  axes.axis[axes.rank++] = {op.rows, {1, 0}};
-  axes.axis[axes.rank++] = {op.cols / N, {0, 1}};
+  const Axes<2> axes = triangle_axes(op.a.size, op.rows, op.cols, N);
   in_parts(axes, [&](const Axes<2>& part, const int64_t(&at)[2], int64_t first) {
     const int64_t items = part.count(part.rank);
     launch(stream, movement_triangle_kernel<T, N>, {blocks_of(items), kThreads},
@@ -262,7 +259,8 @@ void triangle_cuda(const Triangle& op, Stream& stream) {
   check(op);
   visit_width(op.a.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const bool packs = op.cols % kPack<T> == 0 && is_aligned(op.a.data) && is_aligned(op.out.data);
+    const bool aligned = is_aligned(op.a.data) && is_aligned(op.out.data);
+    const bool packs = triangle_pack(op.cols, sizeof(T), aligned) > 1;
     packs ? launch_triangle<T, kPack<T>>(op, stream) : launch_triangle<T, 1>(op, stream);
   });
 }

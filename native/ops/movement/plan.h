@@ -102,6 +102,21 @@ inline Plan plan(const Moved& axes, int64_t width, uint64_t a_address, uint64_t 
   return plan;
 }
 
+// A triangle's matrices, rows and packs of a row: strides of the row's number and of the column.
+inline Axes<2> triangle_axes(int64_t size, int64_t rows, int64_t cols, int pack) {
+  Axes<2> axes;
+  axes.axis[axes.rank++] = {size / (rows * cols), {0, 0}};
+  axes.axis[axes.rank++] = {rows, {1, 0}};
+  axes.axis[axes.rank++] = {cols / pack, {0, 1}};
+  return axes;
+}
+
+// Elements an access: all of 16 bytes where rows are whole packs that begin at such addresses.
+constexpr int triangle_pack(int64_t cols, int64_t width, bool aligned) {
+  const int pack = static_cast<int>(16 / width);
+  return aligned && cols % pack == 0 ? pack : 1;
+}
+
 // Axes of which the last counts packs. Strides that packs are counted in are divided too.
 inline Moved in_packs(Moved axes, const Plan& plan) {
   const int last = axes.rank - 1;

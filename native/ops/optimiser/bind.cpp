@@ -1,7 +1,34 @@
 #include "node/bind.h"
 #include "ops/optimiser/op.h"
+#include "ops/optimiser/plan.h"
 
 namespace surprisal::optimiser {
+namespace {
+
+// For tests: of a launch over arrays of these sizes, which array a block works on and from which
+// element, and how many blocks there are.
+struct PlanQuery {
+  Dims sizes;
+  int64_t block = 0;
+  bool sums = false;
+  View out;  // float64 (3)
+};
+
+void query(const PlanQuery& op) {
+  const int64_t chunk = op.sums ? kSumChunk : kChunk;
+  int64_t first[kMaxRank] = {}, blocks = 0;
+  for (int k = 0; k < op.sizes.rank; ++k) {
+    first[k] = blocks;
+    blocks += chunks_of(op.sizes[k], chunk);
+  }
+  const int k = array_of(first, op.sizes.rank, op.block);
+  double* out = op.out.as<double>();
+  out[0] = k;
+  out[1] = static_cast<double>((op.block - first[k]) * chunk);
+  out[2] = static_cast<double>(blocks);
+}
+
+}  // namespace
 
 void bind(node::Module& m) {
   m.def<Sgd, sgd_cpu, SP_CUDA(sgd_cuda)>(
@@ -28,6 +55,8 @@ void bind(node::Module& m) {
                               SP_FIELD(ClipFactor, factor), SP_FIELD(ClipFactor, max_norm)});
   m.def<Scale, scale_cpu, SP_CUDA(scale_cuda)>(
       "optimiserScale", {SP_FIELD(Scale, a), SP_FIELD(Scale, out), SP_FIELD(Scale, factor)});
+  m.def<PlanQuery, query>("optimiserPlan", {SP_FIELD(PlanQuery, sizes), SP_FIELD(PlanQuery, block),
+                                            SP_FIELD(PlanQuery, sums), SP_FIELD(PlanQuery, out)});
 }
 
 }  // namespace surprisal::optimiser

@@ -45,10 +45,29 @@ __device__ inline void read(const void* data, int64_t i, int count, bool aligned
 #pragma unroll
   for (int j = 0; j < kEach; ++j) x[j] = j < count ? widened<A>(load(p + j)) : A(0);
 }
+// Stores that the compiler cannot take apart: it would share those of single elements below.
+template <class T, class A>
+__device__ inline void write_whole(T* p, const A (&x)[kEach]) {
+  constexpr int kPart = kTogether<T, kEach>;
+#pragma unroll
+  for (int i = 0; i < kEach; i += kPart) {
+    Pack<T, kPart> part;
+#pragma unroll
+    for (int j = 0; j < kPart; ++j) part.at[j] = narrowed<T>(x[i + j]);
+    if constexpr (sizeof part == 16) {
+      store_once(reinterpret_cast<Pack<T, kPart>*>(p + i), part);
+    } else {
+      uint64_t bits;
+      static_assert(sizeof part == sizeof bits);
+      std::memcpy(&bits, &part, sizeof bits);
+      store(reinterpret_cast<uint64_t*>(p + i), bits);
+    }
+  }
+}
 template <class T, class A>
 __device__ inline void write(void* data, int64_t i, int count, bool aligned, const A (&x)[kEach]) {
   T* p = static_cast<T*>(data) + i;
-  if (aligned && count == kEach) return store_elements(x, p);
+  if (aligned && count == kEach) return write_whole(p, x);
 #pragma unroll
   for (int j = 0; j < kEach; ++j)
     if (j < count) store(p + j, narrowed<T>(x[j]));

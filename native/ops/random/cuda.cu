@@ -5,14 +5,13 @@
 #include "cuda/elements.h"
 #include "cuda/launch.h"
 #include "ops/random/op.h"
+#include "ops/random/plan.h"
 #include "ops/random/values.h"
 
 namespace surprisal::random {
 namespace {
 
 using namespace cuda;
-
-constexpr int kThreads = 256;
 
 struct Uniform {
   __device__ void make(const PhiloxBlock& x, double (&out)[2]) const {
@@ -48,9 +47,6 @@ struct Integer {
 };
 
 template <class Kind, class T>
-constexpr int kEach = std::is_integral_v<T> || std::is_same_v<T, double> ? 2 : 4;
-
-template <class Kind, class T>
 struct Stretch {
   T* out;
   int64_t n;
@@ -61,7 +57,7 @@ struct Stretch {
 
 template <class Kind, class T>
 __global__ void __launch_bounds__(kThreads) random_draw_kernel(Stretch<Kind, T> s) {
-  constexpr int kN = kEach<Kind, T>;
+  constexpr int kN = kEach<T>;
   const int64_t block = block_index() * block_size() + thread_index(), first = block * kN;
   if (first >= s.n) return;
   Pack<T, kN> values;
@@ -77,8 +73,7 @@ __global__ void __launch_bounds__(kThreads) random_draw_kernel(Stretch<Kind, T> 
 
 template <class T, class Kind>
 void draw(const View& out, int64_t seed, int64_t offset, const Kind& kind, Stream& stream) {
-  const int64_t each = int64_t{kThreads} * kEach<Kind, T>;
-  launch(stream, random_draw_kernel<Kind, T>, {(out.size + each - 1) / each, kThreads},
+  launch(stream, random_draw_kernel<Kind, T>, {blocks_of(out.size, kEach<T>), kThreads},
          Stretch<Kind, T>{static_cast<T*>(out.data), out.size, static_cast<uint64_t>(seed),
                           static_cast<uint64_t>(offset), kind, is_aligned(out.data)});
 }
