@@ -3,7 +3,8 @@
 // The addon goes by cmake-js where there is CMake (with CUDA where there are .cu files and nvcc),
 // else by node-gyp, CPU only. The emulator's addon needs CMake. Nothing downloads headers. Nothing
 // is done twice: what is newer than its sources stays.
-// --release compiles for every architecture that nvcc 13 knows, into build/release.
+// --release compiles for every architecture that nvcc 13 knows, into build/release, and runs the
+// compile gates on it, which also read the PTX of the build for development.
 import {
   existsSync,
   lstatSync,
@@ -169,7 +170,10 @@ function buildEmulator() {
   stamp(emulator, start);
 }
 
-/** Machine code for what CUDA 13 supports, and PTX for what comes after. */
+/**
+ * Machine code for what CUDA 13 supports, and PTX for what comes after. Nothing ends it early: what
+ * ptxas says of all files is judged at the end.
+ */
 function buildRelease() {
   if (!found('cmake') || !nvcc()) fail('native: --release needs CMake and nvcc');
   const real = ['75', '80', '86', '89', '90a', '100', '120'].map((arch) => `${arch}-real`);
@@ -178,10 +182,15 @@ function buildRelease() {
     `--CDSURPRISAL_CUDA_ARCHITECTURES=${[...real, '80-virtual'].join(';')}`,
     '--CDSURPRISAL_CUDA=ON',
     '--CDSURPRISAL_COMPRESS=ON',
+    '--CDSURPRISAL_SPILLS=ON',
   ]);
   const addon = 'build/release/Release/surprisal.node';
   const megabytes = (statSync(addon).size / 1e6).toFixed(1);
   console.log(`native: ${addon} ${megabytes} MB ${since(start)}`);
+  run(bin('vitest'), ['run', 'test/cuda/gates.test.ts'], {
+    SURPRISAL_GATES: 'build/release',
+    SURPRISAL_NATIVE: resolve(addon),
+  });
 }
 
 /**
