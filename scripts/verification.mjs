@@ -1,7 +1,8 @@
 // node scripts/verification.mjs [--write | --check]: for each CUDA kernel file, whether a GPU has run
 // it as it is now. A file counts as verified by a saved run (bench/results/cuda-*.json) if the
-// SHA-256 of the file and of every project header it includes is that of the run, and every test
-// of its operation passed there. Below it what scripts/mutants.mjs planted in each file and what
+// SHA-256 of the file and of every project header it includes is that of the run, every test file of
+// its operation ran and passed there, and every step was repeated, compared with the emulator and
+// clean under each sanitizer. Below it what scripts/mutants.mjs planted in each file and what
 // became of it. --write puts both into docs/verification.md; --check fails where that file says
 // something else.
 import { createHash } from 'node:crypto';
@@ -12,6 +13,8 @@ import { tableRows } from './mutant-report.mjs';
 import './run.mjs';
 
 const page = 'docs/verification.md';
+/** The tools of compute-sanitizer that watch the steps. */
+export const sanitizers = ['memcheck', 'racecheck', 'synccheck', 'initcheck'];
 const results = 'bench/results';
 
 /** Every file of kernels, sorted. */
@@ -48,12 +51,13 @@ const testsNamed = {
   optimiser: ['optim'],
 };
 
-/** The files of a run's tests that judge a kernel file; all of them for what all operations share. */
+/** The test files that judge a kernel file; all of them for what all operations share. */
 function testsOf(file, tests) {
+  const onDevice = tests.filter((path) => !/-plan\.test\.ts$/.test(path));
   const operation = /^native\/ops\/([^/]+)\//.exec(file)?.[1];
-  if (!operation) return tests;
+  if (!operation) return onDevice;
   const words = testsNamed[operation] ?? [operation.replaceAll('_', '-')];
-  return tests.filter((path) => words.some((word) => basename(path).startsWith(word)));
+  return onDevice.filter((path) => words.some((word) => basename(path).startsWith(word)));
 }
 
 /** The saved runs on GPUs: those of the emulator prove nothing here. */
@@ -66,37 +70,62 @@ function runs() {
     .filter(({ device }) => device && !device.emulated);
 }
 
-/** What a run says of a file; undefined where it has not run its tests. */
-function compare(file, { device, commit, sources = {}, tests = {} }) {
-  const judges = testsOf(file, Object.keys(tests)).map((path) => tests[path]);
-  if (!(file in sources) || !judges.some((t) => t.passed + t.failed > 0)) return undefined;
-  const changed = sourcesOf(file).filter((path) => sources[path] !== sha256(path));
-  const passed = judges.every((t) => t.failed === 0);
-  return { device: device.name, commit, changed, passed };
+/** What of the steps is not as it must be, in words; nothing where all is. */
+function openChecks(checks = {}) {
+  const steps = ['repeat', 'equality'].filter((name) => {
+    const { passed = 0, failed } = checks[name] ?? {};
+    return passed === 0 || !failed || Object.keys(failed).length > 0;
+  });
+  return [...steps, ...sanitizers.filter((name) => checks[name]?.code !== 0)];
+}
+
+/**
+ * What a run says of a file; undefined where it does not know it. `wrong`: tests that failed there;
+ * `open`: what did not run, or did not run to its end, or found something.
+ */
+export function compare(file, run, hash = sha256) {
+  const { device, commit, sources = {}, tests = {}, expected = [], checks } = run;
+  if (!(file in sources)) return undefined;
+  const judges = testsOf(file, expected);
+  const wrong = judges.filter((path) => tests[path]?.failed > 0);
+  const unseen = judges.filter((path) => !(tests[path]?.passed > 0) && !wrong.includes(path));
+  const open = [
+    ...(judges.length === 0 ? ['its tests'] : unseen.map((path) => basename(path))),
+    ...openChecks(checks),
+  ];
+  const changed = sourcesOf(file).filter((path) => sources[path] !== hash(path));
+  return { device: device.name, commit, changed, wrong, open };
+}
+
+/** The state of one file by what runs say of it. */
+export function stateOf(file, seen) {
+  const same = seen.filter((run) => run.changed.length === 0);
+  const good = same.filter((run) => run.wrong.length + run.open.length === 0);
+  const at = ({ commit, device }) => `${commit} (${device})`;
+  if (good.length > 0)
+    return { file, state: 'verified', text: `GPU-verified at ${good.map(at).join(', ')}` };
+  const failed = same.find((run) => run.wrong.length > 0);
+  if (failed) {
+    const names = failed.wrong.map((path) => basename(path)).join(' ');
+    return { file, state: 'failed', text: `fails on a GPU at ${at(failed)}: ${names}` };
+  }
+  if (same.length > 0) {
+    const text = `not verified at ${at(same[0])}: ${same[0].open.join(' ')}`;
+    return { file, state: 'open', text };
+  }
+  if (seen.length > 0) {
+    const [old] = seen;
+    return { file, state: 'changed', text: `changed since ${at(old)}: ${old.changed.join(' ')}` };
+  }
+  return { file, state: 'never', text: 'never run on a GPU' };
 }
 
 /** One line a kernel file: its state, on which device, since which commit. */
 export function verification() {
   const saved = runs();
-  return kernelFiles().map((file) => {
-    const seen = saved.map((run) => compare(file, run)).filter(Boolean);
-    const good = seen.filter((run) => run.changed.length === 0 && run.passed);
-    if (good.length > 0) {
-      const where = good.map(({ commit, device }) => `${commit} (${device})`).join(', ');
-      return { file, state: 'verified', text: `GPU-verified at ${where}` };
-    }
-    const failed = seen.find((run) => run.changed.length === 0);
-    if (failed) {
-      const text = `fails on a GPU at ${failed.commit} (${failed.device})`;
-      return { file, state: 'failed', text };
-    }
-    const [old] = seen;
-    if (old) {
-      const text = `changed since ${old.commit} (${old.device}): ${old.changed.join(' ')}`;
-      return { file, state: 'changed', text };
-    }
-    return { file, state: 'never', text: 'never run on a GPU' };
-  });
+  return kernelFiles().map((file) =>
+    stateOf(file, saved.map((run) => compare(file, run)).filter(Boolean)),
+  );
 }
 
 function markdown(list) {
@@ -105,7 +134,9 @@ function markdown(list) {
 
 Written by \`node scripts/verification.mjs --write\` from \`bench/results/cuda-*.json\`; \`npm test\`
 prints the same list. A kernel file counts as verified only if the SHA-256 of the file and of every
-project header it includes is the one that was run, and all tests of its operation passed there.
+project header it includes is the one that was run, all test files of its operation ran and passed
+there, and the steps of the suite gave the same bits again, agreed with the emulator and were clean
+under memcheck, racecheck, synccheck and initcheck.
 What holds without a GPU: each kernel runs in \`npm test\` on the emulator, against float64.
 
 | kernel file | state |

@@ -95,6 +95,8 @@ const kernels = [
   versus('torch compile', 'vs torch.compile'),
   versus('liger', 'vs Liger'),
   versus('quack', 'vs QuACK'),
+  versus('cut cross-entropy', 'vs cut-cross-entropy'),
+  extra('scratchMiB', 'scratch MiB'),
 ];
 
 const transport = [

@@ -3,7 +3,9 @@
 // read once, every output written once. The goals are for an H100: GB/s that a case should reach,
 // or milliseconds.
 // npm run bench -- kernels cuda [--quick] [--only <words>] [--out <file>] [--tiny]
-import { writeFileSync } from 'node:fs';
+// --resume leaves out what the file of --out has; no case begins after --seconds. With the
+// environment's SURPRISAL_CUBLASLT=1 products are cuBLASLt's, and their rows say so.
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import * as sp from '../../src/index.js';
 import { tablesOf } from '../harness/columns.js';
@@ -15,6 +17,7 @@ import { commit } from '../harness/sources.js';
 import { aligned } from '../harness/table.js';
 import { type Contender, interleave, setsBeyond } from '../harness/timing.js';
 
+const byLibrary = process.env.SURPRISAL_CUBLASLT === '1' ? 'cuBLASLt' : '';
 const bytesOf: Record<Case['dtype'], number> = { float32: 4, bfloat16: 2, float16: 2 };
 
 const { values: options } = parseArgs({
@@ -23,6 +26,8 @@ const { values: options } = parseArgs({
     quick: { type: 'boolean', default: false },
     only: { type: 'string', default: '' },
     out: { type: 'string' },
+    resume: { type: 'boolean', default: false },
+    seconds: { type: 'string', default: 'Infinity' },
     // For a dry run on the emulator: shapes of a few hundred elements.
     tiny: { type: 'boolean', default: false },
   },
@@ -55,6 +60,15 @@ async function contenders(one: Case, sets: number, torch: Peer | undefined) {
   return { inputs, ours, theirs };
 }
 
+/** MiB that a call takes beyond its inputs, results included, and what of it is scratch. */
+function memoryOf(call: () => sp.Tensor[]): { peakMiB: number; scratchMiB: number } {
+  const before = sp.cuda.memory({ resetPeak: true }).live;
+  for (const t of call()) t.dispose();
+  const { peak, scratchPeak } = sp.cuda.memory();
+  const MiB = 2 ** 20;
+  return { peakMiB: (peak - before + scratchPeak) / MiB, scratchMiB: scratchPeak / MiB };
+}
+
 async function measure(one: Case, torch: Peer | undefined): Promise<Row> {
   const { op, n, v, d, dtype } = one;
   const { passes, products } = operations[op];
@@ -71,16 +85,24 @@ async function measure(one: Case, torch: Peer | undefined): Promise<Row> {
   const row: Row = {
     case: `${op} ${n} × ${d ? `${d} × ` : ''}${v}`,
     dtype,
-    way: '',
+    way: byLibrary,
     ours: sample,
     ...(passes > 0
       ? { rate: bytes / sample.median / 1e6, unit: 'GB/s', limit }
       : { rate: flops / sample.median / 1e9, unit: 'TFLOP/s' }),
-    peers: peersOf(samples, ['torch', 'torch compile', 'liger', 'quack', 'geomloss']),
+    peers: peersOf(samples, [
+      'torch',
+      'torch compile',
+      'liger',
+      'quack',
+      'cut cross-entropy',
+      'geomloss',
+    ]),
     extra: {
       microseconds: sample.median * 1000,
       launchMicroseconds: launchMicroseconds(() => operations[op].call(inputs[0]), 10),
       copyGBs: limit,
+      ...memoryOf(() => operations[op].call(inputs[0])),
       ...(one.goal ? { goal: one.goal } : {}),
       ...clocks(),
     },
@@ -102,11 +124,26 @@ sp.setDefaultDevice('cuda');
 const torch = await peer();
 const about = `${device.name}, driver ${device.driver}, ${torch?.version ?? 'no peer'}, commit ${commit()}`;
 console.log(`kernels on ${about}; clocks ${JSON.stringify(clocks())}`);
-const measured: Row[] = [];
-const failed: Record<string, string> = {};
-for (const one of cases) {
+interface Kept {
+  rows: Row[];
+  failed: Record<string, string>;
+  done: string[];
+}
+const kept: Kept =
+  options.resume && options.out && existsSync(options.out)
+    ? JSON.parse(readFileSync(options.out, 'utf8'))
+    : { rows: [], failed: {}, done: [] };
+const { rows: measured, failed, done } = kept;
+const start = performance.now();
+// Those with a goal first: time may end.
+const byGoal = [...cases].sort((a, b) => Number(!a.goal) - Number(!b.goal));
+for (const one of byGoal) {
   const name = `${one.op} ${one.n} × ${one.d ? `${one.d} × ` : ''}${one.v} ${one.dtype}`;
-  if (!name.includes(options.only)) continue;
+  if (!name.includes(options.only) || done.includes(name)) continue;
+  if (performance.now() - start > Number(options.seconds) * 1000) {
+    console.log(`  and what is left after ${options.seconds} s`);
+    break;
+  }
   try {
     measured.push(await measure(options.tiny ? tiny(one) : one, torch));
     const { ours, rate, unit, limit, peers } = measured.at(-1)!;
@@ -119,9 +156,10 @@ for (const one of cases) {
     failed[name] = (error as Error).message;
     console.log(`  ${name}: ${failed[name]}`);
   }
+  done.push(name);
   // What is there survives a run that is cut off.
   if (options.out) {
-    const whole = { peer: torch?.version ?? 'none', rows: measured, failed };
+    const whole = { peer: torch?.version ?? 'none', rows: measured, failed, done };
     writeFileSync(options.out, JSON.stringify(whole));
   }
 }

@@ -4,7 +4,8 @@ Data are random of the same distribution as ours, made on the device. A run give
 of one call, from replays of a CUDA graph with several calls on rotating inputs, as ours does; what
 cannot be captured is timed as plain calls. Ways: 'torch' as it comes (heads by
 linear_cross_entropy where torch has it), 'torch compile'; for
-crossEntropy also 'liger' and 'quack', for transport 'geomloss', where they are installed.
+crossEntropy also 'liger' and 'quack', for heads those and 'cut cross-entropy', for transport
+'geomloss', where they are installed.
 
 With --rehearse it takes no commands: every operation runs once on the CPU, in small.
 """
@@ -32,10 +33,9 @@ def randn(shape, dtype, grad=False):
     return torch.randn(shape, device=device, dtype=DTYPES[dtype]).requires_grad_(grad)
 
 
-def with_grad(f):
-    def run(x, *rest):
-        y = f(x, *rest)
-        return torch.autograd.grad(y, x)
+def gradient_of(f):
+    def run(*inputs):
+        return torch.autograd.grad(f(*inputs), [t for t in inputs if t.requires_grad])
 
     return run
 
@@ -86,8 +86,7 @@ def head(x, weight, target):
     return F.cross_entropy(F.linear(x, weight).float(), target)
 
 
-def head_gradient(*inputs):
-    return torch.autograd.grad(head(*inputs), [t for t in inputs if t.requires_grad])
+head_gradient = gradient_of(head)
 
 
 # Name of an operation -> (inputs from n, v, dtype; the work).
@@ -96,7 +95,7 @@ OPS = {
     "crossEntropy": (labelled, F.cross_entropy),
     "crossEntropy gradient": (
         lambda n, v, dtype: labelled(n, v, dtype, True),
-        with_grad(F.cross_entropy),
+        gradient_of(F.cross_entropy),
     ),
     "softmax": (rows, lambda x: F.softmax(x, -1)),
     "logSoftmax": (rows, lambda x: F.log_softmax(x, -1)),
@@ -126,6 +125,7 @@ OPS = {
     "linearCrossEntropy": (scored(False, False), head),
     "linearCrossEntropy gradient": (scored(True, True), head_gradient),
     "linearCrossEntropy gradient, large workspace": (scored(True, True), head_gradient),
+    "linearCrossEntropy gradient, 2 GiB and main gradient": (scored(True, True), head_gradient),
     "linearCrossEntropy gradient, half ignored": (scored(True, True, 0.5), head_gradient),
     "linearCrossEntropy gradient, frozen head": (scored(True, False), head_gradient),
 }
@@ -168,6 +168,34 @@ def other_losses():
     return found
 
 
+def other_heads():
+    """Heads of other libraries that are installed: way -> f(x, weight, target)."""
+    found = {}
+    try:
+        from liger_kernel.transformers.functional import liger_fused_linear_cross_entropy
+
+        def liger(x, weight, target):
+            loss = liger_fused_linear_cross_entropy(x, weight, target)
+            return loss[0] if isinstance(loss, tuple) else loss
+
+        found["liger"] = liger
+    except ImportError:
+        pass
+    try:
+        from quack.linear_cross_entropy import chunked_linear_cross_entropy
+
+        found["quack"] = chunked_linear_cross_entropy
+    except ImportError:
+        pass
+    try:
+        from cut_cross_entropy import linear_cross_entropy
+
+        found["cut cross-entropy"] = linear_cross_entropy
+    except ImportError:
+        pass
+    return found
+
+
 class Case:
     def __init__(self, op, n, v, dtype, sets, **features):
         make, work = OPS[op]
@@ -179,9 +207,12 @@ class Case:
             self.works["torch compile"] = work
         if op.startswith("sinkhorn"):
             self.works = {"geomloss": work}
-        if op.startswith("crossEntropy"):
-            for way, loss in other_losses().items():
-                theirs = with_grad(loss) if "gradient" in op else loss
+        others = {"crossEntropy": other_losses, "linearCrossEntropy": other_heads}
+        for name, libraries in others.items():
+            if not op.startswith(name):
+                continue
+            for way, loss in libraries().items():
+                theirs = gradient_of(loss) if "gradient" in op else loss
                 try:  # a shape or dtype may be beyond them
                     theirs(*self.inputs[0])
                     self.works[way] = theirs

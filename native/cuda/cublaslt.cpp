@@ -174,10 +174,17 @@ Choice choose(const Library& lib, void* handle, const Call& call) {
   return {status == 0 && found == 1 && result.state == 0, result.algo};
 }
 
+const Library* library() {
+  static const Library* const loaded = load();
+  return loaded;
+}
+
 }  // namespace
 
+bool has_library() { return library() != nullptr; }
+
 bool multiply_by_library(const Product& p, Stream& stream) {
-  static const Library* const lib = load();
+  const Library* const lib = library();
   constexpr int64_t kMost = int64_t{1} << 31;
   if (!lib || !stream.handle() || p.k == 0 || p.m >= kMost || p.n >= kMost || p.k >= kMost ||
       p.batch >= kMost) {

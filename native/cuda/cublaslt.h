@@ -18,6 +18,9 @@ struct Product {
   bool transpose_a, transpose_b, accumulate;
 };
 
+// Whether it was asked for and is there.
+bool has_library();
+
 // Whether the library took the product; if not, nothing happened. One algorithm per device and
 // shape, without floating-point atomics: the same bits each run.
 bool multiply_by_library(const Product& p, Stream& stream);

@@ -1,12 +1,16 @@
 // The steps of steps.ts as a program of one process, so that compute-sanitizer can watch it:
-//   values <file>     every step once; the bits of all results to the file
+//   values [file]     every step once; the bits of all results to the file, a line a step
 //   repeat <times>    every step that often, and from a graph: the same bits each time
 //   compare <a> <b>   two files of `values`, within the tolerance below
-// --device cuda|cpu (default cuda), --only <words>. The last line is one of JSON: how many steps
-// passed, which failed and why, and which operations have no CUDA form.
-import { readFileSync, writeFileSync } from 'node:fs';
+//   library           whether products are cuBLASLt's (SURPRISAL_CUBLASLT=1)
+// --device cuda|cpu (default cuda), --only <words>, --skip <file with a list of names>, --seconds
+// after which no step begins. --progress <file> gets a line of JSON as a step begins and as it
+// ends, and one with the number of steps left. The last line is JSON too: how many steps passed,
+// which failed and why; that an operation has no CUDA form is a failure, as a step expects it.
+import { appendFileSync, readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import * as sp from '../../src/index.js';
+import { launch, native } from '../../src/native.js';
 import { halfValue } from '../harness/rounding.js';
 import { type Step, steps } from './steps.js';
 
@@ -23,10 +27,13 @@ const { values: options, positionals } = parseArgs({
   options: {
     device: { type: 'string', default: 'cuda' },
     only: { type: 'string', default: '' },
+    skip: { type: 'string' },
+    seconds: { type: 'string', default: 'Infinity' },
+    progress: { type: 'string' },
   },
 });
 const [command, first, second] = positionals;
-const report = { passed: 0, failed: {} as Record<string, string>, missing: [] as string[] };
+const report = { passed: 0, failed: {} as Record<string, string> };
 const worst: Record<string, number> = {};
 
 function bitsOf(t: sp.Tensor): Buffer {
@@ -34,31 +41,50 @@ function bitsOf(t: sp.Tensor): Buffer {
   return Buffer.from(raw.buffer, raw.byteOffset, raw.byteLength);
 }
 
-function each(work: (step: Step) => void): void {
-  for (const step of steps) {
-    if (!step.name.includes(options.only)) continue;
-    try {
-      sp.scope(() => work(step));
-      report.passed++;
-    } catch (error) {
-      const { message } = error as Error;
-      if (/has no CUDA form/.test(message)) report.missing.push(step.name);
-      else report.failed[step.name] = message;
-    }
+function tell(line: object): void {
+  if (options.progress) appendFileSync(options.progress, `${JSON.stringify(line)}\n`);
+}
+
+/** Whether the step left a device on which others can run. */
+function run(step: Step, work: (step: Step) => void): boolean {
+  tell({ begin: step.name });
+  try {
+    sp.scope(() => work(step));
+    report.passed++;
+    tell({ end: step.name });
+    return true;
+  } catch (error) {
+    const why = (error as Error).message;
+    report.failed[step.name] = why;
+    tell({ end: step.name, why });
+    return !/is lost to this process/.test(why);
   }
 }
 
-function values(file: string): void {
-  const all: Values = {};
+function each(work: (step: Step) => void): void {
+  const start = performance.now();
+  const skip = new Set<string>(options.skip ? JSON.parse(readFileSync(options.skip, 'utf8')) : []);
+  const todo = steps.filter(({ name }) => name.includes(options.only) && !skip.has(name));
+  let left = todo.length;
+  for (const step of todo) {
+    if (performance.now() - start > Number(options.seconds) * 1000) break;
+    left--;
+    if (!run(step, work)) break;
+  }
+  tell({ left });
+}
+
+function values(file?: string): void {
   each((step) => {
-    const results = step.prepare()();
-    all[step.name] = results.map((t) => ({
-      dtype: t.dtype,
-      shape: t.shape,
-      bits: bitsOf(t).toString('base64'),
-    }));
+    const results = step
+      .prepare()()
+      .map((t) => ({
+        dtype: t.dtype,
+        shape: t.shape,
+        bits: bitsOf(t).toString('base64'),
+      }));
+    if (file) appendFileSync(file, `${JSON.stringify([step.name, results])}\n`);
   });
-  writeFileSync(file, JSON.stringify(all));
 }
 
 /** Steps that change their inputs give other results each time. */
@@ -130,12 +156,16 @@ function difference(a: Result, b: Result): number {
 }
 
 function compare(fileA: string, fileB: string): void {
-  const read = (file: string): Values => JSON.parse(readFileSync(file, 'utf8'));
+  const read = (file: string): Values => {
+    const lines = readFileSync(file, 'utf8').split('\n').filter(Boolean);
+    return Object.fromEntries(lines.map((line) => JSON.parse(line)));
+  };
   const [a, b] = [read(fileA), read(fileB)];
-  for (const [name, results] of Object.entries(a)) {
-    const others = b[name];
-    if (!others) {
-      report.missing.push(name);
+  for (const { name } of steps) {
+    if (!name.includes(options.only)) continue;
+    const [results, others] = [a[name], b[name]];
+    if (!results || !others || results.length !== others.length) {
+      report.failed[name] = `no results of ${results ? 'the second' : 'the first'} to compare`;
       continue;
     }
     results.forEach((result, i) => {
@@ -148,10 +178,17 @@ function compare(fileA: string, fileB: string): void {
   }
 }
 
+function library(): void {
+  const out = new Float64Array(1);
+  launch(native.matmulLibrary, { out });
+  if (out[0] === 1) report.passed++;
+}
+
 if (command !== 'compare') sp.setDefaultDevice(options.device as sp.Device);
 if (command === 'values') values(first);
 else if (command === 'repeat') repeat(Number(first));
 else if (command === 'compare') compare(first, second);
-else throw new Error(`expected values, repeat or compare, got ${command}`);
+else if (command === 'library') library();
+else throw new Error(`expected values, repeat, compare or library, got ${command}`);
 console.log(JSON.stringify(command === 'compare' ? { ...report, worst } : report));
 process.exitCode = Object.keys(report.failed).length > 0 ? 1 : 0;

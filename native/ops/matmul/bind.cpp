@@ -1,3 +1,6 @@
+#if defined(SURPRISAL_CUDA)
+#include "cuda/cublaslt.h"
+#endif
 #include "node/bind.h"
 #include "ops/matmul/op.h"
 #include "ops/matmul/plan.h"
@@ -26,6 +29,19 @@ void query(const PlanQuery& op) {
   out[5] = static_cast<double>(p.blocks);
 }
 
+// For the GPU suite: 1 where products are cuBLASLt's.
+struct LibraryQuery {
+  View out;  // float64 (1)
+};
+
+void query_library(const LibraryQuery& op) {
+  bool found = false;
+#if defined(SURPRISAL_CUDA)
+  found = cuda::has_library();
+#endif
+  *op.out.as<double>() = found;
+}
+
 }  // namespace
 
 void bind(node::Module& m) {
@@ -40,6 +56,7 @@ void bind(node::Module& m) {
       {SP_FIELD(PlanQuery, dtype), SP_FIELD(PlanQuery, m), SP_FIELD(PlanQuery, n),
        SP_FIELD(PlanQuery, k), SP_FIELD(PlanQuery, batch), SP_FIELD(PlanQuery, transpose_a),
        SP_FIELD(PlanQuery, processors), SP_FIELD(PlanQuery, wide), SP_FIELD(PlanQuery, out)});
+  m.def<LibraryQuery, query_library>("matmulLibrary", {SP_FIELD(LibraryQuery, out)});
 }
 
 }  // namespace surprisal::matmul
