@@ -7,8 +7,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
-const { found } = await import(`../../scripts/run.mjs`);
-const { nvcc } = await import(`../../scripts/build.mjs`);
+const load = (name: string) => import(`../../scripts/${name}.mjs`);
+const { found } = await load('run');
+const { nvcc } = await load('build');
 
 const development = 'build/cmake';
 const build = process.env.SURPRISAL_GATES || development;
