@@ -5,19 +5,19 @@ import { type BettiOptions, bettiFields, unlessAborted } from './betti-options.j
 import { accumulatorOf, type FloatDType } from './dtype.js';
 import type { LossReduction } from './loss-options.js';
 import { type Field, launch, native } from './native.js';
+import { type ByPrediction, byLogits } from './probabilities.js';
 import type { Shape } from './shape.js';
+import { activationOf } from './targets.js';
 import { empty, type Tensor } from './tensor.js';
 
 export type BarcodeLossOptions = BettiOptions & { reduction?: LossReduction };
 
 /** What backward multiplies. */
-export interface SavedBars {
-  dtype: FloatDType;
+export interface SavedBars extends ByPrediction {
   shape: Shape;
   images: number;
   factor: number;
   grad: Tensor;
-  probability?: Tensor;
 }
 
 /** Losses and gradient of prepared images; `own` are the fields of one kind of loss. */
@@ -51,29 +51,40 @@ export function barcodeForward(
     ...own,
   });
   const count = shape[0] * shape[1];
+  const activation = activationOf(o.fromLogits);
   const saved = grad && {
     dtype: given.dtype as FloatDType,
+    activation,
+    probability: activation === 'none' ? undefined : prediction,
     shape,
     images: count,
     factor: reduction === 'mean' ? 1 / count : 1,
     grad,
-    probability: o.fromLogits ? prediction : undefined,
   };
   return { output, saved };
 }
 
 export function barcodeBackward(saved: SavedBars, upstream: Tensor): Gradients {
-  const { dtype, shape, grad, probability, images, factor } = saved;
+  return { prediction: byLogits(saved, (dtype, p) => scaled(saved, upstream, dtype, p)) };
+}
+
+/** The gradient for an upstream one, times p (1 - p) where p is given. */
+export function scaled(
+  { shape, grad, images, factor }: Omit<SavedBars, keyof ByPrediction>,
+  upstream: Tensor,
+  dtype: FloatDType,
+  p: Tensor | undefined,
+): Tensor {
   const out = empty(shape, dtype);
   launch(native.bettiMatchingScale, {
     grad: grad.raw,
     upstream: upstream.raw,
-    probability: probability?.raw,
+    probability: p?.raw,
     out: out.raw,
     images,
     factor,
   });
-  return { prediction: out };
+  return out;
 }
 
 /** The operation with an asynchronous form that its `signal` stops. */

@@ -9,6 +9,7 @@ import type { FloatDType } from './dtype.js';
 import { launch, launchNow, native, record, submit } from './native.js';
 import { type Device, onDevice } from './place.js';
 import type { Shape } from './shape.js';
+import { activationOf } from './targets.js';
 import { empty, type Tensor } from './tensor.js';
 import { hostArray, written } from './transfer.js';
 
@@ -48,8 +49,11 @@ export function hasKernel(prediction: Tensor, options: BettiOptions): boolean {
   return out[0] === 1;
 }
 
-function sparseFields({ grad }: Computed, probability: Tensor | undefined, count: BigInt64Array) {
-  return { grad: grad!.raw, probability: probability?.raw, count };
+/** Of a sigmoid's probabilities the gradient is that by logits; a softmax is for the device. */
+function sparseFields({ grad }: Computed, p: Tensor, { fromLogits }: BettiOptions) {
+  const isSigmoid = activationOf(fromLogits) === 'sigmoid';
+  const count = new BigInt64Array(1);
+  return { grad: grad!.raw, probability: isSigmoid ? p.raw : undefined, count };
 }
 
 function lists(grad: Tensor, n: number) {
@@ -70,10 +74,9 @@ export function onThreads(
     const images = prepared(name, onHost(prediction), onHost(target), options);
     const made = compute(images, options, withGrad);
     if (!made.grad) return { output: made.output };
-    const count = new BigInt64Array(1);
-    const fields = sparseFields(made, options.fromLogits ? images.prediction : undefined, count);
+    const fields = sparseFields(made, images.prediction, options);
     launch(native.bettiMatchingSparse, fields);
-    const sparse = lists(made.grad, Number(count[0]));
+    const sparse = lists(made.grad, Number(fields.count[0]));
     launch(native.bettiMatchingSparse, { ...fields, ...sparse });
     return { output: made.output, sparse };
   });
@@ -100,12 +103,11 @@ export async function onThreadsAsync(
   await whilePinned([copies, images, made], async () => {
     await submit(launches);
     if (!made.grad) return;
-    const count = new BigInt64Array(1);
-    const fields = sparseFields(made, options.fromLogits ? images.prediction : undefined, count);
+    const fields = sparseFields(made, images.prediction, options);
     const run = (more: object) =>
       submit(record(() => launch(native.bettiMatchingSparse, { ...fields, ...more })).launches);
     await run({});
-    sparse = lists(made.grad, Number(count[0]));
+    sparse = lists(made.grad, Number(fields.count[0]));
     await run(sparse);
   });
   return { output: made.output, sparse };

@@ -1,5 +1,5 @@
-// The images that barcodes and Betti matchings take: their checks, and their form in native code,
-// which wants arrays of the host, of one dtype, with one class each.
+// The images that barcodes and Betti matchings take: their checks (those of targets are in targets.ts),
+// and their form in native code, which wants arrays of the host, of one dtype, with one class each.
 import { noGrad } from './autograd.js';
 import {
   type BettiOptions,
@@ -10,13 +10,17 @@ import {
 } from './betti-options.js';
 import { tensor } from './create.js';
 import { type DType, dtypeInfo, isFloat } from './dtype.js';
-import { expectDevice, expectSameDType, expectShape, fail, showShape } from './expect.js';
+import { expectDevice, expectSameDType, fail, showShape } from './expect.js';
 import { launch, native } from './native.js';
-import { sigmoid } from './ops/activation.js';
 import { to } from './ops/cast.js';
-import { eq } from './ops/comparison.js';
-import { reshape, unsqueeze } from './ops/shape-ops.js';
-import { arange } from './patterns.js';
+import { probabilitiesOf } from './probabilities.js';
+import {
+  activationOf,
+  checkFromLogits,
+  checkTargetShape,
+  hasIntegerIndices,
+  masksOf,
+} from './targets.js';
 import type { Tensor } from './tensor.js';
 import { readData, readDataAsync } from './transfer.js';
 
@@ -43,12 +47,6 @@ export function checkSpatial(op: string, name: string, t: Tensor, batch: number)
   }
 }
 
-/** Whether the target holds class indices [B, ...spatial] of predictions [B, C, ...spatial]. */
-function hasLabels(prediction: Tensor, target: Tensor, batch: number): boolean {
-  const isIndex = target.dtype === 'int32' || target.dtype === 'int64' || target.dtype === 'uint8';
-  return batch === 2 && isIndex && target.rank === prediction.rank - 1;
-}
-
 /** Refuses tensors that are no images to be matched, and bad options. */
 export function checkMatching(
   op: string,
@@ -59,20 +57,15 @@ export function checkMatching(
   isLoss = false,
 ): void {
   checkSpatial(op, 'prediction', prediction, batch);
-  if (hasLabels(prediction, target, batch)) {
-    const [b, , ...spatial] = prediction.shape;
-    const why = `class indices of prediction ${showShape(prediction.shape)}`;
-    expectShape(op, 'target', target, [b, ...spatial], why);
-  } else {
-    const why = `like prediction ${showShape(prediction.shape)}`;
-    expectShape(op, 'target', target, prediction.shape, why);
-  }
+  const t = { maps: prediction, target };
+  checkTargetShape(op, t, batch === 2 && hasIntegerIndices(t));
   expectDevice(op, 'target', target, prediction.device, 'like prediction');
   const axes = prediction.rank - batch;
   checkBettiOptions(op, options, axes, isLoss);
+  checkFromLogits(op, options.fromLogits, batch === 2 ? prediction : undefined);
   const dtype = commonDType(op, prediction, target);
-  // Both images and the gradient, or both images and what of them is kept.
-  const each = isLoss ? 3 * dtypeInfo[dtype].bytes : listBytes(options, dtype, 4);
+  // Both images and the gradient or the lists.
+  const each = isLoss ? 3 * dtypeInfo[dtype].bytes : listBytes(options, dtype, 2);
   checkBettiMemory(op, prediction.shape, axes, each * prediction.size);
 }
 
@@ -80,28 +73,23 @@ export function checkMatching(
 export function prepared(op: string, prediction: Tensor, target: Tensor, options: BettiOptions) {
   const dtype = commonDType(op, prediction, target);
   return noGrad(() => {
-    const scores = to(prediction, dtype);
-    const labels = hasLabels(prediction, target, prediction.rank - target.rank + 1);
+    const masks = hasIntegerIndices({ maps: prediction, target })
+      ? oneVersusRest(op, prediction, target)
+      : target;
     return {
-      prediction: options.fromLogits ? sigmoid(scores) : scores,
-      target: to(labels ? oneVersusRest(op, prediction, target) : target, dtype),
+      prediction: probabilitiesOf(to(prediction, dtype), activationOf(options.fromLogits)),
+      target: to(masks, dtype),
     };
   });
 }
 
-/** [B, C, ...spatial] of whether each voxel is of the class; a single channel is class 1. */
-function oneVersusRest(op: string, { shape, device }: Tensor, target: Tensor): Tensor {
+/** Masks of each class from class indices, which are looked through; a device throws at the next read. */
+function oneVersusRest(op: string, { shape }: Tensor, target: Tensor): Tensor {
   const channels = shape[1];
-  const labels = target.dtype === 'uint8' ? to(target, 'int32') : target;
-  // Of a device they are taken as they are: it would have to be waited for.
-  if (device === 'cpu') {
-    const caller = callers.indexOf(op);
-    launch(native.bettiMatchingLabels, { target: labels.raw, channels, caller });
-  }
-  const first = channels === 1 ? 1 : 0;
-  const each = to(arange(first, first + channels, { device }), labels.dtype);
-  const ones = shape.slice(2).map(() => 1);
-  return eq(unsqueeze(labels, 1), reshape(each, [1, channels, ...ones]));
+  const indices = target.dtype === 'uint8' ? to(target, 'int32') : target;
+  const caller = callers.indexOf(op);
+  launch(native.bettiMatchingLabels, { target: indices.raw, channels, caller });
+  return masksOf(indices, channels);
 }
 
 /** A copy on the CPU of a tensor that is on a device; float16 and bfloat16 come as float32. */
@@ -124,5 +112,5 @@ function hosted(t: Tensor, values: ReturnType<typeof readData>): Tensor {
 /** One image likewise, for its barcode. */
 export function preparedImage(op: string, image: Tensor, options: BettiOptions): Tensor {
   const dtype = commonDType(op, image);
-  return noGrad(() => (options.fromLogits ? sigmoid(to(image, dtype)) : to(image, dtype)));
+  return noGrad(() => probabilitiesOf(to(image, dtype), activationOf(options.fromLogits)));
 }

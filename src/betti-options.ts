@@ -6,6 +6,7 @@ import { expectBoolean, expectNumber, expectOneOf, expectOptions, fail, show } f
 import { expectFreeMemory } from './free-memory.js';
 import type { Shape } from './shape.js';
 import { sizeOf } from './shape.js';
+import type { FromLogits } from './targets.js';
 import type { Tensor } from './tensor.js';
 
 export type Filtration = 'superlevel' | 'sublevel';
@@ -43,8 +44,11 @@ export interface BettiOptions {
   cycles?: boolean;
   /** Default 0.5: masks are x >= threshold (superlevel) or x <= threshold (sublevel). */
   threshold?: number;
-  /** Applies a sigmoid to the prediction first; default false: values are taken as they are. */
-  fromLogits?: boolean;
+  /**
+   * What makes probabilities of the prediction: 'sigmoid' (also `true`), 'softmax' over the channels
+   * of [B, C, ...spatial] (at least two), or false (default): values are taken as they are.
+   */
+  fromLogits?: FromLogits;
   /** Stops asynchronous forms between tasks. */
   signal?: AbortSignal;
 }
@@ -128,7 +132,6 @@ export function checkBettiOptions(op: string, o: BettiOptions, axes: number, bot
   if (o.threshold !== undefined) expectNumber(op, 'threshold', o.threshold);
   if (o.essential !== undefined) expectBoolean(op, 'essential', o.essential);
   if (o.cycles !== undefined) expectBoolean(op, 'cycles', o.cycles);
-  if (o.fromLogits !== undefined) expectBoolean(op, 'fromLogits', o.fromLogits);
   checkSignal(op, o.signal);
 }
 
@@ -206,7 +209,7 @@ const mostPositions = 2 ** 28;
 const bytesPerPosition = { 2: 120, 3: 240 };
 
 /**
- * Bytes a voxel of images as they are compared and drawn, `values` of them, and of lists, as native
+ * Bytes a voxel of images as they are compared, `values` of them, and of lists, as native
  * code writes them and as they are cut; cycles take most.
  */
 export const listBytes = ({ cycles }: BettiOptions, dtype: DType, values: number) =>

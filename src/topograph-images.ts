@@ -1,16 +1,36 @@
 // The segmentations of planes that topographLoss and diuError compare: options, checks and fields.
-import { checkBackground, checkClassImages, hasClassIndices } from './class-images.js';
-import { expectBoolean, expectOneOf, fail, show } from './expect.js';
+import { expectOneOf, fail, show } from './expect.js';
+import { expectMemoryOfImages } from './free-memory.js';
 import { type LossReduction, reductions } from './loss-options.js';
+import {
+  activationNumber,
+  activationOf,
+  checkBackground,
+  checkFromLogits,
+  checkIgnoreIndex,
+  checkMaps,
+  defaultIgnoreIndex,
+  type FromLogits,
+  hasClassIndices,
+  usualOf,
+} from './targets.js';
 import type { Tensor } from './tensor.js';
 
 export interface TopographImageOptions<R extends LossReduction = LossReduction> {
-  /** Applies softmax over the channels, or a sigmoid to the only one; default false. */
-  fromLogits?: boolean;
+  /**
+   * What makes probabilities of the prediction: `true`, softmax over the channels or, of a single one, a
+   * sigmoid; 'softmax' (at least two channels) or 'sigmoid'. Default false: it holds probabilities.
+   */
+  fromLogits?: FromLogits;
   /** Of the foreground: 8 (default) or 4 neighbours; the background has the other. */
   connectivity?: 4 | 8;
   /** Whether class 0 counts; default true. False takes at least two channels. */
   background?: boolean;
+  /**
+   * Class index whose pixels are right, whatever is predicted there, so that they are in no wrong
+   * region; default -100.
+   */
+  ignoreIndex?: number;
   /** Default 'mean', over images and classes; 'none' gives [B, classes]. */
   reduction?: R;
 }
@@ -19,6 +39,7 @@ export const topographImageOptions = [
   'fromLogits',
   'connectivity',
   'background',
+  'ignoreIndex',
   'reduction',
 ] as const;
 
@@ -27,23 +48,23 @@ interface Images {
   target: Tensor;
 }
 
-const imagesOf = ({ prediction, target }: Images) => ({
-  maps: prediction,
-  name: 'prediction',
-  target,
-});
+const imagesOf = ({ prediction, target }: Images) => ({ maps: prediction, target });
 
 export function checkTopographImages(name: string, t: Images, o: TopographImageOptions): void {
-  checkClassImages(name, imagesOf(t), '[B, C, H, W]', 2, 2);
-  for (const key of ['fromLogits', 'background'] as const)
-    if (o[key] !== undefined) expectBoolean(name, key, o[key]);
+  checkMaps(name, imagesOf(t), { shape: '[B, C, H, W]', axes: [2, 2] });
+  checkFromLogits(name, o.fromLogits, t.prediction);
   const { connectivity = 8, reduction = 'mean' } = o;
   if (connectivity !== 4 && connectivity !== 8) {
     const got = show(connectivity);
     fail(name, 'ERR_INVALID_VALUE', `expected connectivity to be 4 or 8, got ${got}`);
   }
   checkBackground(name, t.prediction, o.background);
+  checkIgnoreIndex(name, o.ignoreIndex);
   expectOneOf(name, 'reduction', reduction, reductions);
+  // Classes and slopes; runs, components and neighbours (native/ops/topograph/regions.h).
+  const [batch, channels, height, width] = t.prediction.shape;
+  const bytes = { each: 32 / channels, scratch: 48 };
+  expectMemoryOfImages(name, batch * channels, (height + 2) * (width + 2), bytes);
 }
 
 /** What native code takes of them, and the shape of its losses. */
@@ -61,7 +82,8 @@ export function topographFields(caller: 0 | 1, t: Images, o: TopographImageOptio
       height,
       width,
       labels: hasClassIndices(imagesOf(t)),
-      fromLogits: o.fromLogits ?? false,
+      ignore: o.ignoreIndex ?? defaultIgnoreIndex,
+      activation: activationNumber(activationOf(o.fromLogits, usualOf(t.prediction))),
       sphere: false,
       background: o.background ?? true,
       eight: (o.connectivity ?? 8) === 8,

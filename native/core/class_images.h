@@ -17,7 +17,8 @@ struct ClassImages {
   View target;      // class indices int32 or int64, or masks of any dtype
   int64_t batch = 0, channels = 0, voxels = 0;
   bool labels = false;  // the target holds class indices
-  bool from_logits = false;
+  int64_t ignore = -100;
+  Activation activation = Activation::none;  // of the maps
   const char* caller = "";
   const char* name = "prediction";  // of the maps, in errors
 };
@@ -79,26 +80,23 @@ void largest_of(const ClassImages& op, const T* x, double threshold, int32_t* ou
 
 inline void predicted_classes(const ClassImages& op, int32_t* out) {
   visit_float(op.prediction.dtype, [&](auto tag) {
-    largest_of(op, op.prediction.as<typename decltype(tag)::type>(), op.from_logits ? 0 : 0.5, out);
+    largest_of(op, op.prediction.as<typename decltype(tag)::type>(),
+               op.activation == Activation::none ? 0.5 : 0, out);
   });
 }
 
-inline void true_classes(const ClassImages& op, int32_t* out) {
+// Ignored voxels are taken as `predicted`, so that nothing is wrong there; without it they are -1.
+inline void true_classes(const ClassImages& op, const int32_t* predicted, int32_t* out) {
   if (!op.labels)
     return visit_any(op.target.dtype, [&](auto tag) {
       largest_of(op, op.target.as<typename decltype(tag)::type>(), 0.5, out);
     });
-  visit_index(op.target.dtype, [&](auto tag) {
-    const auto* y = op.target.as<typename decltype(tag)::type>();
-    const int64_t classes = classes_of(op.channels);
-    for (int64_t p = 0; p < op.target.size; ++p) {
-      if (y[p] < 0 || y[p] >= classes)
-        throw Error(Code::out_of_range,
-                    std::string(op.caller) + ": expected target in [0, " + std::to_string(classes) +
-                        "), got " + std::to_string(y[p]) + " at voxel " + std::to_string(p));
-      out[p] = static_cast<int32_t>(y[p]);
-    }
-  });
+  expect_labels(op.caller, op.target, classes_of(op.channels), op.ignore, true);
+  for (int64_t p = 0; p < op.target.size; ++p) {
+    const int64_t y = label_at(op.target, p);
+    const int32_t ignored = predicted ? predicted[p] : -1;
+    out[p] = y == op.ignore ? ignored : static_cast<int32_t>(y);
+  }
 }
 
 // p of every channel at one voxel, in float64; of one channel, of its foreground.
@@ -106,10 +104,12 @@ template <class T>
 void probabilities(const ClassImages& op, const T* at, double* p) {
   const int64_t step = op.voxels;
   for (int64_t c = 0; c < op.channels; ++c) p[c] = number(at[c * step]);
-  if (!op.from_logits) return;
-  if (op.channels == 1) {
-    const double e = std::exp(-std::fabs(p[0]));
-    p[0] = (p[0] < 0 ? e : 1) / (1 + e);
+  if (op.activation == Activation::none) return;
+  if (op.activation == Activation::sigmoid) {
+    for (int64_t c = 0; c < op.channels; ++c) {
+      const double e = std::exp(-std::fabs(p[c]));
+      p[c] = (p[c] < 0 ? e : 1) / (1 + e);
+    }
     return;
   }
   double top = p[0], sum = 0;

@@ -11,6 +11,7 @@ import { type BettiOptions, checkBettiMemory, checkBettiOptions } from '../betti
 import { type DType, floats, type LossDType, type MaybeFloat } from '../dtype.js';
 import { expectDType, expectNumber, expectOnCpu, expectOneOf, fail, show } from '../expect.js';
 import { type LossReduction, reductions } from '../loss-options.js';
+import { checkFromLogits } from '../targets.js';
 import type { Tensor } from '../tensor.js';
 
 const name = 'barcodeLengthLoss';
@@ -64,6 +65,7 @@ function check({ prediction }: In, options: Options): void {
   const axes = prediction.rank - 2;
   checkNumbers(options, prediction.shape[1], axes);
   checkBettiOptions(name, options, axes, true);
+  checkFromLogits(name, options.fromLogits, prediction);
   checkBettiMemory(name, prediction.shape, axes, 4 * prediction.size);
   const { exponent, reduction } = options;
   if (exponent !== undefined) expectNumber(name, 'exponent', exponent, { min: 1 });

@@ -1,6 +1,7 @@
 // The Betti matching loss: see the doc comment below. Forward computes, with each image's matching,
 // the gradient of its loss, which is zero at all but the voxels of its pairs; backward scales it.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
+import { scaled } from '../barcode-loss.js';
 import {
   type HostLoss,
   hasKernel,
@@ -28,7 +29,9 @@ import {
 import { expectDType, expectOneOf } from '../expect.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
+import { type ByPrediction, byLogits, wideSoftmax } from '../probabilities.js';
 import type { Shape } from '../shape.js';
+import { activationOf } from '../targets.js';
 import { empty, type Tensor } from '../tensor.js';
 
 const name = 'bettiMatchingLoss';
@@ -42,17 +45,14 @@ export interface BettiMatchingLossOptions<R extends LossReduction = LossReductio
 type In = Inputs<'prediction' | 'target', never>;
 
 /** What backward multiplies. */
-interface Saved {
-  dtype: FloatDType;
+interface Saved extends ByPrediction {
   shape: Shape;
   images: number;
   /** Of the mean: 1 / (B·C). */
   factor: number;
   /** For an upstream gradient of 1. */
   grad?: Tensor;
-  /** The sigmoid of logits. */
-  probability?: Tensor;
-  /** Of images of a device that the host has matched. */
+  /** Of images of a device that the host has matched; by logits, if a sigmoid was taken of them. */
   sparse?: SparseGradient;
 }
 
@@ -110,34 +110,31 @@ function forward(
   const { shape, device } = prediction as Tensor;
   const images = shape[0] * shape[1];
   const mean = (options.reduction ?? 'mean') === 'mean';
-  const saved: Saved = { dtype: prediction.dtype, shape, images, factor: mean ? 1 / images : 1 };
+  const activation = activationOf(options.fromLogits);
+  const factor = mean ? 1 / images : 1;
+  const saved: Saved = { dtype: prediction.dtype, activation, shape, images, factor };
   const withGrad = needs.prediction === true;
   if (device === 'cpu' || (way ? way === 'kernel' : hasKernel(prediction, options))) {
     const own = prepared(name, prediction, target, options);
     const { output, grad } = compute(own, options, withGrad);
-    const probability = options.fromLogits ? own.prediction : undefined;
+    const probability = activation === 'none' ? undefined : own.prediction;
     if (grad) Object.assign(saved, { grad, probability });
     return { output, saved };
   }
   const host = (way as HostLoss) ?? onThreads(name, prediction, target, options, withGrad, compute);
   const { output, sparse } = returned(host, device);
   if (withGrad) saved.sparse = sparse;
+  if (withGrad && activation === 'softmax') saved.probability = wideSoftmax(prediction);
   return { output, saved };
 }
 
 function backward(saved: Saved, upstream: Tensor): Gradients {
-  const { dtype, shape, grad, sparse, images, factor, probability } = saved;
-  if (sparse) return { prediction: scattered(sparse, upstream, shape, dtype, factor) };
-  const out = empty(shape, dtype);
-  launch(native.bettiMatchingScale, {
-    grad: grad!.raw,
-    upstream: upstream.raw,
-    probability: probability?.raw,
-    out: out.raw,
-    images,
-    factor,
-  });
-  return { prediction: out };
+  const { shape, grad, sparse, images, factor } = saved;
+  const make = (dtype: FloatDType, p?: Tensor) =>
+    sparse
+      ? scattered(sparse, upstream, shape, dtype, factor)
+      : scaled({ shape, grad: grad!, images, factor }, upstream, dtype, p);
+  return { prediction: byLogits(saved, make) };
 }
 
 const optionNames = [
@@ -183,15 +180,15 @@ type Signature = <D extends DType, R extends LossReduction = 'mean'>(
  * be compared with those of a 0/1 mask.
  *
  * On a device a kernel matches images of up to 64 x 64 voxels (any two axes, or one, of as many
- * positions), with the CPU's bits; a NaN there throws at the next read. Larger ones and volumes are
+ * positions), with the CPU's bits; a NaN or a bad class index there throws at the next read. Larger ones and volumes are
  * copied to the host, matched by its threads, and the loss and the places of its gradient copied
  * back: the call waits for that, `.async` does not, so that work enqueued meanwhile runs beside it.
  *
  * Stucki et al., ICML 2023, eq. 5; variants and weights as in topolosses.
  *
  * @throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments;
- *   ERR_INVALID_VALUE naming the first NaN; ERR_OUT_OF_RANGE for a class index, but not of crops on
- *   a device; OutOfMemoryError for images beyond the free memory.
+ *   ERR_INVALID_VALUE naming the first NaN; ERR_OUT_OF_RANGE for a class index; OutOfMemoryError for
+ *   images beyond the free memory.
  * @example
  * const loss = dice(p, mask).add(sp.bettiMatchingLoss(p, mask).mul(0.5))
  * loss.backward()

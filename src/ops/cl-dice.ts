@@ -1,11 +1,26 @@
 // The soft-clDice loss: see the doc comment below. Backward takes the prediction's skeleton again.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { accumulatorOf, type DType, type LossDType, type MaybeFloat } from '../dtype.js';
-import { expectBoolean, expectDType, expectNumber, expectOneOf, expectShape } from '../expect.js';
+import {
+  accumulatorOf,
+  type DType,
+  type FloatDType,
+  type LossDType,
+  type MaybeFloat,
+} from '../dtype.js';
+import { expectDType, expectNumber, expectOneOf, expectShape } from '../expect.js';
+import { axesOf, expectIterations, expectSpatial } from '../image-axes.js';
 import { type LossReduction, reductions } from '../loss-options.js';
-import { axesOf, checkMasks, expectIterations, expectSpatial, hasLabels } from '../masks.js';
 import { launch, native } from '../native.js';
+import { throughSoftmax, wideSoftmax } from '../probabilities.js';
 import type { Shape } from '../shape.js';
+import {
+  activationOf,
+  checkBackground,
+  checkFromLogits,
+  checkMaps,
+  type FromLogits,
+  hasClassIndices,
+} from '../targets.js';
 import { empty, type Tensor } from '../tensor.js';
 
 const name = 'clDice';
@@ -20,10 +35,11 @@ export interface ClDiceOptions<R extends LossReduction = LossReduction> {
   /** w of the loss (1 - w)·clDice + w·Dice; default 0. The official alpha is 1 - w, 0.5 there. */
   diceWeight?: number;
   /**
-   * The prediction holds logits, of which the sigmoid is taken; default false. Logits taken for
-   * probabilities give losses without meaning.
+   * What makes probabilities of the prediction: 'sigmoid' (also `true`), 'softmax' over the channels
+   * (at least two), or false (default): it holds probabilities. Logits taken for probabilities give
+   * losses without meaning.
    */
-  fromLogits?: boolean;
+  fromLogits?: FromLogits;
   /**
    * What has quotients of its own: the whole 'batch' (default, as the official code), each 'channel'
    * of the batch, or each channel of each 'image'.
@@ -43,19 +59,23 @@ export interface ClDiceOptions<R extends LossReduction = LossReduction> {
 type In = Inputs<'prediction' | 'target', 'targetSkeleton'>;
 
 interface Saved {
+  /** With the softmax in place of logits. */
   t: In;
   options: ClDiceOptions;
   slopes: Tensor;
   /** The target's skeleton, where it was not given. */
   kept?: Tensor;
+  /** Of the logits that a softmax was taken of. */
+  logits?: FloatDType;
 }
 
+const imagesIn = ({ prediction, target }: In) => ({ maps: prediction as Tensor, target });
+
 function check(t: In, options: ClDiceOptions): void {
-  const { prediction, target, targetSkeleton } = t;
-  const { fromLogits = false, background = true } = options;
-  expectBoolean(name, 'fromLogits', fromLogits);
-  expectBoolean(name, 'background', background);
-  checkMasks(name, { prediction, target }, background);
+  const { prediction, targetSkeleton } = t;
+  checkMaps(name, imagesIn(t));
+  checkBackground(name, prediction, options.background);
+  checkFromLogits(name, options.fromLogits, prediction);
   expectSpatial(name, 'prediction', prediction);
   if (targetSkeleton) {
     expectDType(name, 'targetSkeleton', targetSkeleton, [prediction.dtype, 'float32']);
@@ -78,8 +98,8 @@ function fields(t: In, options: ClDiceOptions) {
     batch,
     channels,
     ...axesOf(prediction.shape, 2),
-    labels: hasLabels({ prediction, target }),
-    logits: options.fromLogits ?? false,
+    labels: hasClassIndices(imagesIn(t)),
+    logits: activationOf(options.fromLogits) === 'sigmoid',
     firstChannel: options.background === false ? 1 : 0,
     iterations: options.iterations ?? 10,
     sums: sumKinds.indexOf(options.sums ?? 'batch'),
@@ -94,7 +114,10 @@ function unitsOf({ prediction }: In, { sums = 'batch', background }: ClDiceOptio
   return sums === 'channel' ? [scored] : [prediction.shape[0], scored];
 }
 
-function forward(t: In, options: ClDiceOptions, needs: Needs) {
+function forward(given: In, options: ClDiceOptions, needs: Needs) {
+  const isSoftmax = activationOf(options.fromLogits) === 'softmax';
+  const t = isSoftmax ? { ...given, prediction: wideSoftmax(given.prediction) } : given;
+  const logits = isSoftmax ? given.prediction.dtype : undefined;
   const units = unitsOf(t, options);
   const output = empty(
     options.reduction === 'none' ? units : [],
@@ -112,10 +135,10 @@ function forward(t: In, options: ClDiceOptions, needs: Needs) {
     slopes: slopes?.raw,
     kept: kept?.raw,
   });
-  return { output, saved: slopes && ({ t, options, slopes, kept } satisfies Saved) };
+  return { output, saved: slopes && ({ t, options, slopes, kept, logits } satisfies Saved) };
 }
 
-function backward({ t, options, slopes, kept }: Saved, upstream: Tensor): Gradients {
+function backward({ t, options, slopes, kept, logits }: Saved, upstream: Tensor): Gradients {
   const prediction = empty(t.prediction.shape, t.prediction.dtype);
   launch(native.clDiceBackward, {
     ...fields(kept ? { ...t, targetSkeleton: kept } : t, options),
@@ -123,7 +146,7 @@ function backward({ t, options, slopes, kept }: Saved, upstream: Tensor): Gradie
     upstream: upstream.raw,
     grad: prediction.raw,
   });
-  return { prediction };
+  return { prediction: logits ? throughSoftmax(t.prediction, prediction, logits) : prediction };
 }
 
 /**
@@ -136,7 +159,7 @@ function backward({ t, options, slopes, kept }: Saved, upstream: Tensor): Gradie
  *   loss = (1 - w)(1 - 2ab/(a + b)) + w (1 - (2Σ p y + s)/(Σ p + Σ y + s))
  *
  * prediction [B, C, H, W] or [B, C, D, H, W], any float dtype, probabilities, or logits with
- * `fromLogits` (several classes that exclude each other: pass their softmax); target of the same
+ * `fromLogits` ('softmax' for classes that exclude each other); target of the same
  * shape (the same dtype, bool or uint8), or class indices [B, ...spatial] (int32, int64; a single
  * channel is class 1) -> [] for 'mean' and 'sum', else one loss for each of what `sums` names; float32, or float64 for
  * float64 predictions.

@@ -12,6 +12,7 @@ import {
 import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import type { Shape } from '../shape.js';
+import { maskDTypes } from '../targets.js';
 import { empty, type Tensor } from '../tensor.js';
 
 const name = 'focalLoss';
@@ -30,7 +31,7 @@ type In = Inputs<'logits' | 'target', never>;
 function check({ logits, target }: In, options: FocalLossOptions): void {
   expectOnCpu(name, 'logits', logits);
   expectDType(name, 'logits', logits, floats);
-  expectDType(name, 'target', target, [logits.dtype, 'bool', 'uint8']);
+  expectDType(name, 'target', target, maskDTypes(logits.dtype));
   expectShape(name, 'target', target, logits.shape, `like logits ${showShape(logits.shape)}`);
   expectNumber(name, 'gamma', options.gamma ?? 2, { min: 0 });
   expectNumber(name, 'alpha', options.alpha ?? 0.5, { min: 0, max: 1 });

@@ -11,22 +11,30 @@ import {
   fail,
   showShape,
 } from '../expect.js';
+import { axesOf, expectSpatial, expectThinningMemory, imagesOf } from '../image-axes.js';
 import { type LossReduction, reductions } from '../loss-options.js';
-import { axesOf, checkMasks, expectSpatial, hasLabels, imagesOf } from '../masks.js';
 import { launch, native } from '../native.js';
 import { type Shape, sizeOf } from '../shape.js';
+import {
+  activationNumber,
+  activationOf,
+  checkBackground,
+  checkFromLogits,
+  checkIgnoreIndex,
+  checkMaps,
+  defaultIgnoreIndex,
+  type FromLogits,
+  hasClassIndices,
+} from '../targets.js';
 import { empty, type Tensor } from '../tensor.js';
-
-const kinds = ['sigmoid', 'softmax'] as const;
-const activations = ['none', ...kinds] as const;
 
 export interface OverlapOptions<R extends LossReduction = LossReduction> {
   /**
    * What makes probabilities of the prediction: 'sigmoid' (also `true`), 'softmax' over the channels
-   * (at least two), or false (default): it holds probabilities. Logits taken for probabilities give losses that are
-   * negative or do not fall.
+   * (at least two), or false (default): it holds probabilities. Logits taken for probabilities give
+   * losses that are negative or do not fall.
    */
-  fromLogits?: boolean | 'sigmoid' | 'softmax';
+  fromLogits?: FromLogits;
   /** Added to both sides of the quotient; default 1. With 0 two empty regions have loss 0. */
   smooth?: number;
   /** Sums over the whole batch rather than over each image; default false. */
@@ -38,7 +46,7 @@ export interface OverlapOptions<R extends LossReduction = LossReduction> {
    * nothing, whatever it holds.
    */
   voxelWeight?: Tensor;
-  /** Class index that leaves a voxel out; default -100. */
+  /** Class index whose voxels are left out; default -100. */
   ignoreIndex?: number;
   /** Default 'mean', over images and channels; 'none' gives [B, C] ([C] with overBatch). */
   reduction?: R;
@@ -85,12 +93,12 @@ interface Quotient {
 const names = ['diceLoss', 'jaccardLoss', 'tverskyLoss', 'skeletonRecallLoss'] as const;
 type Name = (typeof names)[number];
 
-const activationOf = ({ fromLogits = false }: Options) =>
-  fromLogits === true ? 'sigmoid' : fromLogits === false ? 'none' : fromLogits;
+const imagesIn = ({ prediction, target }: In) => ({ maps: prediction as Tensor, target });
 
 function check(name: Name, t: In, options: Options): void {
-  const { prediction, target, voxelWeight } = t;
-  checkMasks(name, { prediction, target }, options.background !== false);
+  const { prediction, voxelWeight } = t;
+  checkMaps(name, imagesIn(t));
+  checkBackground(name, prediction, options.background);
   const [batch, , ...spatial] = prediction.shape;
   if (voxelWeight) {
     expectDType(name, 'voxelWeight', voxelWeight, [prediction.dtype, 'float32']);
@@ -102,20 +110,13 @@ function check(name: Name, t: In, options: Options): void {
       `one a voxel of prediction ${showShape(prediction.shape)}`,
     );
   }
-  const { fromLogits = false } = options;
-  if (typeof fromLogits !== 'boolean') expectOneOf(name, 'fromLogits', fromLogits, kinds);
-  if (fromLogits === 'softmax' && prediction.shape[1] === 1) {
-    const wanted =
-      "more than one channel where fromLogits is 'softmax', which is 1 of a single one";
-    const got = `prediction ${showShape(prediction.shape)}`;
-    fail(name, 'ERR_INVALID_VALUE', `expected ${wanted}, got ${got}`);
-  }
-  for (const key of ['overBatch', 'background', 'squared'] as const)
+  checkFromLogits(name, options.fromLogits, prediction);
+  for (const key of ['overBatch', 'squared'] as const)
     expectBoolean(name, key, options[key] ?? false);
   for (const key of ['smooth', 'alpha', 'beta'] as const)
     expectNumber(name, key, options[key] ?? 0, { min: 0 });
   expectNumber(name, 'exponent', options.exponent ?? 1, { above: 0 });
-  expectNumber(name, 'ignoreIndex', options.ignoreIndex ?? -100, { integer: true });
+  checkIgnoreIndex(name, options.ignoreIndex);
   expectOneOf(name, 'reduction', options.reduction ?? 'mean', reductions);
 }
 
@@ -129,9 +130,9 @@ function fields(name: Name, t: In, options: Options) {
     batch,
     channels,
     voxels: sizeOf(spatial),
-    labels: hasLabels({ prediction, target }),
-    ignore: options.ignoreIndex ?? -100,
-    how: activations.indexOf(activationOf(options)),
+    labels: hasClassIndices(imagesIn(t)),
+    ignore: options.ignoreIndex ?? defaultIgnoreIndex,
+    how: activationNumber(activationOf(options.fromLogits)),
     squared: options.squared ?? false,
     caller: names.indexOf(name),
     overBatch: options.overBatch ?? false,
@@ -281,10 +282,11 @@ export const tverskyLoss = define(
 ) as unknown as OverlapLoss<TverskyOptions>;
 
 /** What is thinned and widened of the target. */
-function tubeOf({ prediction, target }: In, options: Options): Tensor {
+function tubeOf(t: In, options: Options): Tensor {
+  const { prediction, target } = t;
   if (options.tubed) return target;
   const tube = empty(target.shape, target.dtype);
-  const isLabels = hasLabels({ prediction, target });
+  const isLabels = hasClassIndices(imagesIn(t));
   const before = isLabels ? 1 : 2;
   launch(native.skeletonize, {
     mask: target.raw,
@@ -294,7 +296,7 @@ function tubeOf({ prediction, target }: In, options: Options): Tensor {
     perValue: options.perClass ?? false,
     radius: options.radius ?? 2,
     classes: isLabels ? Math.max(2, prediction.shape[1]) : 0,
-    ignored: options.ignoreIndex ?? -100,
+    ignored: options.ignoreIndex ?? defaultIgnoreIndex,
   });
   return tube;
 }
@@ -326,13 +328,15 @@ export const skeletonRecallLoss = define(
       ...options,
       background: options.background ?? prediction.shape[1] === 1,
     }),
-    check({ prediction }, options) {
+    check({ prediction, target }, options) {
       const { tubed = false, perClass = false, radius = 2 } = options;
       const name = 'skeletonRecallLoss';
       expectSpatial(name, 'prediction', prediction);
       expectBoolean(name, 'tubed', tubed);
       expectBoolean(name, 'perClass', perClass);
       expectNumber(name, 'radius', radius, { min: 0, max: 1000, integer: true });
+      const before = hasClassIndices({ maps: prediction as Tensor, target }) ? 1 : 2;
+      if (!tubed) expectThinningMemory(name, target.shape, before);
       for (const key of ['perClass', 'radius'] as const) {
         if (!tubed || options[key] === undefined) continue;
         const wanted = `${key} only of targets that are thinned, not tubed already`;

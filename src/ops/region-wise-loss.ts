@@ -1,10 +1,8 @@
 // Region-wise loss and its maps: see the doc comments below. The loss is a sum of probability times
 // map over each channel, which the kernel of the overlap losses gives with a quotient of 1 below.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
-import { checkClassImages } from '../class-images.js';
 import { accumulatorOf, type DType, floats, type LossDType, type MaybeFloat } from '../dtype.js';
 import {
-  expectBoolean,
   expectDType,
   expectNumber,
   expectOnCpu,
@@ -13,9 +11,22 @@ import {
   show,
   showShape,
 } from '../expect.js';
+import { expectMemoryOfImages } from '../free-memory.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { sizeOf } from '../shape.js';
+import {
+  activationNumber,
+  activationOf,
+  checkFromLogits,
+  checkIgnoreIndex,
+  checkMaps,
+  defaultIgnoreIndex,
+  type FromLogits,
+  hasClassIndices,
+  isClassIndex,
+  usualOf,
+} from '../targets.js';
 import { empty, type Tensor } from '../tensor.js';
 
 export interface RegionWiseMapOptions {
@@ -25,12 +36,17 @@ export interface RegionWiseMapOptions {
   spacing?: readonly number[];
   /** The value outside of a region, of all classes or of each; default 1. */
   outside?: number | readonly number[];
+  /** Class index whose voxels are in no region and 0 in the map; default -100. */
+  ignoreIndex?: number;
 }
 
 export interface RegionWiseLossOptions<R extends LossReduction = LossReduction>
   extends Omit<RegionWiseMapOptions, 'classes'> {
-  /** Applies softmax over the channels, or a sigmoid to the only one; default false. */
-  fromLogits?: boolean;
+  /**
+   * What makes probabilities of the prediction: `true`, softmax over the channels or, of a single one, a
+   * sigmoid; 'softmax' (at least two channels) or 'sigmoid'. Default false: it holds probabilities.
+   */
+  fromLogits?: FromLogits;
   /** Default 'mean', over images and channels; 'none' gives [B, C]. */
   reduction?: R;
 }
@@ -59,10 +75,20 @@ function checkMapOptions(op: string, o: RegionWiseMapOptions, axes: number, chan
   }
   if (typeof outside !== 'number') list('outside', outside, channels, 'a channel');
   for (const x of [outside].flat()) expectNumber(op, 'outside', x);
+  checkIgnoreIndex(op, o.ignoreIndex);
 }
 
-/** The map of a target into `map`, of the shape [B, C, ...spatial]. */
-function computeMap(caller: 0 | 1, target: Tensor, map: Tensor, o: RegionWiseMapOptions): Tensor {
+/**
+ * The map of a target into `map`, of the shape [B, C, ...spatial]; into `weights`, [B, ...spatial], how
+ * much each voxel counts.
+ */
+function computeMap(
+  caller: 0 | 1,
+  target: Tensor,
+  map: Tensor,
+  o: RegionWiseMapOptions,
+  weights?: Tensor,
+): void {
   const [batch, channels, ...shape] = map.shape;
   const { outside = 1, spacing = shape.map(() => 1) } = o;
   launch(native.regionWiseMap, {
@@ -70,14 +96,18 @@ function computeMap(caller: 0 | 1, target: Tensor, map: Tensor, o: RegionWiseMap
     shape,
     batch,
     channels,
-    labels: target.rank === map.rank - 1,
+    labels: hasClassIndices({ maps: map, target }),
+    ignore: o.ignoreIndex ?? defaultIgnoreIndex,
     caller,
     spacing: Float64Array.from(spacing),
     outside: Float64Array.from({ length: channels }, (_, c) => [outside].flat()[c] ?? outside),
     map: map.raw,
+    weights: weights?.raw,
   });
-  return map;
 }
+
+/** The map and classes; a mask and its distances. */
+const bytesOfMaps = { each: 8, scratch: 9 };
 
 const mapName = 'regionWiseMap';
 
@@ -86,7 +116,7 @@ function checkMap({ target }: MapIn, o: RegionWiseMapOptions): void {
   expectDType(mapName, 'target', target, [...floats, 'int32', 'int64', 'bool', 'uint8']);
   const { shape, dtype } = target as Tensor;
   const { classes } = o;
-  const isIndex = dtype === 'int32' || dtype === 'int64';
+  const isIndex = isClassIndex(dtype);
   if (classes !== undefined) expectNumber(mapName, 'classes', classes, { integer: true, min: 1 });
   if (isIndex !== (classes !== undefined)) {
     const wanted = isIndex ? 'for class indices' : 'only for class indices (int32, int64)';
@@ -99,13 +129,16 @@ function checkMap({ target }: MapIn, o: RegionWiseMapOptions): void {
     fail(mapName, 'ERR_SHAPE', `expected target to have shape ${wanted}, got ${showShape(shape)}`);
   }
   checkMapOptions(mapName, o, axes, classes ?? shape[1]);
+  const spatial = shape.slice(shape.length - axes);
+  expectMemoryOfImages(mapName, shape[0] * (classes ?? shape[1]), sizeOf(spatial), bytesOfMaps);
 }
 
 type MapSignature = (target: Tensor, options?: RegionWiseMapOptions) => Tensor<'float32'>;
 
 /**
  * The maps of `regionWiseLoss`: for each class -d / max d inside its region, d being the Euclidean distance
- * to the nearest voxel outside, and `outside` there; -1 all over where the region is everything.
+ * to the nearest voxel outside, and `outside` there; -1 all over where the region is everything; 0 at
+ * voxels of `ignoreIndex`, which are outside of every region.
  *
  * target masks [B, C, ...spatial] (bool, uint8, or floats of at least 0.5), or class indices [B, ...spatial]
  * (int32, int64) with `classes`, 1 to 3 spatial axes -> [B, C, ...spatial] float32. Exact distances, O(voxels).
@@ -121,13 +154,15 @@ export const regionWiseMap = defineOp({
   name: mapName,
   builtin: true,
   inputs: ['target'],
-  options: ['classes', 'spacing', 'outside'],
+  options: ['classes', 'spacing', 'outside', 'ignoreIndex'],
   nondifferentiable: ['target'],
   check: checkMap,
   forward({ target }: MapIn, o: RegionWiseMapOptions) {
     const [batch, ...rest] = (target as Tensor).shape;
     const shape = o.classes === undefined ? [batch, ...rest] : [batch, o.classes, ...rest];
-    return { output: computeMap(0, target, empty(shape, 'float32'), o) };
+    const output = empty(shape, 'float32');
+    computeMap(0, target, output, o);
+    return { output };
   },
 }) as unknown as Op<MapSignature>;
 
@@ -137,32 +172,41 @@ interface Saved {
   t: In;
   options: RegionWiseLossOptions;
   map: Tensor;
+  weights?: Tensor;
   slopes: Tensor;
 }
 
+const form = { shape: '[B, C, ...spatial] (1 to 3 spatial axes)', axes: [1, 3] } as const;
+const imagesIn = ({ prediction, target }: In) => ({ maps: prediction as Tensor, target });
+
 function check(t: In, options: RegionWiseLossOptions): void {
-  const { prediction, target } = t;
-  const images = { maps: prediction as Tensor, name: 'prediction', target };
-  checkClassImages(name, images, '[B, C, ...spatial] (1 to 3 spatial axes)', 1, 3);
+  const { prediction } = t;
+  checkMaps(name, imagesIn(t), form);
   checkMapOptions(name, options, prediction.shape.length - 2, prediction.shape[1]);
   const { fromLogits, reduction } = options;
-  if (fromLogits !== undefined) expectBoolean(name, 'fromLogits', fromLogits);
+  checkFromLogits(name, fromLogits, prediction);
+  const [batch, channels, ...spatial] = prediction.shape;
+  expectMemoryOfImages(name, batch * channels, sizeOf(spatial), bytesOfMaps);
   if (reduction !== undefined) expectOneOf(name, 'reduction', reduction, reductions);
 }
 
-function fields(prediction: Tensor, map: Tensor, o: RegionWiseLossOptions) {
+function fields(
+  prediction: Tensor,
+  map: Tensor,
+  weights: Tensor | undefined,
+  o: RegionWiseLossOptions,
+) {
   const [batch, channels, ...spatial] = prediction.shape;
-  const activation = channels === 1 ? 1 : 2;
   return {
     image: prediction.raw,
     target: map.raw,
-    weight: undefined,
+    weight: weights?.raw,
     batch,
     channels,
     voxels: sizeOf(spatial),
     labels: false,
     ignore: -1,
-    how: o.fromLogits ? activation : 0,
+    how: activationNumber(activationOf(o.fromLogits, usualOf(prediction))),
     squared: false,
     caller: 0,
     overBatch: false,
@@ -171,11 +215,14 @@ function fields(prediction: Tensor, map: Tensor, o: RegionWiseLossOptions) {
   };
 }
 
-function forward({ prediction, target }: In, options: RegionWiseLossOptions, needs: Needs) {
+function forward(t: In, options: RegionWiseLossOptions, needs: Needs) {
+  const { prediction, target } = t;
   const { shape, dtype } = prediction as Tensor;
   const wide = accumulatorOf(dtype);
-  const map = computeMap(1, target, empty(shape, wide), options);
-  const given = fields(prediction, map, options);
+  const map = empty(shape, wide);
+  const weights = hasClassIndices(imagesIn(t)) ? empty(target.shape, wide) : undefined;
+  computeMap(1, target, map, options, weights);
+  const given = fields(prediction, map, weights, options);
   const output = empty(options.reduction === 'none' ? shape.slice(0, 2) : [], wide);
   const slopes = needs.prediction ? empty([shape[0], shape[1], 2], 'float64') : undefined;
   launch(native.overlapForward, {
@@ -190,14 +237,14 @@ function forward({ prediction, target }: In, options: RegionWiseLossOptions, nee
     loss: output.raw,
     slopes: slopes?.raw,
   });
-  const saved = slopes && ({ t: { prediction, target }, options, map, slopes } satisfies Saved);
+  const saved = slopes && ({ t, options, map, weights, slopes } satisfies Saved);
   return { output, saved };
 }
 
-function backward({ t, options, map, slopes }: Saved, upstream: Tensor): Gradients {
+function backward({ t, options, map, weights, slopes }: Saved, upstream: Tensor): Gradients {
   const grad = empty(t.prediction.shape, t.prediction.dtype);
   launch(native.overlapBackward, {
-    ...fields(t.prediction, map, options),
+    ...fields(t.prediction, map, weights, options),
     slopes: slopes.raw,
     upstream: upstream.raw,
     grad: grad.raw,
@@ -217,6 +264,8 @@ type Signature = <D extends DType, R extends LossReduction = 'mean'>(
  *
  *   loss = mean over voxels of p z,  z = `regionWiseMap` of the target
  *
+ * (over voxels that are not of `ignoreIndex`; 0 of an image of no other).
+ *
  * prediction [B, C, ...spatial] of any float dtype, 1 to 3 spatial axes, probabilities (or logits with
  * `fromLogits`); target class indices [B, ...spatial] (int32, int64) or masks alike -> [] for 'mean' and 'sum'
  * over images and channels, [B, C] for 'none'; float32, or float64 for float64. Negative where the
@@ -231,7 +280,7 @@ export const regionWiseLoss = defineOp({
   name,
   builtin: true,
   inputs: ['prediction', 'target'],
-  options: ['fromLogits', 'spacing', 'outside', 'reduction'],
+  options: ['fromLogits', 'spacing', 'outside', 'ignoreIndex', 'reduction'],
   nondifferentiable: ['target'],
   check,
   forward,

@@ -2,9 +2,10 @@
 import { defineOp, type Op } from '../autograd.js';
 import type { DType } from '../dtype.js';
 import { expectBoolean, expectNumber, expectOnCpu, fail, showShape } from '../expect.js';
-import { axesOf, imagesOf } from '../masks.js';
+import { axesOf, expectThinningMemory, imagesOf } from '../image-axes.js';
 import { launch, native } from '../native.js';
 import type { Shape } from '../shape.js';
+import { isClassIndex } from '../targets.js';
 import { empty, type Tensor } from '../tensor.js';
 
 export interface SkeletonizeOptions {
@@ -18,7 +19,7 @@ export interface TubedSkeletonOptions extends SkeletonizeOptions {
 }
 
 /** Of class indices [B, ...spatial] and masks [B, C, ...spatial], what comes before the image. */
-const axesBefore = (mask: Tensor) => (mask.dtype === 'int32' || mask.dtype === 'int64' ? 1 : 2);
+const axesBefore = (mask: Tensor) => (isClassIndex(mask.dtype) ? 1 : 2);
 
 function check(name: string, mask: Tensor, { perClass = false, radius = 0 }: TubedSkeletonOptions) {
   expectOnCpu(name, 'mask', mask);
@@ -33,6 +34,7 @@ function check(name: string, mask: Tensor, { perClass = false, radius = 0 }: Tub
   }
   expectBoolean(name, 'perClass', perClass);
   expectNumber(name, 'radius', radius, { min: 0, max: 1000, integer: true });
+  expectThinningMemory(name, mask.shape, axesBefore(mask));
 }
 
 function thinned(mask: Tensor, radius: number, perClass = false): Tensor {

@@ -2,7 +2,7 @@
 import { defineOp, type Gradients, type Op } from '../autograd.js';
 import { type DType, floats, type MaybeFloat } from '../dtype.js';
 import { expectDType, expectOnCpu } from '../expect.js';
-import { axesOf, expectIterations, expectSpatial, imagesOf } from '../masks.js';
+import { axesOf, expectIterations, expectSpatial, imagesOf } from '../image-axes.js';
 import { launch, native } from '../native.js';
 import type { Shape } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';

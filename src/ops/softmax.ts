@@ -33,6 +33,13 @@ function around(shape: Shape, axis: number): [number, number, number] {
   return [outer, shape.length ? shape[axis] : 1, inner];
 }
 
+/** The gradient of `softmax` along an axis, from its result and the gradient by that. */
+export function softmaxGradient(y: Tensor, g: Tensor, axis: number): Tensor {
+  const dx = empty(y.shape, y.dtype);
+  launchAt(backwardKernel, [y.raw, g.raw, dx.raw, ...around(y.shape, axis), false]);
+  return dx;
+}
+
 function softmaxOp(name: string, isLog: boolean): Softmax {
   return defineOp({
     name,

@@ -1,11 +1,12 @@
 // Homotopy warping loss: see the doc comment below. Forward saves the true class of critical voxels.
 import { defineOp, type Gradients, type Inputs, type Op } from '../autograd.js';
-import { checkClassImages, hasClassIndices } from '../class-images.js';
 import { accumulatorOf, type DType, type LossDType, type MaybeFloat } from '../dtype.js';
 import { expectOneOf } from '../expect.js';
+import { expectMemoryOfImages } from '../free-memory.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
-import type { Shape } from '../shape.js';
+import { type Shape, sizeOf } from '../shape.js';
+import { checkIgnoreIndex, checkMaps, defaultIgnoreIndex, hasClassIndices } from '../targets.js';
 import { empty, type Tensor } from '../tensor.js';
 
 const name = 'warpingLoss';
@@ -17,7 +18,12 @@ export interface WarpingLossOptions<R extends LossReduction = LossReduction> {
    * 26). The background has the other.
    */
   connectivity?: (typeof connectivities)[number];
-  /** Default 'mean', over all voxels of the batch; 'none' gives [B, ...spatial]. */
+  /**
+   * Class index whose voxels are right, whatever is predicted there, so that none of them is critical;
+   * default -100.
+   */
+  ignoreIndex?: number;
+  /** Default 'mean', over all voxels of the batch but ignored ones; 'none' gives [B, ...spatial]. */
   reduction?: R;
 }
 
@@ -30,13 +36,21 @@ interface Saved {
   critical: Tensor;
 }
 
-function check(t: In, { connectivity, reduction }: WarpingLossOptions): void {
-  checkClassImages(name, imagesOf(t as never), '[B, C, H, W] or [B, C, D, H, W]', 2, 3);
+const form = { shape: '[B, C, H, W] or [B, C, D, H, W]', axes: [2, 3] } as const;
+
+function check(t: In, { connectivity, ignoreIndex, reduction }: WarpingLossOptions): void {
+  checkMaps(name, imagesOf(t), form);
+  checkIgnoreIndex(name, ignoreIndex);
   if (connectivity !== undefined) expectOneOf(name, 'connectivity', connectivity, connectivities);
   if (reduction !== undefined) expectOneOf(name, 'reduction', reduction, reductions);
+  // Classes and what is critical; distances and their order (native/ops/warping/warp.h).
+  const [batch, channels, ...spatial] = t.logits.shape;
+  const bytes = { each: 1 + 8 / channels, scratch: 28 };
+  expectMemoryOfImages(name, batch * channels, sizeOf(spatial), bytes);
 }
 
-function fields(t: In, { connectivity, reduction = 'mean' }: WarpingLossOptions) {
+function fields(t: In, o: WarpingLossOptions) {
+  const { connectivity, ignoreIndex = defaultIgnoreIndex, reduction = 'mean' } = o;
   const [batch, channels, ...shape] = t.logits.shape;
   return {
     logits: t.logits.raw,
@@ -45,6 +59,7 @@ function fields(t: In, { connectivity, reduction = 'mean' }: WarpingLossOptions)
     batch,
     channels,
     labels: hasClassIndices(imagesOf(t)),
+    ignore: ignoreIndex,
     corners: connectivity === 'corners',
     reduction: reductions.indexOf(reduction),
   };
@@ -85,7 +100,7 @@ type Signature = <D extends DType, R extends LossReduction = 'mean'>(
  *
  * logits [B, C, H, W] or [B, C, D, H, W] of any float dtype, with one channel the foreground's; target
  * class indices [B, ...spatial] (int32, int64), or masks of the logits' shape (their dtype, bool, uint8)
- * -> [] for 'mean' (over all voxels, critical or not) and 'sum', [B, ...spatial] for 'none'; float32,
+ * -> [] for 'mean' (over all voxels, critical or not, but ignored ones) and 'sum', [B, ...spatial] for 'none'; float32,
  * or float64 for float64.
  *
  * Of each class from 1 on against the rest, the true mask is warped towards the predicted one: of
@@ -110,7 +125,7 @@ export const warpingLoss = defineOp({
   name,
   builtin: true,
   inputs: ['logits', 'target'],
-  options: ['connectivity', 'reduction'],
+  options: ['connectivity', 'ignoreIndex', 'reduction'],
   nondifferentiable: ['target'],
   check,
   forward,

@@ -1,4 +1,5 @@
-// Small images for Betti matching, most of them full of ties, from a seed.
+// Small images for Betti matching, most of them full of ties, and options, from a seed.
+import type { BettiMatchingLossOptions } from '../../src/index.js';
 import type { Random } from '../harness/random.js';
 
 export interface ImagePair {
@@ -8,6 +9,23 @@ export interface ImagePair {
 }
 
 const mostVoxels = [0, 40, 90, 100];
+
+/** Every option that has an effect on `axes` axes; weights and reductions are of the loss alone. */
+export function drawOptions(random: Random, axes: number): BettiMatchingLossOptions {
+  const degrees = Array.from({ length: axes }, (_, k) => [k]);
+  return {
+    filtration: random.pick(['sublevel', 'superlevel', 'superlevel', 'both'] as const),
+    comparison: random.pick(['union', 'intersection'] as const),
+    imageBars: random.pick(['all', 'all', 'positive'] as const),
+    padding: random.pick(['none', 'none', 'minmax', 0.25, -0.3] as const),
+    pushUnmatchedTo: random.pick(['diagonal', 'diagonal', 'one-zero'] as const),
+    reduction: random.pick(['mean', 'sum', 'none'] as const),
+    weights: random.pick([undefined, { matched: 0.3, unmatchedPrediction: 1.7 }]),
+    minLength: random.pick([0, 0, 0.3]),
+    essential: random.integer(3) === 0,
+    dims: random.pick([undefined, undefined, undefined, ...degrees]),
+  };
+}
 
 /** Sizes of `axes` axes, 1 often among them. */
 export function drawShape(random: Random, axes: number): number[] {

@@ -2,7 +2,7 @@
 // images by the host's threads.
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
-import { drawPair } from '../cases/betti-matching.js';
+import { drawOptions, drawPair } from '../cases/betti-matching.js';
 import {
   type Batch,
   devices,
@@ -20,22 +20,6 @@ const count = Number(process.env.SURPRISAL_BETTI_CASES ?? 40);
 
 type Options = sp.BettiMatchingLossOptions;
 type Values = Float64Array;
-
-function drawOptions(random: Random, axes: number): Options {
-  const degrees = Array.from({ length: axes }, (_, k) => [k]);
-  return {
-    filtration: random.pick(['sublevel', 'superlevel', 'superlevel', 'both'] as const),
-    comparison: random.pick(['union', 'intersection'] as const),
-    imageBars: random.pick(['all', 'all', 'positive'] as const),
-    padding: random.pick(['none', 'none', 'minmax', 0.25, -0.3] as const),
-    pushUnmatchedTo: random.pick(['diagonal', 'diagonal', 'one-zero'] as const),
-    reduction: random.pick(['mean', 'sum', 'none'] as const),
-    weights: random.pick([undefined, { matched: 0.3, unmatchedPrediction: 1.7 }]),
-    minLength: random.pick([0, 0, 0.3]),
-    essential: random.integer(3) === 0,
-    dims: random.pick([undefined, undefined, undefined, ...degrees]),
-  };
-}
 
 /** Images of one shape. */
 function drawBatch(random: Random, axes: number): Batch {
@@ -123,19 +107,53 @@ describe.skipIf(needsCuda('the kernel for crops'))('crops', () => {
     ['float64', 12],
     ['float32', 5],
   ] as const)('class indices and logits, %s', (dtype, digits) => {
-    const random = new Random(4);
-    const shape = [2, 3, 7, 6];
-    const scores = random.fill(sizeOf(shape), () => random.integer(40) / 8 - 2.5);
-    const labels = random.fill(84, () => random.integer(3));
-    const results = devices.map((device) => {
-      const p = sp.tensor(scores, { shape, dtype, device, requiresGrad: true });
-      const t = sp.tensor([...labels], { shape: [2, 7, 6], dtype: 'int32', device });
-      const loss = sp.bettiMatchingLoss(p, t, { fromLogits: true });
-      loss.backward();
-      return [loss.item(), ...read(gradOf(p))];
-    });
-    // The sigmoid is each device's own.
-    for (const [i, x] of results[1].entries()) expect(x).toBeCloseTo(results[0][i], digits);
+    for (const fromLogits of ['sigmoid', 'softmax'] as const) {
+      const random = new Random(4);
+      const shape = [2, 3, 7, 6];
+      const scores = random.fill(sizeOf(shape), () => random.integer(40) / 8 - 2.5);
+      const labels = random.fill(84, () => random.integer(3));
+      const results = devices.map((device) => {
+        const p = sp.tensor(scores, { shape, dtype, device, requiresGrad: true });
+        const t = sp.tensor([...labels], { shape: [2, 7, 6], dtype: 'int32', device });
+        const loss = sp.bettiMatchingLoss(p, t, { fromLogits });
+        loss.backward();
+        return [loss.item(), ...read(gradOf(p))];
+      });
+      // The sigmoid is each device's own.
+      for (const [i, x] of results[1].entries()) expect(x).toBeCloseTo(results[0][i], digits);
+    }
+  });
+
+  test.each(['int32', 'int64', 'uint8'] as const)(
+    'a class index out of range is named at the next read, the first one, %s',
+    (dtype) => {
+      const classes = Array.from({ length: 1000 }, (_, i) => i % 3);
+      const run =
+        (bad: number, channels = 3) =>
+        () => {
+          const values = classes.map((c, i) => (i === 700 ? bad : i === 701 ? 9 : c));
+          const t = sp.tensor(values, { shape: [10, 10, 10], dtype, device: 'cuda' });
+          const p = sp.zeros([10, channels, 10, 10], { device: 'cuda' });
+          sp.bettiMatchingLoss(p, t);
+          sp.cuda.synchronize();
+        };
+      const words = (bad: number) =>
+        `bettiMatchingLoss: expected target in [0, 3), got ${bad} at voxel 700`;
+      for (const bad of dtype === 'uint8' ? [3, 255] : [3, -1]) {
+        expect(run(bad)).toThrow(words(bad));
+        expect(run(bad)).toThrow(RangeError);
+      }
+      expect(run(0, 1)).toThrow('expected target in [0, 2), got 2 at voxel 2');
+      expect(run(0, 10)).not.toThrow();
+    },
+  );
+
+  test('bad class indices everywhere, and the loss is of the others', async () => {
+    const t = sp.full([3, 40, 40], -7, { dtype: 'int64', device: 'cuda' });
+    const p = sp.zeros([3, 2, 40, 40], { device: 'cuda' });
+    const loss = sp.bettiMatchingLoss(p, t);
+    await expect(loss.data()).rejects.toThrow('[0, 2), got -7 at voxel 0');
+    await expect(loss.data()).resolves.toEqual(Float32Array.of(0));
   });
 
   test('a NaN in every place of every image', () => {
@@ -173,6 +191,11 @@ describe.skipIf(needsCuda('copies between host and device'))('larger images', ()
     }
     const [cpu, cuda] = lossesOf(drawn(shape, 17), { fromLogits: true }, 'bfloat16');
     expect(cuda).toEqual(cpu);
+    if (shape[1] === 1) return;
+    // The softmax of backward is the device's own.
+    const softmax = lossesOf(drawn(shape, 16), { fromLogits: 'softmax' }, 'float64');
+    expect(softmax[1].loss).toEqual(softmax[0].loss);
+    for (const [i, g] of softmax[1].grad.entries()) expect(g).toBeCloseTo(softmax[0].grad[i], 12);
   });
 
   test('without waiting', async () => {

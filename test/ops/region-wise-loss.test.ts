@@ -161,10 +161,10 @@ describe('errors', () => {
     refuses(loss(image, labels, { spacing: [1, 0] }), 'ERR_INVALID_VALUE', 'spacing');
     refuses(loss(image, labels, { outside: [1] }), 'ERR_SHAPE', 'outside');
     refuses(loss(image, labels, { outside: 'far' }), 'ERR_INVALID_TYPE', 'outside');
-    refuses(loss(image, labels, { fromLogits: 'softmax' }), 'ERR_INVALID_TYPE', 'fromLogits');
+    refuses(loss(image, labels, { fromLogits: 'yes' }), 'ERR_INVALID_VALUE', 'fromLogits');
     refuses(loss(image, labels, { reduction: 'avg' }), 'ERR_INVALID_VALUE', 'reduction');
     const far = sp.full([1, 4, 5], 2, { dtype: 'int32' });
-    refuses(loss(image, far), 'ERR_OUT_OF_RANGE', /\[0, 2\), got 2/);
+    refuses(loss(image, far), 'ERR_OUT_OF_RANGE', /\[0, 2\) or -100 \(ignoreIndex\), got 2/);
     const bad = sp.full([1, 2, 4, 5], NaN);
     refuses(loss(image, bad), 'ERR_INVALID_VALUE', 'target', 'NaN at element 0');
     refusesMap(map(bad), 'ERR_INVALID_VALUE', 'target', 'NaN at element 0');

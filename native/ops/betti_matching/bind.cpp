@@ -1,4 +1,3 @@
-#include "core/labels.h"
 #include "node/bind.h"
 #include "ops/betti_matching/op.h"
 #include "ops/betti_matching/plan.h"
@@ -29,18 +28,6 @@ void query(const PlanQuery& op) {
                             double(p.layout.capacity)};
   require(op.out.size == 6, "bettiMatchingPlan: 6 numbers");
   std::copy(std::begin(numbers), std::end(numbers), op.out.as<double>());
-}
-
-// Class indices beside images of so many channels: the kernels take masks of each class.
-struct Labels {
-  View target;  // int32 or int64
-  int64_t channels = 0;
-  int32_t caller = 0;  // kCallers
-};
-
-void check_labels(const Labels& op) {
-  require(op.caller >= 0 && op.caller < 6, "bettiMatching: caller");
-  expect_labels(kCallers[op.caller], op.target, classes_of(op.channels), 0, false);
 }
 
 }  // namespace
@@ -85,7 +72,7 @@ void bind(node::Module& m) {
   m.def<Fits, fits, SP_CUDA(fits_cuda)>("bettiMatchingFits",
                                         {SP_FIELD(Fits, prediction), SP_FIELD(Fits, spatial),
                                          SP_FIELD(Fits, padded), SP_HOST_FIELD(Fits, out)});
-  m.def<Labels, check_labels>(
+  m.def<Labels, labels, SP_CUDA(labels_cuda)>(
       "bettiMatchingLabels",
       {SP_FIELD(Labels, target), SP_FIELD(Labels, channels), SP_FIELD(Labels, caller)});
   m.def<PlanQuery, query>(

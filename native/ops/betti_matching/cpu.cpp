@@ -1,3 +1,4 @@
+#include "core/labels.h"
 #include "ops/betti_matching/items.h"
 
 namespace surprisal::betti_matching {
@@ -274,6 +275,11 @@ void scale(const Scale& op) {
 }
 
 void fits(const Fits& op) { op.out.as<int32_t>()[0] = 0; }
+
+void labels(const Labels& op) {
+  require(op.caller >= 0 && op.caller < 6, "bettiMatching: caller");
+  expect_labels(kCallers[op.caller], op.target, classes_of(op.channels), 0, false);
+}
 
 void sparse(const Sparse& op) {
   visit_values(op.grad.dtype, [&](auto tag) { sparse_of<typename decltype(tag)::type>(op); });

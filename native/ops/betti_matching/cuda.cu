@@ -8,6 +8,7 @@
 // voxel where that leaves room for two blocks (plan.h): 48 x 48 takes 96 KB with the lists, two
 // blocks on an H100; 64 x 64 takes 97 KB without them. Larger images are matched by the CPU
 // (betti-matching-loss.ts).
+#include "core/labels.h"
 #include "ops/betti_matching/device_loss.h"
 #include "ops/betti_matching/items.h"
 
@@ -114,6 +115,37 @@ __global__ void __launch_bounds__(256) betti_matching_scatter_kernel(const Slope
   }
 }
 
+struct LabelCheck {
+  const void* labels;
+  bool wide;  // int64
+  int64_t n, classes;
+  int32_t caller;
+  FaultSite fault;
+  __device__ int64_t label(int64_t i) const {
+    return wide ? load(static_cast<const int64_t*>(labels) + i)
+                : load(static_cast<const int32_t*>(labels) + i);
+  }
+};
+
+// Reports the first bad label of each block: threads would wait for one lock.
+__global__ void __launch_bounds__(256) betti_matching_labels_kernel(const LabelCheck check) {
+  uint64_t* const first = &shared<uint64_t>();
+  const uint64_t none = ~uint64_t{0};
+  if (thread_index() == 0) store(first, none);
+  sync_threads();  // it is set
+  const int64_t stride = grid_size() * block_size();
+  for (int64_t i = block_index() * block_size() + thread_index(); i < check.n; i += stride) {
+    const int64_t y = check.label(i);
+    if (y >= 0 && y < check.classes) continue;
+    atomic_min(first, static_cast<uint64_t>(i));
+    break;
+  }
+  sync_threads();  // every thread has looked
+  if (thread_index() != 0 || load(first) == none) return;
+  const int64_t at = static_cast<int64_t>(load(first));
+  report_fault(check.fault, at, check.label(at), check.classes, check.caller);
+}
+
 // --- launches ------------------------------------------------------------------------------------
 
 [[noreturn]] void raise_nan(const Fault& fault) {
@@ -127,6 +159,8 @@ __global__ void __launch_bounds__(256) betti_matching_scatter_kernel(const Slope
   refuse_value(op, is_target ? "target" : "prediction", "no NaN", "NaN",
                fault.row - (is_target ? fault.value : 0));
 }
+
+void raise_label(const Fault& f) { refuse_label(kCallers[f.b], f.a, 0, false, f.value, f.row); }
 
 Room room_of(const Stream& stream) {
   const Properties& device = stream.properties();
@@ -182,6 +216,16 @@ void fits_cuda(const Fits& op, cuda::Stream& stream) {
   const bool fits = crop_of(op.spatial.size, op.spatial.rank, op.padded, crop) &&
                     plan_crops(crop, 1, sizeof(Head), room_of(stream)).fits;
   op.out.as<int32_t>()[0] = fits;
+}
+
+void labels_cuda(const Labels& op, cuda::Stream& stream) {
+  require(op.caller >= 0 && op.caller < 6, "bettiMatching: caller");
+  if (op.target.size == 0) return;
+  Shape grid = grid_for(op.target.size, stream);
+  grid.shared = sizeof(uint64_t);
+  launch(stream, betti_matching_labels_kernel, grid,
+         LabelCheck{op.target.data, op.target.dtype == DType::i64, op.target.size,
+                    classes_of(op.channels), op.caller, stream.fault_site(raise_label)});
 }
 
 void pairs_cuda(const Pairs& op, cuda::Stream& stream) {

@@ -104,6 +104,14 @@ struct Fits {
   View out;  // on the host: int32 (1), 1 or 0
 };
 
+// Class indices beside images of so many channels, refused where they are no classes: what matches
+// takes masks of each class.
+struct Labels {
+  View target;  // int32 or int64
+  int64_t channels = 0;
+  int32_t caller = 0;  // kCallers
+};
+
 void pairs(const Pairs& op);
 void loss(const Loss& op);
 void bar_loss(const BarLoss& op);
@@ -111,13 +119,15 @@ void scale(const Scale& op);
 void sparse(const Sparse& op);
 void scatter(const Scatter& op);
 void fits(const Fits& op);
+void labels(const Labels& op);
 
-// Of crops (plan.h) alone; `cancel` is not looked at, and a NaN is a fault of the device. Pairs
-// come without metrics and values.
+// Of crops (plan.h) alone; `cancel` is not looked at, and a NaN is a fault of the device, as is a
+// bad class index. Pairs come without metrics and values.
 void pairs_cuda(const Pairs& op, cuda::Stream& stream);
 void loss_cuda(const Loss& op, cuda::Stream& stream);
 void scale_cuda(const Scale& op, cuda::Stream& stream);
 void scatter_cuda(const Scatter& op, cuda::Stream& stream);
 void fits_cuda(const Fits& op, cuda::Stream& stream);
+void labels_cuda(const Labels& op, cuda::Stream& stream);
 
 }  // namespace surprisal::betti_matching

@@ -2,7 +2,6 @@
 #include <limits>
 #include <string>
 
-#include "core/labels.h"
 #include "core/measures.h"
 #include "core/parallel.h"
 #include "core/ranges.h"

@@ -10,11 +10,9 @@
 //     recall of skeletons (Kirchhoff et al. 2024)  k 1, u 0, a 0, b 1, h 0
 // Nothing of the images' size is stored but the gradient: backward reads them again.
 #pragma once
-#include "core/view.h"
+#include "core/labels.h"
 
 namespace surprisal::overlap {
-
-enum class Activation : int32_t { none, sigmoid, softmax };
 
 struct Problem {
   View image;   // (B, C, S) any float dtype

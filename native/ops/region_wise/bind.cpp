@@ -4,10 +4,11 @@
 namespace surprisal::region_wise {
 
 void bind(node::Module& m) {
-  m.def<Map, map>("regionWiseMap",
-                  {SP_FIELD(Map, target), SP_FIELD(Map, shape), SP_FIELD(Map, batch),
-                   SP_FIELD(Map, channels), SP_FIELD(Map, labels), SP_FIELD(Map, caller),
-                   SP_FIELD(Map, spacing), SP_FIELD(Map, outside), SP_FIELD(Map, map)});
+  m.def<Map, map>(
+      "regionWiseMap",
+      {SP_FIELD(Map, target), SP_FIELD(Map, shape), SP_FIELD(Map, batch), SP_FIELD(Map, channels),
+       SP_FIELD(Map, labels), SP_FIELD(Map, ignore), SP_FIELD(Map, caller), SP_FIELD(Map, spacing),
+       SP_FIELD(Map, outside), SP_FIELD(Map, map), SP_FIELD(Map, weights)});
 }
 
 }  // namespace surprisal::region_wise

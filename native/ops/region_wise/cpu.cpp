@@ -29,6 +29,16 @@ void mask_of(const Map& op, const int32_t* classes, int64_t image, int64_t chann
 }
 
 template <class T>
+void write_weights(const int32_t* classes, int64_t batch, int64_t voxels, T* out) {
+  for (int64_t b = 0; b < batch; ++b) {
+    const int32_t* of = classes + b * voxels;
+    const int64_t counted = voxels - std::count(of, of + voxels, -1);
+    const T weight = static_cast<T>(static_cast<double>(voxels) / static_cast<double>(counted));
+    for (int64_t i = 0; i < voxels; ++i) out[b * voxels + i] = of[i] < 0 ? T{0} : weight;
+  }
+}
+
+template <class T>
 void map_as(const Map& op) {
   int64_t shape[3] = {1, 1, 1};
   double spacing[3] = {1, 1, 1};
@@ -39,9 +49,10 @@ void map_as(const Map& op) {
   const int64_t voxels = op.shape.count();
   const Scratch<int32_t> classes(op.labels ? op.batch * voxels : 0);
   if (op.labels) {
-    ClassImages images{{},     op.target, op.batch, op.channels,
-                       voxels, true,      false,    kCallers[op.caller]};
-    true_classes(images, classes.data());
+    ClassImages images{{},   op.target, op.batch,         op.channels,        voxels,
+                       true, op.ignore, Activation::none, kCallers[op.caller]};
+    true_classes(images, nullptr, classes.data());
+    if (op.weights) write_weights(classes.data(), op.batch, voxels, op.weights.as<T>());
   }
   T* const map = op.map.as<T>();
   const int64_t grain = 4096 / (voxels + 1) + 1;
@@ -59,7 +70,8 @@ void map_as(const Map& op) {
       parallel_for(voxels, 8192, [&](int64_t first, int64_t last) {
         for (int64_t i = first; i < last; ++i) {
           const double inside = std::isinf(most) ? -1 : -std::sqrt(distance[i]) / most;
-          out[i] = static_cast<T>(mask[i] ? inside : outside);
+          const bool ignored = op.labels && classes[k / op.channels * voxels + i] < 0;
+          out[i] = static_cast<T>(ignored ? 0 : mask[i] ? inside : outside);
         }
       });
     }
@@ -74,6 +86,9 @@ void map(const Map& op) {
   require(op.shape.rank >= 1 && op.shape.rank <= 3, "regionWise: axes");
   require(op.map.size == op.batch * op.channels * voxels, "regionWise: size of map");
   require(op.target.size == (op.labels ? op.batch * voxels : op.map.size), "regionWise: target");
+  require(!op.weights || (op.labels && op.weights.size == op.batch * voxels &&
+                          op.weights.dtype == op.map.dtype),
+          "regionWise: weights");
   require(op.spacing.size == op.shape.rank && op.outside.size == op.channels, "regionWise: lists");
   expect_finite_elements(kCallers[op.caller], "target", op.target);
   op.map.dtype == DType::f64 ? map_as<double>(op) : map_as<float>(op);

@@ -3,11 +3,11 @@
 
 namespace surprisal::topograph {
 
-#define PROBLEM(Op)                                                                               \
-  SP_FIELD(Op, prediction), SP_FIELD(Op, target), SP_FIELD(Op, batch), SP_FIELD(Op, channels),    \
-      SP_FIELD(Op, height), SP_FIELD(Op, width), SP_FIELD(Op, labels), SP_FIELD(Op, from_logits), \
-      SP_FIELD(Op, sphere), SP_FIELD(Op, background), SP_FIELD(Op, eight), SP_FIELD(Op, caller),  \
-      SP_FIELD(Op, reduction)
+#define PROBLEM(Op)                                                                            \
+  SP_FIELD(Op, prediction), SP_FIELD(Op, target), SP_FIELD(Op, batch), SP_FIELD(Op, channels), \
+      SP_FIELD(Op, height), SP_FIELD(Op, width), SP_FIELD(Op, labels), SP_FIELD(Op, ignore),   \
+      SP_FIELD(Op, activation), SP_FIELD(Op, sphere), SP_FIELD(Op, background),                \
+      SP_FIELD(Op, eight), SP_FIELD(Op, caller), SP_FIELD(Op, reduction)
 
 void bind(node::Module& m) {
   m.def<Forward, forward>("topographForward", {PROBLEM(Forward), SP_FIELD(Forward, aggregation),

@@ -17,8 +17,9 @@ int64_t scored(const Problem& op) { return op.channels == 1 ? 1 : op.channels - 
 
 ClassImages images_of(const Problem& op) {
   require(op.caller >= 0 && op.caller < 2, "topograph: caller");
-  return {op.prediction, op.target, op.batch,       op.channels,
-          area(op),      op.labels, op.from_logits, kCallers[op.caller]};
+  const auto activation = static_cast<Activation>(op.activation);
+  return {op.prediction, op.target, op.batch,   op.channels,        area(op),
+          op.labels,     op.ignore, activation, kCallers[op.caller]};
 }
 
 // A plane of classes, with a pixel of class 0 all round it where asked for.
@@ -191,7 +192,7 @@ void forward_as(const Forward& op) {
   int32_t* const classes = op.classes.as<int32_t>();
   const Scratch<int32_t> flat(2 * op.batch * size);
   predicted_classes(images_of(op), flat.data());
-  true_classes(images_of(op), flat.data() + op.batch * size);
+  true_classes(images_of(op), flat.data(), flat.data() + op.batch * size);
   for (int64_t b = 0; b < op.batch; ++b)
     for (int64_t k = 0; k < 2; ++k)
       std::copy_n(flat.data() + (k * op.batch + b) * size, size, classes + (2 * b + k) * size);
@@ -233,14 +234,15 @@ void backward_as(const Backward& op) {
       const double slope = by_ours * ours + by_truth * theirs;
       const int64_t pixel = image * op.channels * size + at;
       const int64_t channel = op.channels == 1 ? 0 : predicted;
-      if (!op.from_logits) {
+      if (images.activation == Activation::none) {
         grad[pixel + channel * size] = element_of<T>(slope);
         continue;
       }
       probabilities(images, op.prediction.as<T>() + pixel, p.data());
       for (int64_t c = 0; c < op.channels; ++c) {
         const double here = c == channel ? 1 : 0;
-        const double inner = op.channels == 1 ? 1 - p[0] : here - p[c];
+        const double inner =
+            images.activation == Activation::softmax ? here - p[c] : here * (1 - p[c]);
         grad[pixel + c * size] = element_of<T>(slope * p[channel] * inner);
       }
     }
@@ -334,7 +336,7 @@ void metric(const Metric& op) {
   const int64_t size = area(op), count = op.batch * scored(op);
   const Scratch<int32_t> predicted(op.batch * size), truth(op.batch * size);
   predicted_classes(images_of(op), predicted.data());
-  true_classes(images_of(op), truth.data());
+  true_classes(images_of(op), predicted.data(), truth.data());
   const Scratch<double> each(count);
   parallel_for(count, 4096 / (size + 1) + 1, [&](int64_t begin, int64_t end) {
     const Plane plane(op, true);

@@ -18,8 +18,9 @@ struct Problem {
   View prediction;  // (B, C, H, W) any float dtype; with one channel its foreground's
   View target;      // class indices (B, H, W) int32, int64; or masks (B, C, H, W) of any dtype
   int64_t batch = 0, channels = 0, height = 0, width = 0;
-  bool labels = false;  // the target holds class indices
-  bool from_logits = false;
+  bool labels = false;     // the target holds class indices
+  int64_t ignore = -100;   // pixels of this index are right, whatever is predicted there
+  int32_t activation = 0;  // Activation, of the prediction
   bool sphere = false;     // one pixel of class 0 all round
   bool background = true;  // class 0 counts; of one channel only its foreground does
   bool eight = true;       // foreground is 8-connected

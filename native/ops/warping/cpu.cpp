@@ -12,8 +12,9 @@ namespace surprisal::warping {
 namespace {
 
 ClassImages images_of(const Problem& op) {
-  return {op.logits, op.target, op.batch,      op.channels, op.shape.count(),
-          op.labels, true,      "warpingLoss", "logits"};
+  const auto activation = op.channels == 1 ? Activation::sigmoid : Activation::softmax;
+  return {op.logits, op.target, op.batch,   op.channels,   op.shape.count(),
+          op.labels, op.ignore, activation, "warpingLoss", "logits"};
 }
 
 // Class by class, then together: the true class of critical voxels, else -1.
@@ -23,7 +24,7 @@ void find_critical(const Problem& op, const ClassImages& images) {
   const Scratch<int32_t> predicted(op.batch * voxels);
   const Scratch<uint8_t> found(op.batch * classes * voxels);
   predicted_classes(images, predicted.data());
-  true_classes(images, critical);
+  true_classes(images, predicted.data(), critical);
   std::fill_n(found.data(), op.batch * classes * voxels, uint8_t{0});
   int64_t shape[3] = {1, 1, 1};
   for (int i = 0; i < op.shape.rank; ++i) shape[3 - op.shape.rank + i] = op.shape[i];
@@ -63,10 +64,17 @@ double cross_entropy(const ClassImages& op, const T* at, int32_t truth) {
   return top - number(at[truth * op.voxels]) + std::log(sum);
 }
 
+// Voxels whose class is known.
+int64_t counted(const Problem& op) {
+  if (!op.labels) return op.critical.size;
+  int64_t n = 0;
+  for (int64_t i = 0; i < op.target.size; ++i) n += label_at(op.target, i) != op.ignore;
+  return n;
+}
+
 double share(const Problem& op) {
-  const int64_t voxels = op.batch * op.shape.count();
   if (static_cast<Reduction>(op.reduction) != Reduction::mean) return 1;
-  return 1 / static_cast<double>(voxels);
+  return 1 / static_cast<double>(counted(op));
 }
 
 // Where an image's voxel has its first channel.
@@ -86,9 +94,8 @@ void forward_as(const Forward& op, const ClassImages& images) {
     total += loss;
   }
   if (each) return;
-  set_value(op.loss, 0,
-            op.critical.size == 0 && op.reduction == 1 ? std::numeric_limits<double>::quiet_NaN()
-                                                       : share(op) * total);
+  // Without any voxel there is no critical one: the mean is NaN, infinity times 0.
+  set_value(op.loss, 0, share(op) * total);
 }
 
 template <class T>
@@ -96,12 +103,13 @@ void backward_as(const Backward& op, const ClassImages& images) {
   T* const grad = op.grad.as<T>();
   std::fill_n(grad, op.grad.size, T{});
   const bool each = static_cast<Reduction>(op.reduction) == Reduction::none;
+  const double factor = share(op);
   parallel_for(op.critical.size, 8192, [&](int64_t begin, int64_t end) {
     const Scratch<double> p(op.channels);
     for (int64_t i = begin; i < end; ++i) {
       const int32_t truth = op.critical.as<int32_t>()[i];
       if (truth < 0) continue;
-      const double slope = share(op) * value_of(op.upstream, each ? i : 0);
+      const double slope = factor * value_of(op.upstream, each ? i : 0);
       const int64_t at = place(images, i);
       probabilities(images, op.logits.as<T>() + at, p.data());
       if (op.channels == 1) p[0] -= truth;

@@ -16,6 +16,7 @@ struct Problem {
   Dims shape;   // spatial: 2 or 3 axes
   int64_t batch = 0, channels = 0;
   bool labels = false;
+  int64_t ignore = -100;  // voxels of this index are right, whatever is predicted, and not counted
   bool corners = false;  // foreground is joined across corners, the background across faces; or the
                          // other way round
   int32_t reduction = 1;  // Reduction

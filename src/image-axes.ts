@@ -1,46 +1,10 @@
-// What losses of segmentations share: predictions [B, C, ...spatial] against masks of the same shape
-// or class indices [B, ...spatial], and images of two or three axes for native code.
+// Images of two or three axes as native code takes them, and what their soft skeletons take.
 import { isGradEnabled } from './autograd.js';
 import { getThreads } from './device.js';
-import { floats } from './dtype.js';
-import { expectDType, expectNumber, expectOnCpu, expectShape, fail, showShape } from './expect.js';
-import { expectFreeMemory } from './free-memory.js';
+import { expectNumber, fail, showShape } from './expect.js';
+import { expectFreeMemory, expectMemoryOfImages } from './free-memory.js';
 import { type Shape, sizeOf } from './shape.js';
 import type { Tensor } from './tensor.js';
-
-export interface Masks {
-  prediction: Tensor;
-  target: Tensor;
-}
-
-/** Whether the target holds class indices. */
-export const hasLabels = ({ prediction, target }: Masks) => target.rank === prediction.rank - 1;
-
-/** `background`: whether channel 0 counts, for which else there has to be another. */
-export function checkMasks(name: string, t: Masks, background: boolean): void {
-  const { prediction, target } = t;
-  expectOnCpu(name, 'prediction', prediction);
-  expectDType(name, 'prediction', prediction, floats);
-  const { shape, rank } = prediction;
-  if (rank < 2 || shape[1] === 0) {
-    const wanted = '[B, C, ...spatial] with at least one channel';
-    fail(name, 'ERR_SHAPE', `expected prediction to have shape ${wanted}, got ${showShape(shape)}`);
-  }
-  if (!background && shape[1] === 1) {
-    const got = `prediction ${showShape(shape)}`;
-    const wanted = 'more than one channel where background is false';
-    fail(name, 'ERR_INVALID_VALUE', `expected ${wanted}, got ${got}`);
-  }
-  const [batch, , ...spatial] = shape;
-  const like = `prediction ${showShape(shape)}`;
-  if (hasLabels(t)) {
-    expectDType(name, 'target', target, ['int32', 'int64']);
-    expectShape(name, 'target', target, [batch, ...spatial], `class indices of ${like}`);
-  } else {
-    expectDType(name, 'target', target, [prediction.dtype, 'bool', 'uint8']);
-    expectShape(name, 'target', target, shape, `like ${like}`);
-  }
-}
 
 /** Axes of an image that follow `before` others, as native code takes them. */
 export interface Axes {
@@ -68,6 +32,12 @@ export function axesOf(shape: Shape, before: number): Axes {
 
 /** How many images there are before the spatial axes. */
 export const imagesOf = (shape: Shape, before: number) => sizeOf(shape.slice(0, before));
+
+/** Refuses masks whose thinning would not fit the memory: voxels by object, borders, candidates. */
+export function expectThinningMemory(name: string, shape: Shape, before: number): void {
+  const voxels = sizeOf(shape.slice(before));
+  expectMemoryOfImages(name, imagesOf(shape, before), voxels, { each: 4, scratch: 28 });
+}
 
 /** Refuses bad numbers of erosions of soft skeletons, and sweeps that would not fit the memory. */
 export function expectIterations(name: string, iterations: number, images: Tensor): void {
