@@ -38,11 +38,11 @@ interface BarList {
   cycles?: Int32Array[];
 }
 
-/** The two images that were matched, as they were compared. */
+/** The two images that were matched, as they were compared: read when they are drawn. */
 export interface MatchedImages {
   shape: Shape;
-  prediction: Float32Array | Float64Array;
-  target: Float32Array | Float64Array;
+  prediction: () => Float32Array | Float64Array;
+  target: () => Float32Array | Float64Array;
   padding: 'none' | 'minmax' | number | undefined;
   filtration: 'superlevel' | 'sublevel';
   /** Whether the last matched pair of degree 0 never dies. */
@@ -68,7 +68,8 @@ export class BettiMatch {
 
   /**
    * Both images with their pairs drawn in, and the persistence diagram in which lines join what is
-   * matched. Arrays of three axes are drawn as projections along the first.
+   * matched. Arrays of three axes are drawn as projections along the first. Both images are held for
+   * this, uncopied, as long as the matching is: what writes into their memory copies them first.
    */
   toSVG(options?: SvgOptions): string {
     return matchingSVG(this.dims, this.#images, options);

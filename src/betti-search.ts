@@ -88,6 +88,15 @@ export function allocated<R>(op: string, make: () => R): R {
   }
 }
 
+/** The same for work in pieces. */
+export function* allocating<R>(op: string, work: Pieces<R>): Pieces<R> {
+  for (;;) {
+    const step = allocated(op, () => work.next());
+    if (step.done) return step.value;
+    yield;
+  }
+}
+
 function arrayLike(t: Tensor, length: number): Float32Array | Float64Array {
   return hostArray(t) instanceof Float64Array ? new Float64Array(length) : new Float32Array(length);
 }
@@ -124,17 +133,43 @@ async function searchAsync(problem: Problem): Promise<Found> {
   }
 }
 
+/** Work that yields between pieces of it. */
+export type Pieces<R> = Generator<void, R>;
+
+/** Does it all at once. */
+export function atOnce<R>(work: Pieces<R>): R {
+  for (;;) {
+    const step = work.next();
+    if (step.done) return step.value;
+  }
+}
+
+/** For so many milliseconds the event loop waits. */
+const sliceLength = 4;
+
+/** Lets the event loop turn now and then, where `signal` may end it. */
+export async function inSlices<R>(work: Pieces<R>, signal: AbortSignal | undefined): Promise<R> {
+  for (let since = performance.now(); ; ) {
+    const step = work.next();
+    if (step.done) return step.value;
+    if (performance.now() - since < sliceLength) continue;
+    await new Promise((resolve) => setImmediate(resolve));
+    signal?.throwIfAborted();
+    since = performance.now();
+  }
+}
+
 /** Another name for the tensor, which no `dispose` or `scope` of the caller ends. */
 const ownName = (t: Tensor) => keep(viewOf(t, t.shape));
 
 /**
- * The same on a background thread, and `end` of what is found. Tensors of the CPU are held from the
- * call on, those of a device copied.
+ * The same on a background thread, and `end` of what is found between turns of the event loop. Tensors
+ * of the CPU are held from the call on, those of a device copied.
  */
 export function searchHeld<R>(
   given: readonly Tensor[],
   problemOf: (host: readonly Tensor[]) => Problem,
-  end: (problem: Problem, found: Found) => R,
+  end: (problem: Problem, found: Found) => Pieces<R>,
 ): Promise<R> {
   const run = async (host: readonly Tensor[]) => {
     const { result, launches } = record(() => problemOf(host));
@@ -145,7 +180,7 @@ export function searchHeld<R>(
       return await whilePinned([host, prediction, target], async () => {
         await submit(launches);
         const found = await searchAsync(problem);
-        return allocated(problem.op, () => end(problem, found));
+        return inSlices(allocating(problem.op, end(problem, found)), problem.options.signal);
       });
     } finally {
       prediction.dispose();

@@ -118,10 +118,10 @@ interface Drawn {
 function drawn(
   dims: readonly (MatchedPairs | null)[],
   images: MatchedImages,
+  inputs: readonly Values[],
   range: readonly [number, number],
   most: number,
 ): Drawn[] {
-  const inputs = [images.prediction, images.target];
   const extremes = inputs.map((v) => finiteRange([v])[images.filtration === 'sublevel' ? 0 : 1]);
   const { padding } = images;
   const never = range[images.filtration === 'sublevel' ? 1 : 0];
@@ -187,9 +187,9 @@ export function matchingSVG(
   options?: SvgOptions,
 ): string {
   const { size, most } = settings(options);
-  const inputs = [images.prediction, images.target];
+  const inputs = [images.prediction(), images.target()];
   const range = finiteRange(inputs);
-  const pairs = drawn(dims, images, range, most);
+  const pairs = drawn(dims, images, inputs, range, most);
   const parts: string[] = [];
   const planes = inputs.map((values) => flattened(values, images));
   const { width, height } = planes[0];

@@ -32,6 +32,11 @@ export interface Saver {
   isPending(): boolean;
 }
 
+/** Whoever still needs the elements as they are. */
+export interface Keeper {
+  beforeWrite(): void;
+}
+
 // Bytes that die together. The finalizer of a token gives its count back; small tensors share one
 // token, because registering costs about 0.6 us.
 class Token {
@@ -106,6 +111,8 @@ export class Storage {
   pins = 0;
   savers: Saver[] | null = null;
   private mostSavers = 16;
+  /** Weak: nobody is kept for what nobody will look at. */
+  private keepers: WeakRef<Keeper>[] = [];
   private released = false;
 
   /** `token` counts the bytes on the CPU; devices count their own. */
@@ -116,6 +123,17 @@ export class Storage {
     private readonly token: Token | null,
   ) {
     this.raw = raw;
+  }
+
+  keptBy(keeper: Keeper): void {
+    this.keepers = this.keepers.filter((known) => known.deref());
+    this.keepers.push(new WeakRef(keeper));
+  }
+
+  /** To be called before each write in place. */
+  beforeWrite(): void {
+    for (const keeper of this.keepers) keeper.deref()?.beforeWrite();
+    this.keepers = [];
   }
 
   /** To be called with each write in place. */

@@ -205,6 +205,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     if (this.storage.pins > 0) {
       fail('copy_', 'ERR_IN_USE', 'an asynchronous operation is using this tensor; await it first');
     }
+    this.storage.beforeWrite();
     this.storage.touch();
     copyValues(src, this);
     return this;

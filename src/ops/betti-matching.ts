@@ -19,24 +19,65 @@ import {
   unlessAborted,
 } from '../betti-options.js';
 import { BettiMatch, type MatchedPairs, PersistenceBarcode } from '../betti-result.js';
-import { allocated, type Found, type Problem, search, searchHeld } from '../betti-search.js';
+import {
+  allocated,
+  atOnce,
+  type Found,
+  type Pieces,
+  type Problem,
+  search,
+  searchHeld,
+} from '../betti-search.js';
 import { expectOptions } from '../expect.js';
+import { HeldImages } from '../held-images.js';
 import { sizeOf } from '../shape.js';
+import { checkFromLogits } from '../targets.js';
 import { expectTensor, type Tensor } from '../tensor.js';
-import { hostArray } from '../transfer.js';
+
+/** So many cycles are cut out at a time. */
+const cyclesPerPiece = 256;
 
 /** The cycles of `count` pairs of one image from the `first` on. */
-function cyclesOf(found: Found, image: number, first: number, count: number): Int32Array[] {
+function* cyclesOf(
+  found: Found,
+  image: number,
+  first: number,
+  count: number,
+): Pieces<Int32Array[]> {
   const { cycles, cycleEnds, capacity, cycleCapacity } = found;
   const ends = cycleEnds!.subarray((image * capacity) / 2, ((image + 1) * capacity) / 2);
-  return Array.from({ length: count }, (_, i) => {
+  const list: Int32Array[] = new Array(count);
+  for (let i = 0; i < count; i++) {
     const begin = image * cycleCapacity + (first + i === 0 ? 0 : ends[first + i - 1]);
-    return cycles!.slice(begin, image * cycleCapacity + ends[first + i]);
-  });
+    list[i] = cycles!.slice(begin, image * cycleCapacity + ends[first + i]);
+    if (i % cyclesPerPiece === cyclesPerPiece - 1) yield;
+  }
+  return list;
+}
+
+/** The same of the lists of one degree, whose first pair is the `bar`-th of the image. */
+function* cyclesOfLists(
+  found: Found,
+  image: number,
+  bar: number,
+  [matched, ofPrediction, ofTarget]: Int32Array,
+): Pieces<MatchedPairs['cycles']> {
+  const both = yield* cyclesOf(found, image, bar, 2 * matched);
+  const alone = bar + 2 * matched;
+  return {
+    matched: Array.from({ length: matched }, (_, i) => [both[2 * i], both[2 * i + 1]]),
+    unmatchedPrediction: yield* cyclesOf(found, image, alone, ofPrediction),
+    unmatchedTarget: yield* cyclesOf(found, image, alone + ofPrediction, ofTarget),
+  };
 }
 
 /** Cuts the lists of one image out of what was found. */
-function listsOf(found: Found, image: number, axes: number, o: BettiOptions) {
+function* listsOf(
+  found: Found,
+  image: number,
+  axes: number,
+  o: BettiOptions,
+): Pieces<(MatchedPairs | null)[]> {
   const { counts, pairs, capacity } = found;
   let at = image * capacity;
   const cut = (width: number, count: number) => {
@@ -44,49 +85,45 @@ function listsOf(found: Found, image: number, axes: number, o: BettiOptions) {
     at += width * count;
     return list;
   };
-  return Array.from({ length: axes }, (_, k): MatchedPairs | null => {
-    const [matched, ofPrediction, ofTarget] = counts.subarray((image * axes + k) * 3);
-    let bar = at / 2 - (image * capacity) / 2;
+  const dims: (MatchedPairs | null)[] = [];
+  for (let k = 0; k < axes; k++) {
+    const count = counts.subarray((image * axes + k) * 3, (image * axes + k + 1) * 3);
+    const bar = (at - image * capacity) / 2;
     const lists: MatchedPairs = {
-      matched: cut(4, matched),
-      unmatchedPrediction: cut(2, ofPrediction),
-      unmatchedTarget: cut(2, ofTarget),
+      matched: cut(4, count[0]),
+      unmatchedPrediction: cut(2, count[1]),
+      unmatchedTarget: cut(2, count[2]),
     };
-    if (o.dims && !o.dims.includes(k)) return null;
-    if (!o.cycles) return lists;
-    const cycles = (count: number) => {
-      const list = cyclesOf(found, image, bar, count);
-      bar += count;
-      return list;
-    };
-    const both = cycles(2 * matched);
-    lists.cycles = {
-      matched: Array.from({ length: matched }, (_, i) => [both[2 * i], both[2 * i + 1]]),
-      unmatchedPrediction: cycles(ofPrediction),
-      unmatchedTarget: cycles(ofTarget),
-    };
-    return lists;
-  });
+    const isWanted = !o.dims || o.dims.includes(k);
+    if (isWanted && o.cycles) lists.cycles = yield* cyclesOfLists(found, image, bar, count);
+    dims.push(isWanted ? lists : null);
+  }
+  return dims;
 }
 
-function results(problem: Problem, found: Found): BettiMatch[] {
+function* results(problem: Problem, found: Found): Pieces<BettiMatch[]> {
   const { prediction, target, axes, options } = problem;
   const images = found.metrics!.length / 2;
   const spatial = prediction.shape.slice(prediction.rank - axes);
   const voxels = sizeOf(spatial);
-  const values = (t: Tensor, i: number) =>
-    (hostArray(t) as Float32Array).slice(i * voxels, (i + 1) * voxels);
-  return Array.from({ length: images }, (_, i) => {
-    const [matchingError, bettiNumberError] = found.metrics!.slice(2 * i, 2 * i + 2);
-    return new BettiMatch(listsOf(found, i, axes, options), matchingError, bettiNumberError, {
-      shape: spatial,
-      prediction: values(prediction, i),
-      target: values(target!, i),
-      padding: options.padding,
-      filtration: options.filtration === 'sublevel' ? 'sublevel' : 'superlevel',
-      essential: options.essential === true,
-    });
-  });
+  const [ours, theirs] = [new HeldImages(prediction), new HeldImages(target!)];
+  const matches: BettiMatch[] = [];
+  for (let i = 0; i < images; i++) {
+    const [matchingError, bettiNumberError] = found.metrics!.subarray(2 * i, 2 * i + 2);
+    const dims = yield* listsOf(found, i, axes, options);
+    matches.push(
+      new BettiMatch(dims, matchingError, bettiNumberError, {
+        shape: spatial,
+        prediction: () => ours.cut(i * voxels, voxels),
+        target: () => theirs.cut(i * voxels, voxels),
+        padding: options.padding,
+        filtration: options.filtration === 'sublevel' ? 'sublevel' : 'superlevel',
+        essential: options.essential === true,
+      }),
+    );
+    yield;
+  }
+  return matches;
 }
 
 type BatchOf = (prediction: Tensor, target: Tensor, options?: BettiMatchingOptions) => BettiMatch[];
@@ -107,7 +144,7 @@ function matchings(op: string, batch: number): BatchOf {
     const images = prepared(op, onHost(prediction), onHost(target), options);
     const problem = { op, ...images, axes, options };
     const found = search(problem);
-    return allocated(op, () => results(problem, found));
+    return allocated(op, () => atOnce(results(problem, found)));
   };
 }
 
@@ -198,6 +235,7 @@ function checkBarcode(image: Tensor, options: PersistenceBarcodeOptions): void {
   expectOptions(barcodeName, options, barcodeOptionNames);
   checkSpatial(barcodeName, 'image', image, 0);
   checkBettiOptions(barcodeName, options, image.rank);
+  checkFromLogits(barcodeName, options.fromLogits);
   const each = listBytes(options, commonDType(barcodeName, image), 3);
   checkBettiMemory(barcodeName, image.shape, image.rank, each * image.size);
 }
@@ -207,8 +245,8 @@ function barcodeProblem(image: Tensor, options: PersistenceBarcodeOptions): Prob
   return { op: barcodeName, prediction, axes: image.rank, options };
 }
 
-function barcodeOf({ axes, options }: Problem, found: Found): PersistenceBarcode {
-  const lists = listsOf(found, 0, axes, options);
+function* barcodeOf({ axes, options }: Problem, found: Found): Pieces<PersistenceBarcode> {
+  const lists = yield* listsOf(found, 0, axes, options);
   let at = 0;
   const dims = lists.map((list) => {
     const pairs = list?.unmatchedPrediction ?? new Int32Array();
@@ -242,7 +280,7 @@ export const persistenceBarcode = Object.assign(
     checkBarcode(image, options);
     const problem = barcodeProblem(onHost(image), options);
     const found = search(problem);
-    return allocated(barcodeName, () => barcodeOf(problem, found));
+    return allocated(barcodeName, () => atOnce(barcodeOf(problem, found)));
   },
   {
     async: async (

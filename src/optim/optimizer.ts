@@ -142,6 +142,7 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
       this.record(active, capture);
       return;
     }
+    for (const { param } of active) param.storage!.beforeWrite();
     for (const { entries, ...pace } of this.advance(active)) {
       // The first step of a graph makes what its replays will use.
       if (capture) this.ratesOf(capture).push(newRates(entries[0].param));
