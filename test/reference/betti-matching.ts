@@ -17,12 +17,16 @@ interface Cell {
   corner: readonly number[];
   /** Bit a: the cell extends along axis a. */
   axes: number;
+  /** Its vertices in the order in which it looks for the one of its value. */
+  vertices: readonly number[];
+  /** Numbers of the cells of its boundary. */
+  faces: readonly number[];
 }
 
 /** The cells of a grid by dimension, each list in index order, and their numbers by key. */
 class Complex {
   readonly cells: Cell[][];
-  private readonly numbers: Map<string, number>[];
+  private readonly orders = new WeakMap<object, number[][]>();
 
   constructor(readonly shape: readonly number[]) {
     const d = shape.length;
@@ -30,12 +34,19 @@ class Complex {
     const size = shape.reduce((a, b) => a * b, 1);
     for (let voxel = 0; voxel < size; voxel++) {
       const corner = this.coordinates(voxel);
-      const here = Array.from({ length: 1 << d }, (_, axes): Cell => ({ corner, axes }))
-        .filter(({ axes }) => corner.every((c, a) => !(axes & (1 << a)) || c + 1 < shape[a]))
+      const here = Array.from({ length: 1 << d }, (_, axes) => axes)
+        .filter((axes) => corner.every((c, a) => !(axes & (1 << a)) || c + 1 < shape[a]))
+        .map((axes): Cell => {
+          return { corner, axes, vertices: this.verticesOf(corner, axes), faces: [] };
+        })
         .sort((a, b) => this.type(a) - this.type(b));
       for (const cell of here) this.cells[dimension(cell.axes)].push(cell);
     }
-    this.numbers = this.cells.map((list) => new Map(list.map((cell, i) => [keyOf(cell), i])));
+    const numbers = this.cells.map(
+      (list) => new Map(list.map(({ corner, axes }, i) => [keyOf(corner, axes), i])),
+    );
+    for (const cell of this.cells.slice(1).flat())
+      cell.faces = this.boundary(cell, numbers[dimension(cell.axes) - 1]);
   }
 
   coordinates(voxel: number): number[] {
@@ -57,18 +68,16 @@ class Complex {
     return dimension(axes) === 2 && this.shape.length === 3 ? Math.log2(7 - axes) : 0;
   }
 
-  boundary({ corner, axes }: Cell): number[] {
-    const faces = this.numbers[dimension(axes) - 1];
+  private boundary({ corner, axes }: Cell, faces: ReadonlyMap<string, number>): number[] {
     return corner.flatMap((_, a) => {
       if (!(axes & (1 << a))) return [];
       const far = corner.map((c, i) => (i === a ? c + 1 : c));
       const rest = axes & ~(1 << a);
-      return [corner, far].map((at) => faces.get(keyOf({ corner: at, axes: rest }))!);
+      return [corner, far].map((at) => faces.get(keyOf(at, rest))!);
     });
   }
 
-  /** The vertices in the order in which a cell looks for the one of its value. */
-  vertices({ corner, axes }: Cell): number[] {
+  private verticesOf(corner: readonly number[], axes: number): number[] {
     const own = corner.map((_, a) => a).filter((a) => axes & (1 << a));
     const offsets = Array.from({ length: 1 << own.length }, (_, bits) =>
       own.map((_, i) => (bits >> (own.length - 1 - i)) & 1),
@@ -81,17 +90,33 @@ class Complex {
   }
 
   value(values: ArrayLike<number>, cell: Cell): number {
-    return Math.max(...this.vertices(cell).map((v) => values[v]));
+    let most = -Infinity;
+    for (const v of cell.vertices) if (values[v] > most) most = values[v];
+    return most;
+  }
+
+  /** The k-cells by value and number. */
+  order(values: ArrayLike<number>, k: number): number[] {
+    let known = this.orders.get(values);
+    if (!known) {
+      known = [];
+      this.orders.set(values, known);
+    }
+    if (!known[k]) {
+      const own = this.cells[k].map((cell) => this.value(values, cell));
+      known[k] = this.cells[k].map((_, i) => i).sort((a, b) => own[a] - own[b] || a - b);
+    }
+    return known[k];
   }
 
   voxel(values: ArrayLike<number>, cell: Cell): number {
     const value = this.value(values, cell);
-    return this.vertices(cell).find((v) => values[v] === value)!;
+    return cell.vertices.find((v) => values[v] === value)!;
   }
 }
 
 const dimension = (axes: number) => (axes & 1) + ((axes >> 1) & 1) + ((axes >> 2) & 1);
-const keyOf = ({ corner, axes }: Cell) => `${corner} ${axes}`;
+const keyOf = (corner: readonly number[], axes: number) => `${corner} ${axes}`;
 
 interface CellPair {
   birth: number;
@@ -105,21 +130,18 @@ function reduce(
   columns: ArrayLike<number>,
   k: number,
 ): CellPair[] {
-  const order = (values: ArrayLike<number>, cells: Cell[]) => {
-    const own = cells.map((cell) => complex.value(values, cell));
-    return cells.map((_, i) => i).sort((a, b) => own[a] - own[b] || a - b);
-  };
-  const rowOrder = order(rows, complex.cells[k]);
+  const rowOrder = complex.order(rows, k);
   const rank: number[] = [];
   for (const [i, cell] of rowOrder.entries()) rank[cell] = i;
   const owner = new Map<number, Set<number>>();
   const pairs: CellPair[] = [];
-  for (const death of order(columns, complex.cells[k + 1])) {
+  for (const death of complex.order(columns, k + 1)) {
     const column = new Set<number>();
     const toggle = (row: number) => column.delete(row) || column.add(row);
-    for (const face of complex.boundary(complex.cells[k + 1][death])) toggle(rank[face]);
+    for (const face of complex.cells[k + 1][death].faces) toggle(rank[face]);
     while (column.size > 0) {
-      const pivot = Math.max(...column);
+      let pivot = -1;
+      for (const row of column) if (row > pivot) pivot = row;
       const reduced = owner.get(pivot);
       if (!reduced) {
         owner.set(pivot, column);
@@ -150,11 +172,10 @@ function complexOf(shape: readonly number[]): Complex {
 function matchDegree(
   complex: Complex,
   images: readonly [ArrayLike<number>, ArrayLike<number>],
+  comparison: ArrayLike<number>,
   k: number,
   { intersection = false, positive = false }: MatchingOptions,
 ): Matching {
-  const pick = intersection ? Math.max : Math.min;
-  const comparison = Array.from(images[0], (x, i) => pick(x, images[1][i]));
   const birthOf = (values: ArrayLike<number>, p: CellPair) =>
     complex.value(values, complex.cells[k][p.birth]);
   const deathOf = (values: ArrayLike<number>, p: CellPair) =>
@@ -208,7 +229,10 @@ export function bettiMatching(
   options: MatchingOptions = {},
 ): Matching[] {
   const complex = complexOf(shape);
-  return shape.map((_, k) => matchDegree(complex, [prediction, target], k, options));
+  const pick = options.intersection ? Math.max : Math.min;
+  const comparison = Array.from(prediction, (x, i) => pick(x, target[i]));
+  const images = [prediction, target] as const;
+  return shape.map((_, k) => matchDegree(complex, images, comparison, k, options));
 }
 
 /** Betti numbers of a mask by its Euler characteristic's terms: rank of boundary matrices. */
