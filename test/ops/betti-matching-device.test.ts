@@ -127,18 +127,18 @@ describe.skipIf(needsCuda('the kernel for crops'))('crops', () => {
   test.each(['int32', 'int64', 'uint8'] as const)(
     'a class index out of range is named at the next read, the first one, %s',
     (dtype) => {
-      const classes = Array.from({ length: 1000 }, (_, i) => i % 3);
+      const classes = Array.from({ length: 600 }, (_, i) => i % 3);
       const run =
         (bad: number, channels = 3) =>
         () => {
-          const values = classes.map((c, i) => (i === 700 ? bad : i === 701 ? 9 : c));
-          const t = sp.tensor(values, { shape: [10, 10, 10], dtype, device: 'cuda' });
-          const p = sp.zeros([10, channels, 10, 10], { device: 'cuda' });
+          const values = classes.map((c, i) => (i === 500 ? bad : i === 501 ? 9 : c));
+          const t = sp.tensor(values, { shape: [2, 300], dtype, device: 'cuda' });
+          const p = sp.zeros([2, channels, 300], { device: 'cuda' });
           sp.bettiMatchingLoss(p, t);
           sp.cuda.synchronize();
         };
       const words = (bad: number) =>
-        `bettiMatchingLoss: expected target in [0, 3), got ${bad} at voxel 700`;
+        `bettiMatchingLoss: expected target in [0, 3), got ${bad} at voxel 500`;
       for (const bad of dtype === 'uint8' ? [3, 255] : [3, -1]) {
         expect(run(bad)).toThrow(words(bad));
         expect(run(bad)).toThrow(RangeError);
@@ -149,8 +149,8 @@ describe.skipIf(needsCuda('the kernel for crops'))('crops', () => {
   );
 
   test('bad class indices everywhere, and the loss is of the others', async () => {
-    const t = sp.full([3, 40, 40], -7, { dtype: 'int64', device: 'cuda' });
-    const p = sp.zeros([3, 2, 40, 40], { device: 'cuda' });
+    const t = sp.full([1, 40, 40], -7, { dtype: 'int64', device: 'cuda' });
+    const p = sp.zeros([1, 2, 40, 40], { device: 'cuda' });
     const loss = sp.bettiMatchingLoss(p, t);
     await expect(loss.data()).rejects.toThrow('[0, 2), got -7 at voxel 0');
     await expect(loss.data()).resolves.toEqual(Float32Array.of(0));
