@@ -31,13 +31,6 @@ export interface Bars {
   cycles?: Int32Array[];
 }
 
-/** A barcode's bars of one degree, births and deaths in turn. */
-interface BarList {
-  pairs: Int32Array;
-  values: Float32Array | Float64Array;
-  cycles?: Int32Array[];
-}
-
 /** The two images that were matched, as they were compared: read when they are drawn. */
 export interface MatchedImages {
   shape: Shape;
@@ -76,32 +69,13 @@ export class BettiMatch {
   }
 }
 
-/** Births (0) or deaths (1) of a list that holds both in turn. */
-function everySecond<A extends Int32Array | Float32Array | Float64Array>(list: A, first: 0 | 1): A {
-  const out = new (list.constructor as new (length: number) => A)(list.length / 2);
-  for (let i = 0; i < out.length; i++) out[i] = list[2 * i + first];
-  return out;
-}
-
 /** A persistence barcode; see `persistenceBarcode`. */
 export class PersistenceBarcode {
-  /** One entry per spatial axis, degree k at dims[k]; null where it was not asked for. */
-  readonly dims: readonly (Bars | null)[];
-
   /** @internal */
-  constructor(dims: readonly (BarList | null)[]) {
-    this.dims = dims.map((lists) => {
-      if (!lists) return null;
-      const { pairs, values, cycles } = lists;
-      return {
-        birth: everySecond(values, 0),
-        death: everySecond(values, 1),
-        birthIndex: everySecond(pairs, 0),
-        deathIndex: everySecond(pairs, 1),
-        ...(cycles && { cycles }),
-      };
-    });
-  }
+  constructor(
+    /** One entry per spatial axis, degree k at dims[k]; null where it was not asked for. */
+    readonly dims: readonly (Bars | null)[],
+  ) {}
 
   /** The persistence diagram. */
   toSVG(options?: SvgOptions): string {

@@ -21,6 +21,7 @@ import { hostArray } from './transfer.js';
 /** The lists of all images, still in one array. */
 export interface Found {
   counts: Int32Array;
+  /** Of a barcode all births, from the middle on all deaths, as `values`. */
   pairs: Int32Array;
   values?: Float32Array | Float64Array;
   metrics?: Float64Array;

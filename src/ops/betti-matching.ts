@@ -18,7 +18,7 @@ import {
   ownOptions,
   unlessAborted,
 } from '../betti-options.js';
-import { BettiMatch, type MatchedPairs, PersistenceBarcode } from '../betti-result.js';
+import { type Bars, BettiMatch, type MatchedPairs, PersistenceBarcode } from '../betti-result.js';
 import {
   allocated,
   atOnce,
@@ -246,14 +246,23 @@ function barcodeProblem(image: Tensor, options: PersistenceBarcodeOptions): Prob
 }
 
 function* barcodeOf({ axes, options }: Problem, found: Found): Pieces<PersistenceBarcode> {
-  const lists = yield* listsOf(found, 0, axes, options);
-  let at = 0;
-  const dims = lists.map((list) => {
-    const pairs = list?.unmatchedPrediction ?? new Int32Array();
-    const values = found.values!.subarray(at, at + pairs.length);
-    at += pairs.length;
-    return list && { pairs, values, cycles: list.cycles?.unmatchedPrediction };
-  });
+  const { counts, pairs, capacity } = found;
+  const values = found.values!;
+  const half = capacity / 2;
+  const dims: (Bars | null)[] = new Array(axes).fill(null);
+  let end = 0;
+  for (let k = 0; k < axes; k++) {
+    const begin = end;
+    end += counts[3 * k + 1];
+    if (options.dims && !options.dims.includes(k)) continue;
+    dims[k] = {
+      birth: values.slice(begin, end),
+      death: values.slice(half + begin, half + end),
+      birthIndex: pairs.slice(begin, end),
+      deathIndex: pairs.slice(half + begin, half + end),
+    };
+    if (options.cycles) dims[k]!.cycles = yield* cyclesOf(found, 0, begin, end - begin);
+  }
   return new PersistenceBarcode(dims);
 }
 

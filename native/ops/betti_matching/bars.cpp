@@ -206,25 +206,18 @@ void loss_of(const BarLoss& op) {
   require(op.kind == static_cast<int32_t>(BarKind::lengths) ? op.numbers.size > 0
                                                             : static_cast<bool>(op.target),
           "barcodeLoss: what the bars are compared with");
-  const Values<T> values(op);
-  const int64_t images = images_of(op);
-  const Scratch<double> sums(images);
-  std::fill_n(sums.data(), images, 0.0);
-  if (op.grad) std::fill_n(op.grad.as<T>(), op.grad.size, T{0});
-  each_filtration(op, [&](bool is_superlevel, double share) {
-    if (images == 0) return;
-    Task task = task_of(op, is_superlevel);
+  sum_losses<T>(op, [&](const Values<T>& values, Task task, double share, double* losses) {
     task.essential = true;  // known whether it counts or not
     Barcodes<T> barcodes(op, values, task);
-    parallel_for(images, kVoxelsPerPiece / task.voxels() + 1, [&](int64_t first, int64_t last) {
+    const int64_t grain = kVoxelsPerPiece / task.voxels() + 1;
+    parallel_for(images_of(op), grain, [&](int64_t first, int64_t last) {
       Work work;
       for (int64_t i = first; i < last; ++i) {
         check_cancelled(op.cancel);
-        sums[i] += ImageBarLoss<T>(op, task, i, share, work).sum(barcodes.of(i));
+        losses[i] += ImageBarLoss<T>(op, task, i, share, work).sum(barcodes.of(i));
       }
     });
   });
-  write_losses(sums, images, op.reduction, op.loss.as<T>());
 }
 
 }  // namespace

@@ -5,12 +5,14 @@
 // that is found locally, in mixed orders too (Bauer 2021, section 3.5). Edges that end a component
 // are never the last one of a cycle and are left out of all columns.
 #pragma once
+#include <vector>
+
 #include "ops/betti_matching/forest.h"
 
 namespace surprisal::betti_matching {
 
 // A set of small integers that toggles and gives its largest: a tree of words. Upper levels may
-// name words that have become empty, which `top` finds out.
+// name words that have become empty, which `top` finds out. 0 may be toggled but counts as nothing.
 class Toggles {
  public:
   explicit Toggles(int64_t size) {
@@ -30,7 +32,7 @@ class Toggles {
     }
   }
 
-  // The largest, or -1.
+  // The largest, or 0.
   int32_t top() {
     while (level_[levels_][0]) {
       int32_t i = 0;
@@ -43,7 +45,7 @@ class Toggles {
       if (l < 0) return i;
       level_[l + 1][i >> 6] &= ~(uint64_t{1} << (i & 63));
     }
-    return -1;
+    return 0;
   }
 
  private:
@@ -52,34 +54,62 @@ class Toggles {
   int levels_ = 0;
 };
 
+// Lists of small integers one after the other, in blocks, so that they grow without being copied.
+class Columns {
+ public:
+  // Where the list that is pushed next begins.
+  int32_t end() const {
+    if (end_ > std::numeric_limits<int32_t>::max())
+      throw Error(Code::out_of_memory, "bettiMatching: loops that take more than 8 GB");
+    return static_cast<int32_t>(end_);
+  }
+  void push(int32_t i) {
+    if ((end_ & kMask) == 0) blocks_.emplace_back(kBlock);
+    blocks_[end_ >> kBits][end_ & kMask] = i;
+    ++end_;
+  }
+  // The last one of a list is its complement.
+  template <class F>
+  void each(int64_t begin, F&& f) const {
+    for (int64_t at = begin;; at = (at | kMask) + 1) {
+      const int32_t* i = blocks_[at >> kBits].data() + (at & kMask);
+      const int32_t* const end = blocks_[at >> kBits].data() + kBlock;
+      for (; i < end; ++i) {
+        if (*i < 0) return f(~*i);
+        f(*i);
+      }
+    }
+  }
+
+ private:
+  static constexpr int kBits = 14, kBlock = 1 << kBits, kMask = kBlock - 1;
+  std::vector<List<int32_t>> blocks_;
+  int64_t end_ = 0;
+};
+
 // One image's side of a reduction: its order of cells and what its sweep has found.
 struct Side {
   Cells cells;
-  const uint8_t* coface[3];
-  const uint8_t* last_edge[3];
-  const uint8_t* paired;
+  const uint8_t *coface, *last_edge, *paired;
 };
-
-inline uint32_t cell_of(int32_t v, int type) {
-  return static_cast<uint32_t>(v) << 2 | static_cast<uint32_t>(type);
-}
 
 // The square that an edge is apparent with, or 0 (which no square is).
 inline uint32_t apparent_square(const Side& rows, const Side& columns, uint32_t edge) {
   const int32_t v = static_cast<int32_t>(edge >> 2);
-  const int axis = edge & 3, code = columns.coface[axis][v];
+  const int axis = edge & 3, code = columns.coface[v] >> 2 * axis & 3;
   const int other = coface_axis(axis, code), type = 3 - axis - other;
   const int32_t at = is_back(code) ? v - rows.cells.g.step[other] : v;
-  return rows.last_edge[type][at] == face_code(axis, code) ? cell_of(at, type) : 0;
+  return (rows.last_edge[at] >> 2 * type & 3) == face_code(axis, code) ? cell_of(at, type) : 0;
 }
 
 // The edge that a square is apparent with, or 0.
 inline uint32_t apparent_edge(const Side& rows, const Side& columns, uint32_t square) {
   const int32_t v = static_cast<int32_t>(square >> 2);
-  const int type = square & 3, face = rows.last_edge[type][v];
+  const int type = square & 3, face = rows.last_edge[v] >> 2 * type & 3;
   const int axis = face_axis(type, face), step = face_step(type, face);
   const int32_t at = step < 0 ? v : v + rows.cells.g.step[step];
-  return columns.coface[axis][at] == code_of_face(type, face) ? cell_of(at, axis) : 0;
+  const int code = columns.coface[at] >> 2 * axis & 3;
+  return code == code_of_face(type, face) ? cell_of(at, axis) : 0;
 }
 
 class Reduction {
@@ -95,28 +125,29 @@ class Reduction {
   void last_column(List<uint32_t>& out) const;
 
  private:
-  int32_t& rank(uint32_t edge) { return ranks_[edge & 3][edge >> 2]; }
+  // What an edge's row is the last one of: not looked up yet, nothing, the square of this number,
+  // or the stored column that begins at the complement.
+  static constexpr int32_t kUnknown = 0, kFree = 1;
+
+  int32_t& rank(uint32_t edge) { return ranks_[3 * int64_t{edge >> 2} + (edge & 3)]; }
+  int32_t owner_of(int32_t pivot);
   void faces_of(uint32_t square, int32_t (&faces)[4]) const;
   void toggle_faces(uint32_t square);
-  void store(int32_t pivot, uint32_t square, bool is_whole);
-
-  struct Column {
-    int64_t begin, end;  // in entries_; none of an unreduced column
-    uint32_t square;
-  };
+  int32_t store(int32_t pivot);
 
   const Side rows_, columns_;
-  List<int32_t> ranks_[3];  // of edges in the rows' order, -1 for those that end a component
-  List<uint32_t> edges_;    // by rank
-  List<int32_t> owner_;     // by rank: column, or -1
-  List<Column> stored_;
-  List<int32_t> entries_;
+  List<uint32_t> edges_;  // by rank, from 1 on
+  List<int32_t> ranks_;   // of edges in the rows' order, 0 for those that end a component
+  List<int32_t> owner_;   // by rank
+  int32_t last_ = kUnknown;
+  Columns stored_;
   Toggles working_;
 };
 
-inline List<uint64_t> rows_in_order(const Side& rows) {
-  List<uint64_t> order(2 * rows.cells.g.size);
+// The numbers of the rows' edges in their order, behind one that is none.
+inline List<uint32_t> rows_in_order(const Side& rows) {
   const Grid& g = rows.cells.g;
+  List<uint64_t> order(2 * g.size);
   for (int32_t x = 0; x < g.n[0]; ++x) {
     for (int32_t y = 0; y < g.n[1]; ++y) {
       for (int32_t z = 0; z < g.n[2]; ++z) {
@@ -130,66 +161,68 @@ inline List<uint64_t> rows_in_order(const Side& rows) {
     }
   }
   sort_by_value(order);
-  return order;
+  List<uint32_t> edges(order.size() + 1);
+  edges.push(0);
+  for (const uint64_t entry : order) edges.push(number_in(entry));
+  return edges;
 }
 
 inline Reduction::Reduction(const Side& rows, const Side& columns)
-    : rows_(rows), columns_(columns), working_(3 * rows.cells.g.size) {
-  for (List<int32_t>& ranks : ranks_) {
-    ranks.resize(rows.cells.g.size);
-    std::fill(ranks.begin(), ranks.end(), -1);
-  }
-  const List<uint64_t> order = rows_in_order(rows);
-  edges_.resize(order.size());
-  owner_.resize(order.size());
-  std::fill(owner_.begin(), owner_.end(), -1);
-  for (int64_t i = 0; i < order.size(); ++i) {
-    edges_[i] = number_in(order[i]);
-    rank(edges_[i]) = static_cast<int32_t>(i);
-  }
+    : rows_(rows), columns_(columns), edges_(rows_in_order(rows)), working_(edges_.size()) {
+  ranks_.resize(3 * rows.cells.g.size);
+  std::fill(ranks_.begin(), ranks_.end(), 0);
+  owner_.resize(edges_.size());
+  std::fill(owner_.begin(), owner_.end(), kUnknown);
+  for (int64_t i = 1; i < edges_.size(); ++i) rank(edges_[i]) = static_cast<int32_t>(i);
 }
 
 inline void Reduction::faces_of(uint32_t square, int32_t (&faces)[4]) const {
   const int32_t v = static_cast<int32_t>(square >> 2);
   const int type = square & 3, a = other_axis(type, 0), b = other_axis(type, 1);
   const int32_t* step = rows_.cells.g.step;
-  faces[0] = ranks_[a][v];
-  faces[1] = ranks_[b][v];
-  faces[2] = ranks_[a][v + step[b]];
-  faces[3] = ranks_[b][v + step[a]];
+  const int32_t* near = ranks_.data() + 3 * int64_t{v};
+  faces[0] = near[a];
+  faces[1] = near[b];
+  faces[2] = near[3 * int64_t{step[b]} + a];
+  faces[3] = near[3 * int64_t{step[a]} + b];
 }
 
 inline void Reduction::toggle_faces(uint32_t square) {
   int32_t faces[4];
   faces_of(square, faces);
-  for (const int32_t face : faces)
-    if (face >= 0) working_.toggle(face);
+  for (const int32_t face : faces) {
+    __builtin_prefetch(&owner_[face]);  // one of them may be the next pivot
+    working_.toggle(face);
+  }
 }
 
 inline void Reduction::last_column(List<uint32_t>& out) const {
-  const Column& column = stored_[stored_.size() - 1];
-  for (int64_t i = column.begin; i < column.end; ++i) out.push(edges_[entries_[i]]);
-  if (column.begin < column.end) return;
+  if (last_ < 0) return stored_.each(~last_, [&](int32_t i) { out.push(edges_[i]); });
   int32_t faces[4];
-  faces_of(column.square, faces);
+  faces_of(static_cast<uint32_t>(last_), faces);
   for (const int32_t face : faces)
-    if (face >= 0) out.push(edges_[face]);
+    if (face > 0) out.push(edges_[face]);
 }
 
-// Empties the working column into a new stored one.
-inline void Reduction::store(int32_t pivot, uint32_t square, bool is_whole) {
-  owner_[pivot] = static_cast<int32_t>(stored_.size());
-  Column column{entries_.size(), entries_.size(), square};
-  if (is_whole) {
-    toggle_faces(square);
-  } else {
-    for (int32_t i = pivot; i >= 0; i = working_.top()) {
-      entries_.push(i);
-      working_.toggle(i);
-    }
-    column.end = entries_.size();
+// Empties the working column into a new stored one; what its last row's owner is then.
+inline int32_t Reduction::store(int32_t pivot) {
+  const int32_t begin = stored_.end();
+  for (int32_t i = pivot; i > 0;) {
+    working_.toggle(i);
+    const int32_t next = working_.top();
+    stored_.push(next > 0 ? i : ~i);
+    i = next;
   }
-  stored_.push(column);
+  return ~begin;
+}
+
+inline int32_t Reduction::owner_of(int32_t pivot) {
+  int32_t& owner = owner_[pivot];
+  if (owner == kUnknown) {
+    const uint32_t apparent = apparent_square(rows_, columns_, edges_[pivot]);
+    owner = apparent ? static_cast<int32_t>(apparent) : kFree;
+  }
+  return owner;
 }
 
 template <class F>
@@ -198,19 +231,18 @@ void Reduction::run(const List<uint64_t>& squares, F&& found) {
     const uint32_t square = number_in(entry);
     bool is_whole = true;
     toggle_faces(square);
-    for (int32_t pivot = working_.top(); pivot >= 0; pivot = working_.top()) {
-      const uint32_t apparent = apparent_square(rows_, columns_, edges_[pivot]);
-      if (apparent) {
-        toggle_faces(apparent);
-      } else if (owner_[pivot] < 0) {
-        store(pivot, square, is_whole);
+    for (int32_t pivot = working_.top(); pivot > 0; pivot = working_.top()) {
+      const int32_t owner = owner_of(pivot);
+      if (owner == kFree) {
+        if (is_whole) toggle_faces(square);
+        last_ = owner_[pivot] = is_whole ? static_cast<int32_t>(square) : store(pivot);
         found(edges_[pivot], square);
         break;
-      } else {
-        const Column& other = stored_[owner_[pivot]];
-        if (other.begin == other.end) toggle_faces(other.square);
-        for (int64_t i = other.begin; i < other.end; ++i) working_.toggle(entries_[i]);
       }
+      if (owner > 0)
+        toggle_faces(static_cast<uint32_t>(owner));
+      else
+        stored_.each(~owner, [&](int32_t i) { working_.toggle(i); });
       is_whole = false;
     }
   }

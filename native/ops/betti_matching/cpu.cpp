@@ -5,16 +5,22 @@ namespace surprisal::betti_matching {
 namespace {
 
 template <class T>
-void write_values(const Pairs& op, const Values<T>& values, const Task& task, const Matching& m,
-                  int64_t item) {
-  const int32_t* pairs = op.pairs.as<int32_t>() + item * op.capacity;
-  T* out = op.values.as<T>() + item * op.capacity;
+void write_bars(const Pairs& op, const Values<T>& values, const Task& task, const Matching& m,
+                int64_t item) {
+  int32_t* place = op.pairs.as<int32_t>() + item * op.capacity;
+  T* value = op.values.as<T>() + item * op.capacity;
+  const int64_t half = op.capacity / 2;
   for (const Degree& degree : m.degree) {
-    const int64_t n = degree.unmatched[0].size();
-    for (int64_t i = 0; i < n; ++i) *out++ = static_cast<T>(values.at(m, task, item, 0, *pairs++));
+    const List<int32_t>& bars = degree.unmatched[0];
+    for (int64_t i = 0; i < bars.size(); i += 2, ++place, ++value) {
+      place[0] = bars[i];
+      place[half] = bars[i + 1];
+      value[0] = static_cast<T>(values.at(m, task, item, 0, bars[i]));
+      value[half] = static_cast<T>(values.at(m, task, item, 0, bars[i + 1]));
+    }
     const double never = std::numeric_limits<double>::infinity();
     if (task.essential && task.wants(0) && &degree == m.degree)
-      out[-1] = static_cast<T>(task.superlevel ? -never : never);
+      value[half - 1] = static_cast<T>(task.superlevel ? -never : never);
   }
 }
 
@@ -54,11 +60,14 @@ void write_pairs(const Pairs& op, const Values<T>& values, const Task& task, con
     total += d.matched.size() + d.unmatched[0].size() + d.unmatched[1].size();
   }
   if (total > op.capacity) return;
-  int32_t* out = op.pairs.as<int32_t>() + item * op.capacity;
-  for (const Degree& d : m.degree)
-    for (const List<int32_t>* list : {&d.matched, &d.unmatched[0], &d.unmatched[1]})
-      out = std::copy(list->begin(), list->end(), out);
-  if (op.values) write_values(op, values, task, m, item);
+  if (op.values) {
+    write_bars(op, values, task, m, item);
+  } else {
+    int32_t* out = op.pairs.as<int32_t>() + item * op.capacity;
+    for (const Degree& d : m.degree)
+      for (const List<int32_t>* list : {&d.matched, &d.unmatched[0], &d.unmatched[1]})
+        out = std::copy(list->begin(), list->end(), out);
+  }
   if (op.cycles) write_cycles(op, m, item);
 }
 
@@ -176,25 +185,17 @@ class ImageLoss {
 template <class T>
 void loss_of(const Loss& op) {
   check<T>(op);
-  const Values<T> values(op);
-  const int64_t images = images_of(op);
-  const Scratch<double> sums(images);
-  std::fill_n(sums.data(), images, 0.0);
-  if (op.grad) std::fill_n(op.grad.as<T>(), op.grad.size, T{0});
-  each_filtration(op, [&](bool is_superlevel, double share) {
-    if (images == 0) return;
-    const Task task = task_of(op, is_superlevel);
+  sum_losses<T>(op, [&](const Values<T>& values, const Task& task, double share, double* losses) {
     run_items(
-        images, task.voxels(), op.cancel,
+        images_of(op), task.voxels(), op.cancel,
         [&](int64_t i) {
           return std::make_unique<Matching>(task, values.keys(task, i), values.images);
         },
         [&](int64_t i, Matching& m) {
           drop_short(m, values, task, i, op.min_length);
-          sums[i] += ImageLoss<T>(op, values, task, m, i, share).sum();
+          losses[i] += ImageLoss<T>(op, values, task, m, i, share).sum();
         });
   });
-  write_losses(sums, images, op.reduction, op.loss.as<T>());
 }
 
 template <class T, class Out>

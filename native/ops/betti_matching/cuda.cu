@@ -209,6 +209,21 @@ Shape grid_for(int64_t n, const Stream& stream) {
   return {std::min(most, (n + kSlopeThreads - 1) / kSlopeThreads), kSlopeThreads};
 }
 
+// `grad` is the gradient of images like op.out, or its entries.
+template <class Op>
+Slopes slopes_of(const Op& op, const View& grad) {
+  Slopes s;
+  s.grad = grad;
+  s.upstream = op.upstream;
+  s.out = op.out;
+  s.n = grad.size;
+  s.each = op.out.size / op.images;
+  s.factor = op.factor;
+  s.wide = grad.dtype == DType::f64;
+  s.single = op.upstream.size == 1;
+  return s;
+}
+
 }  // namespace
 
 void fits_cuda(const Fits& op, cuda::Stream& stream) {
@@ -258,32 +273,16 @@ void loss_cuda(const Loss& op, cuda::Stream& stream) {
 
 void scale_cuda(const Scale& op, cuda::Stream& stream) {
   if (op.images == 0) return;
-  Slopes s;
-  s.grad = op.grad;
-  s.upstream = op.upstream;
+  Slopes s = slopes_of(op, op.grad);
   s.probability = op.probability;
-  s.out = op.out;
-  s.n = op.grad.size;
-  s.each = op.grad.size / op.images;
-  s.factor = op.factor;
-  s.wide = op.grad.dtype == DType::f64;
-  s.single = op.upstream.size == 1;
   launch(stream, betti_matching_scale_kernel, grid_for(s.n, stream), s);
 }
 
 void scatter_cuda(const Scatter& op, cuda::Stream& stream) {
   if (op.images == 0) return;
   stream.fill_bytes(op.out.data, 0, op.out.size * size_of(op.out.dtype));
-  Slopes s;
-  s.grad = op.value;
-  s.upstream = op.upstream;
-  s.out = op.out;
+  Slopes s = slopes_of(op, op.value);
   s.index = op.index.as<int64_t>();
-  s.n = op.index.size;
-  s.each = op.out.size / op.images;
-  s.factor = op.factor;
-  s.wide = op.value.dtype == DType::f64;
-  s.single = op.upstream.size == 1;
   launch(stream, betti_matching_scatter_kernel, grid_for(s.n, stream), s);
 }
 

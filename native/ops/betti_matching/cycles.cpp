@@ -106,7 +106,7 @@ void Matching::cycle(Cycles& cycles, int k, int i, int32_t bar, List<int32_t>& o
   const Pair& pair = image.pairs[k][bar];
   if (k == 0) {
     put_cell(out, static_cast<int32_t>(pair.birth), -1, -1);
-    return put_cell(out, static_cast<int32_t>(pair.elder), -1, -1);
+    return put_cell(out, image.elders[bar], -1, -1);
   }
   List<uint32_t>& cells = cycles.found;
   if (k == top_) {

@@ -1,5 +1,6 @@
 // The images of a problem one after the other, checked, as keys, and run as tasks of the pool.
 #pragma once
+#include <atomic>
 #include <cmath>
 #include <memory>
 #include <string>
@@ -49,9 +50,25 @@ inline Costs costs_of(const Loss& op, bool superlevel) {
 
 template <class T>
 void check_values(const Problem& op, const View& view, const char* name) {
+  constexpr int64_t kBlock = 1024;  // so many are looked at before the answer is
   const T* x = view.as<T>();
-  for (int64_t i = 0; i < view.size; ++i)
-    if (x[i] != x[i]) refuse_value(op, name, "no NaN", "NaN", i);
+  std::atomic<int64_t> first{view.size};
+  parallel_for(view.size, 64 * kBlock, [&](int64_t begin, int64_t end) {
+    for (; begin < end; begin += kBlock) {
+      int found = 0;
+      if (end - begin >= kBlock)
+        for (int64_t i = 0; i < kBlock; ++i) found |= x[begin + i] != x[begin + i];
+      if (end - begin >= kBlock && !found) continue;
+      for (int64_t i = begin; i < std::min(end, begin + kBlock); ++i) {
+        if (x[i] == x[i]) continue;
+        int64_t known = first.load();
+        while (i < known && !first.compare_exchange_weak(known, i)) {
+        }
+        return;
+      }
+    }
+  });
+  if (first < view.size) refuse_value(op, name, "no NaN", "NaN", first);
 }
 
 template <class T>
@@ -158,18 +175,9 @@ void run_items(int64_t items, int64_t voxels, const View& cancel, Make make, End
   });
 }
 
-// Calls f(is_superlevel, share) for the one filtration asked for, or for both of them.
-template <class F>
-void each_filtration(const Problem& op, F&& f) {
-  const auto filtration = static_cast<Filtration>(op.filtration);
-  const bool both = filtration == Filtration::both;
-  if (both || filtration == Filtration::sublevel) f(false, both ? 0.5 : 1);
-  if (both || filtration == Filtration::superlevel) f(true, both ? 0.5 : 1);
-}
-
 // Of the losses of all images: 0 each, 1 their mean, 2 their sum.
 template <class T>
-void write_losses(const Scratch<double>& losses, int64_t images, int32_t reduction, T* out) {
+void write_losses(const double* losses, int64_t images, int32_t reduction, T* out) {
   Partial all;
   for (int64_t i = 0; i < images; ++i) {
     if (reduction == 0) out[i] = static_cast<T>(losses[i]);
@@ -178,6 +186,25 @@ void write_losses(const Scratch<double>& losses, int64_t images, int32_t reducti
   const double total = all.total(), nothing = std::numeric_limits<double>::quiet_NaN();
   if (reduction == 1) out[0] = static_cast<T>(images ? total / images : nothing);
   if (reduction == 2) out[0] = static_cast<T>(total);
+}
+
+// The loss of checked images and, from zeros, its gradient: add(values, task, share, losses) adds
+// what the one filtration asked for makes of each image, or each of both.
+template <class T, class Op, class F>
+void sum_losses(const Op& op, F&& add) {
+  const Values<T> values(op);
+  const int64_t images = images_of(op);
+  const Scratch<double> losses(images);
+  std::fill_n(losses.data(), images, 0.0);
+  if (op.grad) std::fill_n(op.grad.template as<T>(), op.grad.size, T{0});
+  const auto filtration = static_cast<Filtration>(op.filtration);
+  for (const bool is_superlevel : {false, true}) {
+    const auto other = is_superlevel ? Filtration::sublevel : Filtration::superlevel;
+    if (images == 0 || filtration == other) continue;
+    const double share = filtration == Filtration::both ? 0.5 : 1;
+    add(values, task_of(op, is_superlevel), share, losses.data());
+  }
+  write_losses(losses.data(), images, op.reduction, op.loss.template as<T>());
 }
 
 // Calls f with the element type, which TypeScript makes one of two.

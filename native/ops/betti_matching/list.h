@@ -23,8 +23,14 @@ class List {
     return *this;
   }
 
+  // Few sizes of small lists, so that memory given back by one image serves the next.
   void reserve(int64_t capacity) {
     if (capacity <= capacity_) return;
+    if (capacity < kSmall) {
+      int64_t rounded = 256;
+      while (rounded < capacity) rounded *= 2;
+      capacity = rounded;
+    }
     T* wider = static_cast<T*>(scratch_take(static_cast<size_t>(capacity) * sizeof(T)));
     if (size_) std::memcpy(wider, data_, static_cast<size_t>(size_) * sizeof(T));
     release();
@@ -32,8 +38,16 @@ class List {
     capacity_ = capacity;
   }
   void push(T value) {
-    if (size_ == capacity_) reserve(std::max<int64_t>(256, 2 * capacity_));
+    if (size_ == capacity_) reserve(std::max<int64_t>(1, 2 * capacity_));
     data_[size_++] = value;
+  }
+  // Gives back what it does not need.
+  void fit() {
+    if (capacity_ - size_ < kSmall) return;
+    List other(size_);
+    if (size_) std::memcpy(other.data_, data_, static_cast<size_t>(size_) * sizeof(T));
+    other.size_ = size_;
+    swap(other);
   }
   void clear() { size_ = 0; }
   void resize(int64_t size) {
@@ -53,6 +67,8 @@ class List {
   T* end() const { return data_ + size_; }
 
  private:
+  static constexpr int64_t kSmall = 1 << 14;
+
   void release() {
     if (data_) scratch_give(data_, static_cast<size_t>(capacity_) * sizeof(T));
     data_ = nullptr;

@@ -37,11 +37,14 @@ Matching::Matching(const Task& task, const Keys& keys, int images)
   int rank = 0;
   for (int axis = 0; axis < task.axes; ++axis) {
     if (task.shape[axis] + 2 * border_ == 1) continue;
-    axes_[rank] = axis;
+    for (int other = 0; other < rank; ++other) stride_[other] *= task.shape[axis];
+    stride_[rank] = 1;
     n[rank++] = task.shape[axis] + 2 * border_;
   }
   grid_ = grid_of(n, rank);
-  if (rank == 1) axes_[1] = axes_[0];
+  if (rank == 1) std::swap(stride_[0], stride_[1]);
+  is_plain_ = rank == 2 && border_ == 0;
+  for (int axis = 0; axis < 2; ++axis) per_step_[axis] = 1.0 / grid_.step[axis];
   top_ = rank - 1;
   for (int i = 0; i < images; ++i) {
     padding_voxel[i] =
@@ -78,20 +81,25 @@ void Matching::fill(int i, const int32_t* values, int32_t padding) {
   }
 }
 
+// Half a step keeps rounding away from whole quotients.
 int32_t Matching::voxel(int32_t position) const {
   int32_t at[3];
-  for (int axis = 0; axis < grid_.rank; ++axis) {
-    at[axis] = position / grid_.step[axis] - 1;
-    position %= grid_.step[axis];
+  at[0] = static_cast<int32_t>((position + 0.5) * per_step_[0]);
+  if (is_plain_) return position - grid_.step[0] - 1 - 2 * (at[0] - 1);
+  at[1] = position - at[0] * grid_.step[0];
+  if (grid_.rank == 3) {
+    const int32_t rest = at[1];
+    at[1] = static_cast<int32_t>((rest + 0.5) * per_step_[1]);
+    at[2] = rest - at[1] * grid_.step[1];
   }
-  int64_t index[3] = {0, 0, 0};
+  int64_t index = 0;
   for (int axis = 0; axis < grid_.rank; ++axis) {
     if (grid_.n[axis] == 1) continue;  // the first of two axes where there is one
-    const int64_t i = at[axis] - border_;
-    if (i < 0 || i >= task_.shape[axes_[axis]]) return -1;
-    index[axes_[axis]] = i;
+    const int32_t i = at[axis] - 1 - border_;
+    if (border_ && (i < 0 || i >= grid_.n[axis] - 2 * border_)) return -1;
+    index += i * stride_[axis];
   }
-  return static_cast<int32_t>((index[0] * task_.shape[1] + index[1]) * task_.shape[2] + index[2]);
+  return static_cast<int32_t>(index);
 }
 
 template <int kDual, int kPrimal>
@@ -99,30 +107,44 @@ void Matching::pair_up(int i, const Scan& s, const int32_t* const* dual,
                        const int32_t* const* primal) {
   Image& image = images_[i];
   const Cells cells{grid_, image.key.data()};
-  const Graph<true> tops{cells, s.top_parent, s.face_flags, infinite_};
-  const Graph<false> vertices{cells, s.vertex_parent, s.edge_flags, infinite_};
-  List<uint64_t> critical, tree;
-  const bool wants_dual = top_ > 0 && (task_.wants(top_) || (top_ == 2 && task_.wants(1)));
-  if (wants_dual || grid_.rank == 2) {
-    collect_critical(tops, critical);
-    sort_by_value(critical);
+  const Graph<true> tops{cells, s.top_parent, s.top_code, s.face_flags, infinite_};
+  const Graph<false> vertices{cells, s.vertex_parent, s.vertex_code, s.edge_flags, infinite_};
+  // Loops of volumes are found without the edges that end components; their cycles need them.
+  const bool is_volume = grid_.rank == 3, has_loops = is_volume && task_.wants(1);
+  const bool thin = has_loops && !task_.cycles;
+  const bool wants_dual = top_ > 0 && (task_.wants(top_) || has_loops);
+  const bool wants_primal = task_.wants(0) || thin;
+  const auto join_tops = [&](const List<uint64_t>& along, List<uint64_t>* loops) {
+    Forest<true, kDual> forest(tops, dual, along);
+    forest.join({image.pairs[top_], loops});
+    image.pairs[top_].fit();
+  };
+  const auto join_vertices = [&](const List<uint64_t>& along, List<uint64_t>* loops) {
+    Forest<false, kPrimal> forest(vertices, primal, along);
+    uint8_t* paired = thin ? s.paired : nullptr;
+    forest.join({image.pairs[0], loops, task_.cycles ? &image.elders : nullptr, paired});
+    image.pairs[0].fit();
+    image.oldest = forest.oldest(static_cast<int32_t>(vertices.begin()));
+  };
+  List<uint64_t> critical, rest;
+  if (is_volume) {
+    if (wants_dual) {
+      collect_critical(tops, critical);
+      join_tops(critical, has_loops ? &image.critical : nullptr);
+      image.critical.fit();
+    }
+    if (wants_primal) {
+      collect_critical(vertices, critical);
+      join_vertices(critical, nullptr);
+    }
+    return;
   }
-  if (wants_dual) {
-    Forest<true, kDual> forest(tops, dual);
-    forest.join(critical, image.pairs[top_], &tree);
-  }
-  if (grid_.rank == 3)
-    for (const uint64_t entry : tree)
-      image.critical.push(entry >> 32 << 32 | number_in(entry) >> 1);
-  if (!task_.wants(0)) return;
-  if (grid_.rank == 3) {
-    critical.clear();
-    collect_critical(vertices, critical);
-    sort_by_value(critical);
-  }
-  Forest<false, kPrimal> forest(vertices, primal);
-  forest.join(wants_dual && grid_.rank == 2 ? tree : critical, image.pairs[0], nullptr);
-  image.oldest = forest.oldest(vertices.begin());
+  // An edge joins vertices or squares. Those that carry nothing are joined first: that costs less.
+  collect_critical(vertices, critical);
+  const bool both = wants_dual && wants_primal, dual_first = kDual < kPrimal;
+  if (wants_dual && (dual_first || !both)) join_tops(critical, both ? &rest : nullptr);
+  if (wants_primal) join_vertices(both && dual_first ? rest : critical, both ? &rest : nullptr);
+  if (both && !dual_first) join_tops(rest, nullptr);
 }
 
 void Matching::image(int i) {
@@ -131,10 +153,12 @@ void Matching::image(int i) {
   Scan s = sweep.scan(grid_);
   s.key = image.key.data();
   if (grid_.rank == 3) {
-    image.planes.resize(7 * (grid_.size + kSlack));
+    image.planes.resize(3 * (grid_.size + kSlack));
     uint8_t* plane = image.planes.data();
-    for (int k = 0; k < 7; ++k, plane += grid_.size + kSlack)
-      (k < 3 ? s.coface[k] : k < 6 ? s.last_edge[k - 3] : s.paired) = plane;
+    for (uint8_t** out : {&s.coface, &s.last_edge, &s.paired}) {
+      *out = plane;
+      plane += grid_.size + kSlack;
+    }
   }
   const int32_t* inputs[2] = {images_[0].key.data(), images_[1].key.data()};
   const int32_t* comparison[1] = {images_[2].key.data()};
@@ -167,11 +191,9 @@ void Matching::reduction(int i) {
 }
 
 Side Matching::side(int i) const {
-  Side side{{grid_, images_[i].key.data()}, {}, {}, nullptr};
   const uint8_t* plane = images_[i].planes.data();
-  for (int k = 0; k < 7; ++k, plane += grid_.size + kSlack)
-    (k < 3 ? side.coface[k] : k < 6 ? side.last_edge[k - 3] : side.paired) = plane;
-  return side;
+  const int64_t size = grid_.size + kSlack;
+  return {{grid_, images_[i].key.data()}, plane, plane + size, plane + 2 * size};
 }
 
 void Matching::reduce_bars(int i) {
@@ -182,23 +204,21 @@ void Matching::reduce_bars(int i) {
     const int32_t birth = own.cells.edge(static_cast<int32_t>(edge >> 2), edge & 3);
     const int32_t death = own.cells.face(square);
     if (birth == death || death >= infinite_) return;
-    image.pairs[1].push({edge, square, birth, death, {}, 0});
+    image.pairs[1].push({edge, square, {}});
     if (!task_.cycles || i == 2) return;
     reduction.last_column(image.loops);
     image.loop_ends.push(image.loops.size());
   });
+  image.pairs[1].fit();
 }
 
-// Rows in one image's order, columns in the other's.
-void Matching::reduce_image(int i) {
-  const int row = task_.intersection ? 2 : i, column = task_.intersection ? i : 2;
-  const Side rows = side(row), columns = side(column);
-  List<uint64_t> squares(images_[column].critical.size() + 256);
+// Squares of the column's image that are not apparent with one of the rows.
+List<uint64_t> Matching::columns_in_order(int column, const Side& rows, const Side& columns) const {
+  List<uint64_t> squares, others;
   for (const uint64_t entry : images_[column].critical)
     if (!apparent_edge(rows, columns, number_in(entry))) squares.push(entry);
   const int64_t first = grid_.at(0, 0, 0);
   // What is apparent within the column's image is no birth of a cavity either.
-  List<uint64_t> others;
   each_flag(columns.paired, first, grid_.size - first, (1 << kEventBit) - 1,
             [&](int32_t v, int type) {
               const uint32_t square = cell_of(v, type);
@@ -209,13 +229,23 @@ void Matching::reduce_image(int i) {
   List<uint64_t> all(squares.size() + others.size());
   all.resize(squares.size() + others.size());
   std::merge(squares.begin(), squares.end(), others.begin(), others.end(), all.begin());
+  return all;
+}
+
+// Rows in one image's order, columns in the other's.
+void Matching::reduce_image(int i) {
+  const int row = task_.intersection ? 2 : i, column = task_.intersection ? i : 2;
+  const Side rows = side(row), columns = side(column);
   List<uint64_t>& partners = images_[i].partners;
   Reduction reduction(rows, columns);
-  reduction.run(all, [&](uint32_t edge, uint32_t square) {
+  reduction.run(columns_in_order(column, rows, columns), [&](uint32_t edge, uint32_t square) {
+    // Within the column's image it ends no loop of a length.
+    if (columns.paired[square >> 2] >> (square & 3) & 1) return;
     const uint64_t named = task_.intersection ? edge : square;
     partners.push(named << 32 | (task_.intersection ? square : edge));
   });
   std::sort(partners.begin(), partners.end());
+  partners.fit();
 }
 
 // Tells each bar of the comparison image which cells its image barcodes pair it with.
@@ -255,6 +285,19 @@ void Matching::put_alone(int k, int i, int32_t bar) {
   if (task_.cycles) degree[k].unmatched_bars[i].push(bar);
 }
 
+// Whether the image bar through which a pair of input i meets one of the comparison has a length.
+bool Matching::is_positive(int k, int i, const Pair& pair, const Pair& bar) const {
+  const Cells own{grid_, images_[i].key.data()}, comparison{grid_, images_[2].key.data()};
+  const auto value = [&](const Cells& cells, int degree, uint32_t cell) {
+    const int32_t v = static_cast<int32_t>(degree == 1 ? cell >> 2 : cell);
+    if (degree == 0) return cells.key[v];
+    if (degree == 1) return cells.edge(v, cell & 3);
+    return degree > top_ ? cells.top(v) : cells.face(cell);
+  };
+  if (task_.intersection) return value(comparison, k, bar.birth) < value(own, k + 1, pair.death);
+  return value(own, k, pair.birth) < value(comparison, k + 1, bar.death);
+}
+
 // Pairs P_0 and P_1 of the inputs match if both meet one pair of the comparison image: where that
 // image carries links, at the cells it names, else at the cell they name.
 void Matching::join(int k) {
@@ -287,11 +330,8 @@ void Matching::join(int k) {
     if (partner[0][b] < 0 || partner[1][b] < 0) continue;
     const Pair& p0 = images_[0].pairs[k][partner[0][b]];
     const Pair& p1 = images_[1].pairs[k][partner[1][b]];
-    const auto is_positive = [&](const Pair& p) {
-      return task_.intersection ? bars[b].birth_value < p.death_value
-                                : p.birth_value < bars[b].death_value;
-    };
-    if (task_.positive_bars && !(is_positive(p0) && is_positive(p1))) continue;
+    if (task_.positive_bars && !(is_positive(k, 0, p0, bars[b]) && is_positive(k, 1, p1, bars[b])))
+      continue;
     put(degree[k].matched, k, 0, p0);
     put(degree[k].matched, k, 1, p1);
     taken[0][partner[0][b]] = taken[1][partner[1][b]] = 1;
@@ -311,8 +351,9 @@ void Matching::finish() {
     if (inputs_ == 2) {
       join(k);
     } else {
-      for (int64_t j = 0; j < images_[0].pairs[k].size(); ++j)
-        put_alone(k, 0, static_cast<int32_t>(j));
+      const int64_t n = images_[0].pairs[k].size();
+      degree[k].unmatched[0].reserve(2 * n + 2);
+      for (int64_t j = 0; j < n; ++j) put_alone(k, 0, static_cast<int32_t>(j));
     }
   }
   if (!task_.essential || !task_.wants(0)) return;

@@ -43,7 +43,9 @@ struct Image {
   // Of the image barcode: by the cell that the comparison image names (upper half) the one it
   // gives.
   List<uint64_t> partners;
-  // Where cycles are wanted: edges of each loop, but for those that end a component.
+  // Where cycles are wanted: of each component the oldest vertex of the one it joins; edges of each
+  // loop, but for those that end a component.
+  List<int32_t> elders;
   List<uint32_t> loops;
   List<int64_t> loop_ends;
 };
@@ -78,7 +80,9 @@ class Matching {
   Side side(int i) const;
   void reduce_bars(int i);
   void reduce_image(int i);
+  List<uint64_t> columns_in_order(int column, const Side& rows, const Side& columns) const;
   void link_bars();
+  bool is_positive(int k, int i, const Pair& pair, const Pair& bar) const;
   void join(int k);
   void put(List<int32_t>& out, int k, int i, const Pair& pair) const;
   void put_alone(int k, int i, int32_t bar);
@@ -88,9 +92,11 @@ class Matching {
   const int inputs_;
   const int32_t infinite_;
   Grid grid_;
-  int axes_[3] = {0, 0, 0};  // the user's axis of each axis of the grid
-  int border_ = 0;           // voxels of padding on each side
-  int top_ = 0;              // the degree of the dual graph
+  int64_t stride_[3] = {0, 0, 0};  // of the user's image along each axis of the grid
+  double per_step_[2] = {1, 1};    // 1 / grid_.step
+  bool is_plain_ = false;          // two axes without padding
+  int border_ = 0;                 // voxels of padding on each side
+  int top_ = 0;                    // the degree of the dual graph
   int32_t oldest_key_[2] = {0, 0};
   Image images_[3];  // prediction, target, comparison
 };

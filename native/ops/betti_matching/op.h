@@ -31,9 +31,11 @@ constexpr const char* kCallers[] = {"persistenceBarcode", "bettiMatching", "bett
 struct Pairs : Problem {
   int64_t capacity = 0;  // int32 of `pairs` that an image may fill
   double threshold = 0.5;
-  View counts;   // (images, axes, 3) int32: pairs matched, of the prediction alone, of the target
-                 // alone
-  View pairs;    // (images, capacity) int32: the lists one after the other; unwritten if too long
+  View counts;  // (images, axes, 3) int32: pairs matched, of the prediction alone, of the target
+                // alone
+  // (images, capacity) int32: the lists one after the other; of a barcode all births, from the
+  // middle on all deaths. Unwritten if too long.
+  View pairs;
   View values;   // barcode only: (images, capacity) like prediction, the values at `pairs`
   View metrics;  // (images, 2) float64, may be absent: matching error, Betti number error of masks
   // Representative cycles of all pairs in their order, absent where not wanted: cells as the voxels

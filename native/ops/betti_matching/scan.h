@@ -29,9 +29,9 @@ struct Scan {
   int32_t* top_parent = nullptr;     // the same; 0 for what is outside
   uint8_t* edge_flags = nullptr;     // critical edges, events of vertices, critical vertices
   uint8_t* face_flags = nullptr;     // critical faces, events of top cells, critical top cells
-  // 3-D, by axis or type: which square is an edge's first coface, which edge a square's last face.
-  uint8_t* coface[3] = {nullptr, nullptr, nullptr};
-  uint8_t* last_edge[3] = {nullptr, nullptr, nullptr};
+  // 3-D, two bits an axis or type: which square is an edge's first coface, which edge a square's
+  // last face.
+  uint8_t *coface = nullptr, *last_edge = nullptr;
   // 3-D: squares that die with an edge at once (by type), edges that end a vertex at once
   // (kEventBit).
   uint8_t* paired = nullptr;

@@ -87,6 +87,7 @@ inline void faces3(const Scan& s, int32_t p, int32_t end) {
   for (; p < end; p += kInts) {
     const int32_t* k = s.key + p;
     const I32 c = load(k);
+    I32 cofaces{}, last_edges{};
     for (int a = 0; a < 3; ++a) {
       const I32 own = larger(c, load(k + step[a]));
       I32 least = splat(int32_t{kOutside}), code{};
@@ -97,14 +98,20 @@ inline void faces3(const Scan& s, int32_t p, int32_t end) {
         code = pick(earlier, splat(i), code);
         least = pick(earlier, value, least);
       }
-      store_codes(s.coface[a] + p, code);
+      cofaces |= code * (1 << 2 * a);
       const int32_t u = step[other_axis(a, 0)], v = step[other_axis(a, 1)];
       const I32 far = larger(load(k + u), load(k + u + v)), side = load(k + v);
       const I32 last = far >= larger(c, side);
-      store_codes(s.last_edge[a] + p,
-                  pick(last, splat(3), pick(I32(side >= c), splat(2), splat(1))));
+      last_edges |= pick(last, splat(3), pick(I32(side >= c), splat(2), splat(1))) * (1 << 2 * a);
     }
+    store_codes(s.coface + p, cofaces);
+    store_codes(s.last_edge + p, last_edges);
   }
+}
+
+// Where the two bits of an axis or type hold a code.
+inline Bytes holds(const uint8_t* codes, int a, int code) {
+  return is(load_bytes(codes) & static_cast<int8_t>(3 << 2 * a), code << 2 * a);
 }
 
 inline void flags3(const Scan& s, int32_t p, int32_t end, bool last_x, bool last_y) {
@@ -125,18 +132,18 @@ inline void flags3(const Scan& s, int32_t p, int32_t end, bool last_x, bool last
       Bytes with_square{};
       for (int i = 0; i < 4; ++i) {
         const int other = coface_axis(a, i);
-        const uint8_t* last = s.last_edge[3 - a - other] + q - (is_back(i) ? step[other] : 0);
+        const uint8_t* last = s.last_edge + q - (is_back(i) ? step[other] : 0);
         if (face_code(a, i) == 0) continue;
-        with_square |= is(load_bytes(s.coface[a] + q), i) & is(load_bytes(last), face_code(a, i));
+        with_square |= holds(s.coface + q, a, i) & holds(last, 3 - a - other, face_code(a, i));
       }
       edges |= marked(~(ends_vertex | with_square), a);
       edges |= marked(is(here, (3 + a) | kEvent) | is(next, a | kEvent), a + 3);
       Bytes with_edge{};
       for (int face = 1; face < 4; ++face) {
         const int at = face_step(a, face);
-        const uint8_t* coface = s.coface[face_axis(a, face)] + q + (at < 0 ? 0 : step[at]);
-        with_edge |= is(load_bytes(s.last_edge[a] + q), face) &
-                     is(load_bytes(coface), code_of_face(a, face));
+        const uint8_t* coface = s.coface + q + (at < 0 ? 0 : step[at]);
+        with_edge |= holds(s.last_edge + q, a, face) &
+                     holds(coface, face_axis(a, face), code_of_face(a, face));
       }
       const Bytes born = is(back & bare, a) | is(top & bare, 5 - a);
       faces |= marked(~(born | with_edge), a);
@@ -160,10 +167,7 @@ inline void scan3(const Scan& s) {
   for (uint8_t* codes : {s.vertex_code, s.top_code}) std::memset(codes, kBorder, bytes);
   std::memset(s.top_parent, 0, bytes * sizeof(int32_t));
   for (uint8_t* flags : {s.edge_flags, s.face_flags, s.paired}) std::memset(flags, 0, bytes);
-  for (int a = 0; a < 3; ++a) {
-    std::memset(s.coface[a], 0, bytes);
-    std::memset(s.last_edge[a], 0, bytes);
-  }
+  for (uint8_t* codes : {s.coface, s.last_edge}) std::memset(codes, 0, bytes);
   for (int32_t x = 0; x < g.n[0]; ++x) {
     for (int32_t y = 0; y < g.n[1]; ++y) {
       const int32_t p = g.at(x, y, 0);
