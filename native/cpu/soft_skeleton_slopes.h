@@ -55,7 +55,6 @@ class SlopeSweep {
         low_(image, -kInfinity),
         high_(image, kInfinity),
         zero_(image, C(0)),
-        eroded_(image),
         of_maxima_(image),
         by_column_(image) {}
 
@@ -123,13 +122,22 @@ class SlopeSweep {
     });
   }
 
+  // A line of a level, beyond whose ends nothing is greater meanwhile.
+  struct Lowered {
+    C* const line;
+    const int64_t columns;
+    Lowered(C* x, int64_t n) : line(x), columns(n) { set_ends(line, columns, -kInfinity); }
+    ~Lowered() { set_ends(line, columns, kInfinity); }
+    Lowered(const Lowered&) = delete;
+  };
+
   // Unit u of the greatest of three of E_j+1 along lines; in volumes, of these along rows.
   void find_maxima(int64_t j, int64_t u) const {
     for (int64_t r = 0; r < image_.lines(); ++r) {
-      const C* const x = eroded_.copy(levels_[j + 1].line({u, r}), -kInfinity);
+      const Lowered x(levels_[j + 1].line({u, r}), image_.columns);
       C* const out = maxima_[j].line({u, r});
       for (int64_t i = 0; i < image_.columns; i += kLanes<C>)
-        store(out + i, max(max(load(x + i - 1), load(x + i + 1)), load(x + i)));
+        store(out + i, max(max(load(x.line + i - 1), load(x.line + i + 1)), load(x.line + i)));
     }
     for (int64_t r = 0; image_.volume && r < image_.lines(); ++r) {
       const C* const up = maxima_[j].near({u, r}, false, -1);
@@ -180,8 +188,8 @@ class SlopeSweep {
     const Taps<true> maxima(*this, at, !image_.volume, maxima_[j], above);
     for (int64_t i = 0; i < image_.columns; i += kLanes<C>)
       store(of_maxima_.data() + i, maxima.at(i));
-    const Taps<true> dilation(eroded_.copy(levels_[j + 1].line(at), -kInfinity),
-                              of_maxima_.ends(C(0)));
+    const Lowered eroded(levels_[j + 1].line(at), image_.columns);
+    const Taps<true> dilation(eroded.line, of_maxima_.ends(C(0)));
     const C* const x = levels_[j].line(at);
     const C* const earlier = j < last_ ? slopes_[j + 1].line(at) : zero_.data();
     const C* const tap[] = {levels_[j].near(at, true, -1), levels_[j].near(at, true, 1),
@@ -225,5 +233,5 @@ class SlopeSweep {
   const int64_t last_, count_;  // of steps at once
   const Rings<C> levels_, ridges_, maxima_, plane_maxima_, across_, slopes_, within_;
   const Filled<C> low_, high_, zero_;
-  const Padded<C> eroded_, of_maxima_, by_column_;
+  const Padded<C> of_maxima_, by_column_;
 };
