@@ -199,6 +199,7 @@ const tables: Record<string, Tables> = {
         peerMs('gudhi', 'GUDHI ms'),
         versus('gudhi', 'vs GUDHI'),
         extra('efficiency', 'efficiency', percent),
+        extra('scratch', 'scratch B/voxel'),
       ],
     ],
     readme: [[...smallCase, ms, versus('reference', 'vs reference'), versus('gudhi', 'vs GUDHI')]],

@@ -1,6 +1,7 @@
 // Betti matching with loss and gradient, and barcodes, against Betti-Matching-3D and GUDHI's
 // rectangle code (bench/peers/betti_peer.cpp, named by SURPRISAL_BETTI_PEER; without it ours runs
 // alone). One thread and CPU milliseconds on both sides, but for the batch, which is wall time.
+// --slow adds large images, each run once, the reference's only where that takes a minute.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -15,7 +16,7 @@ import { type Contender, interleave, type Sample } from '../harness/timing.js';
 
 type Kind = 'clean' | 'smooth' | 'noise/bin' | 'noise';
 
-const cases: { shape: number[]; kinds: Kind[]; images?: number }[] = [
+const cases: { shape: number[]; kinds: Kind[]; images?: number; slow?: boolean }[] = [
   { shape: [48, 48], kinds: ['clean', 'noise'] },
   { shape: [64, 64], kinds: ['clean', 'noise'] },
   { shape: [256, 256], kinds: ['clean', 'smooth', 'noise'] },
@@ -23,7 +24,11 @@ const cases: { shape: number[]; kinds: Kind[]; images?: number }[] = [
   { shape: [48, 48], kinds: ['clean'], images: 64 },
   { shape: [32, 32, 32], kinds: ['clean', 'noise'] },
   { shape: [64, 64, 64], kinds: ['clean', 'noise'] },
+  { shape: [4096, 4096], kinds: ['clean', 'noise'], slow: true },
+  { shape: [128, 128, 128], kinds: ['clean', 'noise'], slow: true },
+  { shape: [256, 256, 256], kinds: ['clean'], slow: true },
 ];
+const mostOfReference = 2 ** 21;
 
 /** The peer's process, one line a command. */
 class Reference {
@@ -55,32 +60,31 @@ class Reference {
 const uniform = (seed: number, size: number) =>
   Float32Array.from(classes(seed, size, 2 ** 24), (x) => x / 2 ** 24);
 
+/** Sums of 2 r + 1 neighbours around each place of a ring. */
+function boxSums(line: Float64Array, radius: number) {
+  const n = line.length;
+  const at = (i: number) => line[((i % n) + n) % n];
+  const out = new Float64Array(n);
+  for (let d = -radius; d <= radius; d++) out[0] += at(d);
+  for (let i = 1; i < n; i++) out[i] = out[i - 1] + at(i + radius) - at(i - 1 - radius);
+  return out;
+}
+
 /** A smooth random field of mean 0 and variance 1: noise, three box sums along each axis. */
 function field(shape: readonly number[], seed: number, radius: number): Float64Array {
-  const out = Float64Array.from(
-    normal(
-      seed,
-      shape.reduce((a, b) => a * b, 1),
-      1,
-    ),
-  );
-  for (let axis = 0, stride = out.length; axis < shape.length; axis++) {
+  const size = shape.reduce((a, b) => a * b, 1);
+  const out = Float64Array.from(normal(seed, size, 1));
+  for (let axis = 0, stride = size; axis < shape.length; axis++) {
     const n = shape[axis];
     stride /= n;
-    const line = new Float64Array(n);
-    for (let pass = 0; pass < 3; pass++) {
-      for (let start = 0; start < out.length; start++) {
-        if (Math.floor(start / stride) % n !== 0) continue;
-        const at = (i: number) => out[start + (((i % n) + n) % n) * stride];
-        for (let i = 0; i < n; i++) {
-          line[i] = 0;
-          for (let d = -radius; d <= radius; d++) line[i] += at(i + d);
-        }
-        for (let i = 0; i < n; i++) out[start + i * stride] = line[i];
-      }
+    for (let start = 0; start < size; start++) {
+      if (Math.floor(start / stride) % n !== 0) continue;
+      let line = Float64Array.from({ length: n }, (_, i) => out[start + i * stride]);
+      for (let pass = 0; pass < 3; pass++) line = boxSums(line, radius);
+      for (let i = 0; i < n; i++) out[start + i * stride] = line[i];
     }
   }
-  const deviation = Math.sqrt(out.reduce((sum, x) => sum + x * x, 0) / out.length);
+  const deviation = Math.sqrt(out.reduce((sum, x) => sum + x * x, 0) / size);
   return out.map((x) => x / deviation);
 }
 
@@ -111,11 +115,15 @@ interface Case {
   kind: Kind;
   shape: number[];
   count: number;
+  slow: boolean;
   prediction: sp.Tensor<'float32'>;
   target: sp.Tensor<'float32'>;
 }
 
-function makeCase(shape: number[], kind: Kind, count: number): Case {
+const nameOf = (shape: number[], count: number) =>
+  `${count > 1 ? `${count} × ` : ''}${shape.join(' × ')}`;
+
+function makeCase(shape: number[], kind: Kind, count: number, slow: boolean): Case {
   const all = Array.from({ length: count }, (_, i) => images(kind, shape, 10 + 5 * i));
   const joined = (side: 'prediction' | 'target') => {
     const parts = all.map((one) => one[side]);
@@ -123,9 +131,10 @@ function makeCase(shape: number[], kind: Kind, count: number): Case {
     for (const [i, part] of parts.entries()) data.set(part, i * part.length);
     return sp.tensor(data, { shape: [count, 1, ...shape] });
   };
-  const name = `${count > 1 ? `${count} × ` : ''}${shape.join(' × ')}`;
+  const name = nameOf(shape, count);
   const target = joined('target');
-  return { name, kind, shape, count, prediction: joined('prediction').requiresGrad_(), target };
+  const prediction = joined('prediction').requiresGrad_();
+  return { name, kind, shape, count, slow, prediction, target };
 }
 
 async function load(reference: Reference, folder: string, c: Case) {
@@ -140,33 +149,41 @@ async function load(reference: Reference, folder: string, c: Case) {
   await reference.ask(`load ${paths.join(' ')} ${c.count} ${c.shape.join(' ')}`);
 }
 
+function step(c: Case) {
+  sp.bettiMatchingLoss(c.prediction, c.target).backward();
+  c.prediction.zeroGrad();
+}
+
+/** The most scratch memory of a step. */
+function scratchOf(c: Case): number {
+  sp.memory({ resetPeak: true });
+  step(c);
+  return sp.memory().cpu.scratchPeak;
+}
+
 function contenders(c: Case, reference: Reference | undefined): Contender[] {
-  const step = () => {
-    sp.bettiMatchingLoss(c.prediction, c.target).backward();
-    c.prediction.zeroGrad();
-  };
   const image = sp.reshape(c.prediction.detach(), [c.count, ...c.shape]);
   const first = sp.reshape(sp.slice(image, 0, 0, 1), c.shape);
   const peer = (name: string, command = name): Contender[] =>
-    reference ? [{ name, run: () => reference.ask(command) }] : [];
+    reference ? [{ name, run: () => reference.ask(command), once: c.slow }] : [];
   if (c.count > 1) {
     const threads = (n: number): Contender => ({
       name: `ours, ${n} threads`,
       run() {
         const before = sp.getThreads();
         sp.setThreads(n);
-        step();
+        step(c);
         sp.setThreads(before);
       },
     });
-    return [{ name: 'ours', run: step }, threads(1), ...peer('reference', 'batch')];
+    return [{ name: 'ours', run: () => step(c) }, threads(1), ...peer('reference', 'batch')];
   }
   const voxels = c.prediction.size;
-  const ours = { name: 'ours', run: () => cpuMs(step, voxels) };
+  const ours = { name: 'ours', run: () => cpuMs(() => step(c), voxels), once: c.slow };
   const list = [ours, ...peer('reference', 'matching')];
   if (c.shape.length > 2) return list;
   const barcode = () => void sp.persistenceBarcode(first);
-  const bars = { name: 'barcode', run: () => cpuMs(barcode, voxels) };
+  const bars = { name: 'barcode', run: () => cpuMs(barcode, voxels), once: c.slow };
   return [...list, bars, ...peer('reference barcode', 'barcode'), ...peer('gudhi')];
 }
 
@@ -205,15 +222,25 @@ async function* measure(run: Run): AsyncGenerator<Row> {
   const folder = mkdtempSync(join(tmpdir(), 'betti-'));
   const threads = sp.getThreads();
   try {
-    for (const { shape, kinds, images: count = 1 } of cases) {
+    for (const { shape, kinds, images: count = 1, slow = false } of cases) {
       for (const kind of kinds) {
-        const c = makeCase(shape, kind, count);
-        if (!`${c.name} ${kind}`.includes(run.only)) continue;
+        const name = `${nameOf(shape, count)} ${kind}`;
+        if ((slow && !run.slow) || !name.includes(run.only)) continue;
+        const c = makeCase(shape, kind, count, slow);
         sp.setThreads(count > 1 ? threads : 1);
-        if (reference) await load(reference, folder, c);
+        const most = kind === 'clean' ? mostOfReference : 0;
+        const peer = slow && c.prediction.size > most ? undefined : reference;
+        if (peer) await load(peer, folder, c);
         const seconds = run.seconds / 2;
-        const samples = await interleave(contenders(c, reference), { seconds, atLeast: 3 });
-        yield* rowsOf(c, samples);
+        try {
+          const samples = await interleave(contenders(c, peer), { seconds, atLeast: 3 });
+          const rows = rowsOf(c, samples);
+          if (count === 1) rows[0].extra.scratch = scratchOf(c) / c.prediction.size;
+          yield* rows;
+        } catch (error) {
+          if (!(error instanceof sp.OutOfMemoryError)) throw error;
+          console.log(`${name}: ${error.message}`);
+        }
       }
     }
   } finally {
