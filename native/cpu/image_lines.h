@@ -101,10 +101,6 @@ class Padded {
     std::fill(data() + columns_, data() + pitch_ + kRoom, beyond);
     return data();
   }
-  const C* copy(const C* line, C beyond) const {
-    std::memcpy(data(), line, columns_ * sizeof(C));
-    return ends(beyond);
-  }
 
  private:
   static constexpr int64_t kRoom = 16;
