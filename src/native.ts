@@ -1,11 +1,8 @@
-// Finds the addon and types its functions. Every native function takes its fields by name, returns
+// Types the functions of the addon. Every native function takes its fields by name, returns
 // nothing and writes into arrays that the caller allocated. `launch` is how operations call one:
 // while an asynchronous form is being prepared, launches are recorded instead of run.
 
-import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { load, missingError } from './loader.js';
 
 export type RawArray =
   | Float32Array
@@ -46,44 +43,14 @@ interface Addon {
   [name: string]: Entry | string | (() => void);
 }
 
-const root = join(dirname(fileURLToPath(import.meta.url)), '..');
-
-function candidates(): string[] {
-  const forced = process.env.SURPRISAL_NATIVE;
-  if (forced) return [forced];
-  return [
-    join(root, 'build', 'cmake', 'Release', 'surprisal.node'),
-    join(root, 'build', 'Release', 'surprisal.node'),
-    join(root, 'prebuilds', `${process.platform}-${process.arch}`, 'surprisal.node'),
-  ];
-}
-
-function load(): Addon {
-  const require = createRequire(import.meta.url);
-  const attempts: string[] = [];
-  for (const path of candidates()) {
-    if (!existsSync(path)) {
-      attempts.push(`  ${path}: not there`);
-      continue;
-    }
-    try {
-      return require(path) as Addon;
-    } catch (error) {
-      attempts.push(`  ${path}: ${(error as Error).message}`);
-    }
-  }
-  const message = [
-    `surprisal: no native addon could be loaded on ${process.platform}-${process.arch}, ` +
-      `Node ${process.versions.node}. Tried:`,
-    ...attempts,
-    'In a clone of the repository run `npm ci && npm run build` (needs g++, make and Python).',
-    'SURPRISAL_NATIVE names another file to load.',
-  ].join('\n');
-  throw Object.assign(new Error(message), { code: 'ERR_NATIVE_MISSING' });
+function loadedAddon(): Addon {
+  const { addon, attempts } = load();
+  if (!addon) throw missingError(attempts);
+  return addon as Addon;
 }
 
 /** @internal The loaded addon. */
-export const addon = load();
+export const addon = loadedAddon();
 
 function kernel(name: string): Kernel {
   const entry = addon[name] as Entry | undefined;

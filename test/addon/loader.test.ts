@@ -66,5 +66,23 @@ test('a failure lists every attempt with its cause, and the command that mends i
   expect(message).toContain('build/cmake/Release/surprisal.node: not there');
   expect(message).toMatch(/build\/Release\/surprisal\.node: .*(invalid|too short|not a mach-o)/i);
   expect(message).toContain(`${prebuilt}: not there`);
-  expect(message).toContain('npm run build');
+  expect(message).toContain('npx surprisal build');
+});
+
+test('of prebuilt files, one whose tags fit is taken, and the one that says most', () => {
+  const other = process.platform === 'linux' ? 'musl' : 'abi99';
+  place(join(dirname(prebuilt), `surprisal.${other}.node`));
+  place(join('prebuilds', 'plan9-mips', 'surprisal.node'));
+  expect(load()).toContain(`${prebuilt}: not there`);
+  const plain = place(prebuilt);
+  expect(load()).toContain(plain);
+  const many = place(join('prebuilds', `${process.platform}-mips+${process.arch}`, 'a.node'));
+  rmSync(plain);
+  expect(load()).toContain(many);
+});
+
+test('in a clone the remedy is to build it, in a package the command that compiles', () => {
+  expect(load()).toContain('npx surprisal build');
+  writeFileSync(join(folder, 'tsconfig.json'), '{}');
+  expect(load()).toContain('npm run build');
 });
