@@ -1,0 +1,244 @@
+// npm run pack-check [-- --fetch] [--runtimes <folder>]: packs what would be published, installs it
+// without install scripts into an empty project, and uses it from there: ES modules, CommonJS,
+// TypeScript, the command line. Other versions of Node, Bun, Deno and older TypeScript are taken from
+// <folder>/node_modules (default build/runtimes), into which --fetch installs them. Says at the end
+// what was not there to be tried.
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { parseArgs } from 'node:util';
+import { fail, run } from './run.mjs';
+
+const { values } = parseArgs({
+  options: { fetch: { type: 'boolean' }, runtimes: { type: 'string', default: 'build/runtimes' } },
+});
+const runtimes = resolve(values.runtimes);
+const mostPackedBytes = 5e6;
+const mostInstallSeconds = 3;
+
+// Name of the installed package -> what npm calls it.
+const fetched = {
+  node22: 'node@22',
+  node24: 'node@24',
+  node26: 'node@26',
+  bun: 'bun',
+  deno: 'deno',
+  'typescript-5': 'typescript@5.9',
+};
+const programs = {
+  'Node 22': 'node22/bin/node',
+  'Node 24': 'node24/bin/node',
+  'Node 26': 'node26/bin/node',
+  Bun: 'bun/bin/bun.exe',
+  Deno: 'deno/deno',
+};
+
+const results = [];
+const notTried = [];
+function check(name, work) {
+  const start = performance.now();
+  try {
+    const note = work() ?? '';
+    const seconds = ((performance.now() - start) / 1000).toFixed(1);
+    results.push(true);
+    console.log(`ok   ${name} ${seconds} s ${note}`.trimEnd());
+  } catch (error) {
+    results.push(false);
+    console.log(`FAIL ${name}\n${error.stderr || error.stdout || error.message}`);
+  }
+}
+function expect(fact, message) {
+  if (!fact) throw new Error(message);
+}
+
+const npm = (args, cwd) => execFileSync('npm', args, { cwd, encoding: 'utf8', stdio: 'pipe' });
+
+function fetchRuntimes() {
+  mkdirSync(runtimes, { recursive: true });
+  writeFileSync(join(runtimes, 'package.json'), '{ "private": true }\n');
+  for (const [name, wanted] of Object.entries(fetched)) {
+    const { status, stderr } = spawnSync('npm', ['install', `${name}@npm:${wanted}`], {
+      cwd: runtimes,
+      encoding: 'utf8',
+    });
+    if (status !== 0) console.log(`could not fetch ${wanted}: ${stderr.trim().split('\n').at(-1)}`);
+  }
+}
+
+run('scripts/prebuild.mjs', []);
+if (values.fetch) fetchRuntimes();
+
+const packed = resolve('build/pack');
+rmSync(packed, { recursive: true, force: true });
+mkdirSync(packed, { recursive: true });
+const [pack] = JSON.parse(
+  npm(['pack', '--ignore-scripts', '--json', '--pack-destination', packed]),
+);
+const tarball = join(packed, pack.filename);
+const project = mkdtempSync(join(tmpdir(), 'surprisal-pack-'));
+const installed = join(project, 'node_modules/surprisal');
+const prebuilt = join(installed, 'prebuilds', `${process.platform}-${process.arch}`);
+
+check('packed size', () => {
+  expect(pack.size <= mostPackedBytes, `${pack.size} bytes, more than ${mostPackedBytes}`);
+  return `${(pack.size / 1e6).toFixed(2)} MB packed, ${(pack.unpackedSize / 1e6).toFixed(2)} MB unpacked`;
+});
+
+check('npm install --ignore-scripts', () => {
+  writeFileSync(join(project, 'package.json'), '{ "private": true }\n');
+  const start = performance.now();
+  npm(['install', '--ignore-scripts', '--offline', '--no-audit', '--no-fund', tarball], project);
+  const seconds = (performance.now() - start) / 1000;
+  expect(existsSync(join(prebuilt, 'surprisal.node')), 'no prebuilt addon arrived');
+  const names = readdirSync(join(project, 'node_modules')).filter((name) => !name.startsWith('.'));
+  expect(names.join() === 'surprisal', `it brought ${names.join(', ')}`);
+  return seconds > mostInstallSeconds ? `(more than ${mostInstallSeconds} s)` : '';
+});
+
+// The same program for every runtime and way of importing: a loss, its gradient, a background thread.
+const body = `
+const x = sp.tensor([[1, 2, 3], [1, 0, -1]], { requiresGrad: true });
+const target = sp.tensor([2, 0], { dtype: 'int32' });
+const loss = sp.crossEntropy(x, target);
+loss.backward();
+sp.crossEntropy.async(x, target).then((again) => {
+  if (again.item() !== loss.item()) throw new Error('async differs');
+  if (Math.abs(loss.item() - 0.407606) > 1e-5) throw new Error('loss is ' + loss.item());
+  if (x.grad.shape.join() !== '2,3') throw new Error('no gradient');
+  if (typeof tfjs.tfjs !== 'function' || typeof onnx.fromOrt !== 'function') throw new Error('adapters');
+  console.log('fine');
+});
+`;
+const modules = {
+  'ES module': [
+    'use.mjs',
+    `import * as sp from 'surprisal';\nimport * as tfjs from 'surprisal/tfjs';\nimport * as onnx from 'surprisal/onnx';\n${body}`,
+  ],
+  CommonJS: [
+    'use.cjs',
+    `const sp = require('surprisal');\nconst tfjs = require('surprisal/tfjs');\nconst onnx = require('surprisal/onnx');\n${body}`,
+  ],
+};
+
+function tryRuntime(name, program, args = []) {
+  for (const [kind, [file, source]] of Object.entries(modules)) {
+    check(`${name}, ${kind}`, () => {
+      writeFileSync(join(project, file), source);
+      const env = { ...process.env, NODE_OPTIONS: '' };
+      delete env.SURPRISAL_NATIVE;
+      const options = { cwd: project, env, encoding: 'utf8', stdio: 'pipe', timeout: 60_000 };
+      const out = execFileSync(program, [...args, file], options);
+      expect(out.trim() === 'fine', out);
+    });
+  }
+}
+
+tryRuntime(`Node ${process.versions.node.split('.')[0]}`, process.execPath);
+for (const [name, path] of Object.entries(programs)) {
+  const program = join(runtimes, 'node_modules', path);
+  if (!existsSync(program)) notTried.push(`${name}: no ${program}`);
+  else tryRuntime(name, program, name === 'Deno' ? ['run', '--allow-all'] : []);
+}
+
+check('import in under 30 ms', () => {
+  const program = `
+    const start = performance.now();
+    import('surprisal').then(() => console.log(performance.now() - start));`;
+  const once = () =>
+    Number(execFileSync(process.execPath, ['-e', program], { cwd: project, encoding: 'utf8' }));
+  const best = Math.min(...Array.from({ length: 5 }, once));
+  return `best of 5: ${best.toFixed(1)} ms${best > 30 ? ', missed' : ''}`;
+});
+
+check('npx surprisal doctor --json', () => {
+  const out = execFileSync(join(project, 'node_modules/.bin/surprisal'), ['doctor', '--json'], {
+    cwd: project,
+    encoding: 'utf8',
+  });
+  const report = JSON.parse(out);
+  expect(report.addon.loaded?.startsWith(prebuilt), `loaded ${report.addon.loaded}`);
+  return report.cuda.built ? `with CUDA ${report.cuda.runtime}` : 'without CUDA';
+});
+
+// A program in TypeScript that uses inferred types, and is wrong in one place that must be found.
+const typed = `
+import * as sp from 'surprisal';
+import { tfjs } from 'surprisal/tfjs';
+import { fromOrt } from 'surprisal/onnx';
+const logits: sp.Tensor<'float32', readonly [4, 10]> = sp.zeros([4, 10]);
+const loss = sp.crossEntropy(logits, sp.zeros([4], { dtype: 'int64' }));
+const value: number = loss.item();
+// @ts-expect-error: batch mismatch
+sp.crossEntropy(logits, sp.zeros([5], { dtype: 'int64' }));
+export const all = [value, tfjs, fromOrt];
+`;
+const settings = {
+  'NodeNext, ES module': ['a.mts', { module: 'nodenext' }],
+  'NodeNext, CommonJS': ['a.cts', { module: 'nodenext' }],
+  bundler: ['a.ts', { module: 'esnext', moduleResolution: 'bundler' }],
+};
+const compilers = {
+  'TypeScript 6': 'node_modules/typescript',
+  'TypeScript 7': 'node_modules/typescript-7',
+  'TypeScript 5.9': join(runtimes, 'node_modules/typescript-5'),
+};
+for (const [compiler, folder] of Object.entries(compilers)) {
+  if (!existsSync(folder)) {
+    notTried.push(`${compiler}: no ${folder}`);
+    continue;
+  }
+  const { bin } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+  for (const [name, [file, options]] of Object.entries(settings)) {
+    check(`${compiler}, ${name}`, () => {
+      writeFileSync(join(project, file), typed);
+      const compilerOptions = {
+        strict: true,
+        noEmit: true,
+        skipLibCheck: false,
+        target: 'es2022',
+        lib: ['es2022', 'esnext.disposable'],
+        types: [],
+        ...options,
+      };
+      const config = { compilerOptions, files: [file] };
+      writeFileSync(join(project, 'tsconfig.json'), JSON.stringify(config));
+      execFileSync(process.execPath, [resolve(folder, bin.tsc), '-p', project], { stdio: 'pipe' });
+    });
+  }
+}
+
+for (const linter of ['publint', '@arethetypeswrong/cli']) {
+  const folder = [join('node_modules', linter), join(runtimes, 'node_modules', linter)].find(
+    (path) => existsSync(path),
+  );
+  if (!folder) {
+    notTried.push(`${linter}: not installed`);
+    continue;
+  }
+  check(linter, () => {
+    const { bin } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+    const program = resolve(folder, typeof bin === 'string' ? bin : Object.values(bin)[0]);
+    // Resolution by "main", as before Node 12, knows no exports; this package has nothing else.
+    const args = linter === 'publint' ? ['--strict', tarball] : ['--profile', 'esm-only', tarball];
+    execFileSync(process.execPath, [program, ...args], { stdio: 'pipe' });
+  });
+}
+
+rmSync(project, { recursive: true, force: true });
+for (const line of notTried) console.log(`not tried: ${line}`);
+const failures = results.filter((ok) => !ok).length;
+console.log(
+  `${results.length - failures} passed, ${failures} failed, ${notTried.length} not tried`,
+);
+if (statSync(tarball).size !== pack.size) fail('the tarball is not the one that was packed');
+process.exitCode = failures > 0 ? 1 : 0;
