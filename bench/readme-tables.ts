@@ -1,5 +1,5 @@
-// Rewrites the tables of README.md from bench/results/: everything between `<!-- bench <op> -->`
-// and `<!-- /bench -->`. With --check it changes nothing and fails where README.md is stale.
+// Rewrites the tables of README.md and docs/benchmarks.md from bench/results/: everything between `<!-- bench <op> -->`
+// and `<!-- /bench -->`. With --check it changes nothing and fails where one is stale.
 // Kernels that have changed since they were measured are named either way.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -8,7 +8,7 @@ import { type Measured, type Results, resultsFolder } from './harness/results.js
 import { root, sourceHashes } from './harness/sources.js';
 import { markdown } from './harness/table.js';
 
-const readme = join(root, 'README.md');
+const pages = ['README.md', 'docs/benchmarks.md'];
 
 function measured(op: string): Measured[] {
   return readdirSync(resultsFolder())
@@ -49,15 +49,17 @@ function rewritten(text: string): string {
   );
 }
 
-const before = readFileSync(readme, 'utf8');
-const after = rewritten(before);
-if (before === after) console.log('README.md: tables are those of bench/results');
-else if (process.argv.includes('--check')) {
-  console.error(
-    'README.md: tables differ from bench/results; run node build/ts/bench/readme-tables.js',
-  );
-  process.exitCode = 1;
-} else {
-  writeFileSync(readme, after);
-  console.log('README.md: tables rewritten from bench/results');
+for (const page of pages) {
+  const before = readFileSync(join(root, page), 'utf8');
+  const after = rewritten(before);
+  if (before === after) console.log(`${page}: tables are those of bench/results`);
+  else if (process.argv.includes('--check')) {
+    console.error(
+      `${page}: tables differ from bench/results; run node build/ts/bench/readme-tables.js`,
+    );
+    process.exitCode = 1;
+  } else {
+    writeFileSync(join(root, page), after);
+    console.log(`${page}: tables rewritten from bench/results`);
+  }
 }
