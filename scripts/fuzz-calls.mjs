@@ -1,7 +1,8 @@
 // npm run fuzz -- calls [--calls 1000000] [--seed 1] [--piece 10000] [--only <number of a call>]
-// [--fresh]: fuzzed calls of every public operation (test/fuzz), in processes of a piece each, so that one that
-// dies is found: the piece is run again with every call named. Goes on where it was interrupted; what
-// was done, and what was wrong, is in build/fuzz/<seed>.json. Ends with 1 if anything was wrong.
+// [--fresh]: fuzzed calls of every public operation (test/fuzz), in processes of a piece each, so that
+// one that dies is found: the piece is run again with every call named. Goes on where it was
+// interrupted; what was done, and what was wrong, is in build/fuzz/<seed>.json. Ends with 1 if
+// anything was wrong.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';

@@ -1,4 +1,4 @@
-// A few fuzzed calls of every public operation; `npm run fuzz` does as many as one wants.
+// A few fuzzed calls of every public operation; `npm run fuzz -- calls` does as many as one wants.
 import { spawnSync } from 'node:child_process';
 import { expect, test } from 'vitest';
 import { loadedAddon } from '../addon/loaded.js';
