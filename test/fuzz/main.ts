@@ -142,8 +142,8 @@ async function good(f: AnyFunction, d: Draw, planned: Planned): Promise<string |
 async function call(name: string, d: Draw): Promise<Ending> {
   const f = (sp as unknown as Record<string, AnyFunction>)[name];
   const isSpoiled = d.once(3);
-  const planned = makers[name](d);
   try {
+    const planned = makers[name](d);
     if (isSpoiled) {
       const args = spoiled(d, planned.args);
       const result = await (f.async && d.once(4) ? f.async(...args) : f(...args));
