@@ -34,6 +34,7 @@ export interface CudaStatus {
   /** The newest CUDA that the driver can run ('13.0'), and the one built against; null for none. */
   driver: string | null;
   runtime: string | null;
+  /** Those that can be used. */
   devices: readonly CudaDevice[];
 }
 
@@ -52,35 +53,46 @@ function version(number: number): string | null {
   return number > 0 ? `${Math.floor(number / 1000)}.${Math.floor((number % 1000) / 10)}` : null;
 }
 
-function remedy({ built, driver, runtime: needed }: NativeStatus): string {
+function remedy({ built, driver, runtime: needed, devices: listed }: NativeStatus): string {
   if (!built) return 'build it on a machine with nvcc: `npm run build`';
+  if (listed.length > 0) return '`npm run build -- --release` makes code for 7.5 and newer';
   if (driver === 0) return 'install the NVIDIA driver (`nvidia-smi` must list the device)';
   if (driver < needed) return `install a driver for CUDA ${version(needed)} or newer`;
   return 'see what `nvidia-smi` lists, and the variable CUDA_VISIBLE_DEVICES';
 }
 
 let found: CudaStatus | null = null;
+/** Why devices that are there cannot be used, by their number. */
+const refused = new Map<number, string>();
+
+function listed(from: NativeStatus): CudaDevice[] {
+  const usable: CudaDevice[] = [];
+  for (const [index, { name, arch, processors, memory, reason }] of from.devices.entries()) {
+    if (reason) {
+      refused.set(index, `${reason}; ${remedy(from)}`);
+      continue;
+    }
+    const capability = `${Math.floor(arch / 10)}.${arch % 10}`;
+    usable.push({ device: deviceName(index), name, capability, processors, memory });
+  }
+  return usable;
+}
 
 /** What CUDA finds on this machine; asked once, unless there was no device. */
 export function status(): CudaStatus {
   if (found?.available) return found;
   const from = runtime.deviceStatus?.() ?? withoutCuda;
-  const available = from.devices.length > 0;
-  const why = from.reason || 'CUDA finds no device';
+  const devices = listed(from);
+  const available = devices.length > 0;
+  const why = refused.get(0) ?? `${from.reason || 'CUDA finds no device'}; ${remedy(from)}`;
   found = {
     available,
-    reason: available ? '' : `${why}; ${remedy(from)}`,
+    reason: available ? '' : why,
     built: from.built,
     emulated: from.emulated,
     driver: version(from.driver),
     runtime: version(from.runtime),
-    devices: from.devices.map(({ name, arch, processors, memory }, index) => ({
-      device: deviceName(index),
-      name,
-      capability: `${Math.floor(arch / 10)}.${arch % 10}`,
-      processors,
-      memory,
-    })),
+    devices,
   };
   return found;
 }
@@ -105,11 +117,12 @@ export function checkedDevice(op: string, device: unknown): Device {
   }
   const { available, reason, devices: all } = status();
   const index = indexOf(device as Device);
-  if (index < all.length) {
+  if (all.some((d) => indexOf(d.device) === index)) {
     growthOf(index);
     return deviceName(index);
   }
-  const why = available ? `there is ${all.map((d) => d.device).join(', ')}` : reason;
+  const others = available ? `there is ${all.map((d) => d.device).join(', ')}` : reason;
+  const why = refused.get(index) ?? others;
   throw errorOf('ERR_NO_CUDA', `${op}: '${device}' cannot be used: ${why}`);
 }
 

@@ -9,9 +9,24 @@
 #include <utility>
 
 #include "cuda/driver.h"
+#include "cuda/sticky.h"
+
+#if !defined(SURPRISAL_BUILT_FOR)
+#error "SURPRISAL_BUILT_FOR is CMakeLists.txt's SURPRISAL_CUDA_ARCHITECTURES"
+#endif
 
 namespace surprisal::cuda::driver {
 namespace {
+
+#define SURPRISAL_SAME(name, number) static_assert(cudaError##name == number, #name);
+SURPRISAL_STICKY_ERRORS(SURPRISAL_SAME)
+#if CUDART_VERSION >= 13000
+SURPRISAL_STICKY_ERRORS_OF_13(SURPRISAL_SAME)
+#endif
+#undef SURPRISAL_SAME
+static_assert(cudaErrorMemoryAllocation == kOutOfMemory && cudaErrorNoDevice == kNoDevice &&
+              cudaErrorInsufficientDriver == kDriverTooOld && cudaErrorNotReady == kNotReady &&
+              cudaErrorInvalidResourceHandle == kInvalidHandle);
 
 std::atomic<int64_t> call_count{0};
 
@@ -82,6 +97,14 @@ Status properties(int device, Properties& out) {
   return 0;
 }
 
+const char* built_for() { return SURPRISAL_BUILT_FOR; }
+Status loaded_code(LoadedCode& out) {
+  cudaFuncAttributes attributes{};
+  const Status status = done(cudaFuncGetAttributes(&attributes, code_probe()));
+  out = {attributes.ptxVersion, attributes.maxThreadsPerBlock > kProbeThreads};
+  return status;
+}
+
 const char* error_name(Status status) { return cudaGetErrorName(static_cast<cudaError_t>(status)); }
 const char* error_text(Status status) {
   return cudaGetErrorString(static_cast<cudaError_t>(status));
@@ -95,6 +118,10 @@ Status stream_create(void** stream) {
       cudaStreamCreateWithFlags(reinterpret_cast<cudaStream_t*>(stream), cudaStreamNonBlocking));
 }
 Status stream_synchronize(void* stream) { return done(cudaStreamSynchronize(stream_of(stream))); }
+Status stream_query(void* stream) { return done(cudaStreamQuery(stream_of(stream))); }
+Status stream_device(void* stream, int* device) {
+  return done(cudaStreamGetDevice(stream_of(stream), device));
+}
 Status stream_wait(void* stream, void* event) {
   return done(cudaStreamWaitEvent(stream_of(stream), event_of(event), 0));
 }
@@ -116,12 +143,15 @@ Status pool_create(int device, void** pool) {
   props.location.id = device;
   Status status = done(cudaMemPoolCreate(reinterpret_cast<cudaMemPool_t*>(pool), &props));
   if (status) return status;
-  uint64_t keep = UINT64_MAX;
-  return done(cudaMemPoolSetAttribute(static_cast<cudaMemPool_t>(*pool),
-                                      cudaMemPoolAttrReleaseThreshold, &keep));
+  return pool_keep(*pool, INT64_MAX);
 }
 Status pool_trim(void* pool) {
   return done(cudaMemPoolTrimTo(static_cast<cudaMemPool_t>(pool), 0));
+}
+Status pool_keep(void* pool, int64_t bytes) {
+  uint64_t keep = static_cast<uint64_t>(bytes);
+  return done(cudaMemPoolSetAttribute(static_cast<cudaMemPool_t>(pool),
+                                      cudaMemPoolAttrReleaseThreshold, &keep));
 }
 Status pool_share(void* pool, int device) {
   cudaMemAccessDesc access{};
@@ -213,5 +243,6 @@ Status graph_destroy(void* graph) {
 
 bool inject(const Injection&) { return false; }
 int64_t calls() { return call_count.load(std::memory_order_relaxed); }
+int64_t pending() { return 0; }
 
 }  // namespace surprisal::cuda::driver

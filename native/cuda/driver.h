@@ -6,6 +6,7 @@
 #pragma once
 #include <cstdint>
 
+#include "cuda/code.h"
 #include "cuda/runtime.h"
 
 namespace surprisal::cuda::driver {
@@ -14,6 +15,7 @@ using Status = int;
 constexpr Status kOutOfMemory = 2;
 constexpr Status kDriverTooOld = 35;
 constexpr Status kNoDevice = 100;
+constexpr Status kInvalidHandle = 400;
 constexpr Status kNotReady = 600;
 
 struct Versions {
@@ -24,9 +26,12 @@ struct Versions {
   int devices = 0;
 };
 Versions versions();
-// What the compiler made the kernels for, e.g. 900 for compute capability 9.0; error 209 and the
-// like mean that the device runs none of them.
+// `arch` is the device's own.
 Status properties(int device, Properties& out);
+// What the kernels were compiled for, as code_for takes it.
+const char* built_for();
+// What the current device has loaded of it; error 209 and the like where it runs none.
+Status loaded_code(LoadedCode& out);
 const char* error_name(Status status);
 const char* error_text(Status status);
 
@@ -35,6 +40,8 @@ Status use_device(int device);
 
 Status stream_create(void** stream);  // not ordered after the legacy default stream
 Status stream_synchronize(void* stream);
+Status stream_query(void* stream);  // kNotReady until all on it is done
+Status stream_device(void* stream, int* device);
 Status stream_wait(void* stream, void* event);
 Status event_create(void** event);
 Status event_record(void* event, void* stream);
@@ -44,6 +51,8 @@ Status event_synchronize(void* event);
 // A pool that keeps what is freed until it is trimmed.
 Status pool_create(int device, void** pool);
 Status pool_trim(void* pool);
+// Of what is free, at most so many bytes stay when the device is waited for.
+Status pool_keep(void* pool, int64_t bytes);
 // Lets another device read the pool's memory, where the two are connected.
 Status pool_share(void* pool, int device);
 Status allocate(void** out, int64_t bytes, void* pool, void* stream);
@@ -73,12 +82,15 @@ Status graph_destroy(void* graph);
 
 // Makes the emulated device fail; false in the real driver.
 struct Injection {
-  int64_t capacity = -1;  // bytes of device memory from now on
-  Status fail_next = 0;   // of the next work that runs
-  int64_t seed = -1;      // of how streams interleave
+  int64_t capacity = -1;       // bytes of device memory from now on
+  Status fail_next = 0;        // of the next work that runs
+  int64_t seed = -1;           // of how streams interleave
+  void* end_stream = nullptr;  // destroyed, as by whoever has made it
 };
 bool inject(const Injection& injection);
 // Driver calls so far (for tests of what an operation costs).
 int64_t calls();
+// What is enqueued on the emulated device and has not run; 0 in the real driver.
+int64_t pending();
 
 }  // namespace surprisal::cuda::driver

@@ -1,5 +1,7 @@
 #include "cuda/error.h"
 
+#include "cuda/sticky.h"
+
 namespace surprisal::cuda {
 namespace {
 
@@ -9,30 +11,13 @@ std::string version(int v) {
 
 }  // namespace
 
-// The numbers are cudaError_t's: contexts destroyed or reset by somebody else, and the failures of
-// kernels and of the hardware.
 bool is_sticky(driver::Status status) {
   switch (status) {
-    case 4:    // cudaErrorCudartUnloading
-    case 46:   // cudaErrorDevicesUnavailable
-    case 201:  // cudaErrorDeviceUninitialized
-    case 214:  // cudaErrorECCUncorrectable
-    case 220:  // cudaErrorNvlinkUncorrectable
-    case 400:  // cudaErrorInvalidResourceHandle: our streams died with a reset
-    case 700:  // cudaErrorIllegalAddress
-    case 702:  // cudaErrorLaunchTimeout
-    case 709:  // cudaErrorContextIsDestroyed
-    case 710:  // cudaErrorAssert
-    case 714:  // cudaErrorHardwareStackError
-    case 715:  // cudaErrorIllegalInstruction
-    case 716:  // cudaErrorMisalignedAddress
-    case 717:  // cudaErrorInvalidAddressSpace
-    case 718:  // cudaErrorInvalidPc
-    case 719:  // cudaErrorLaunchFailure
-    case 721:  // cudaErrorContained: a memory error that hit this process alone
-    case 722:  // cudaErrorTensorMemoryLeak
-    case 999:  // cudaErrorUnknown
-      return true;
+#define SURPRISAL_CASE(name, number) case number:
+    SURPRISAL_STICKY_ERRORS(SURPRISAL_CASE)
+    SURPRISAL_STICKY_ERRORS_OF_13(SURPRISAL_CASE)
+#undef SURPRISAL_CASE
+    return true;
     default:
       return false;
   }

@@ -87,7 +87,7 @@ describe.skipIf(isMissing)('out of memory', () => {
 });
 
 describe.skipIf(isMissing)('a device that fails', () => {
-  test.each(['illegal address', 'launch failure', 'device reset'])(
+  test.each(['illegal address', 'launch failure', 'device reset', 'contained error'])(
     '%s: pending reads reject, every later call throws, all with one message',
     (failure) => {
       for (const SURPRISAL_EMULATOR_SEED of seeds) {

@@ -13,6 +13,7 @@
 #include <deque>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <random>
@@ -26,9 +27,11 @@ namespace surprisal::cuda::driver {
 namespace {
 
 constexpr Status kInvalidValue = 1;
-constexpr Status kInvalidHandle = 400;
+
 constexpr Status kIllegalAddress = 700;
+
 constexpr Status kCaptureUnsupported = 900;
+constexpr Status kInvalidCluster = 912;
 
 struct Queue;
 // A wait is for the latest record before it, whatever is recorded in the same event afterwards.
@@ -64,34 +67,34 @@ struct Machine {
   int64_t capacity = number_from("SURPRISAL_EMULATOR_MEMORY", int64_t{8} << 30);
   int64_t used = 0;
   std::unordered_map<void*, int64_t> blocks;
-  Status sticky = 0, fail_next = 0;
-  std::string report;
+  Status fail_next = 0;
+  std::map<int, std::pair<Status, std::string>> failed;  // by device
   int64_t calls = 0;
 
-  void run(Job& job) {
-    if (fail_next) {
-      fail("made to fail by a test", fail_next);
-      fail_next = 0;
-    }
-    if (sticky) return;
+  Status sticky(int device) const {
+    const auto found = failed.find(device);
+    return found == failed.end() ? 0 : found->second.first;
+  }
+  void run(Job& job, int device) {
+    if (fail_next) failed[device] = {fail_next, "made to fail by a test"};
+    fail_next = 0;
+    if (sticky(device)) return;
     try {
       if (job.run) job.run();
     } catch (const std::exception& e) {
-      fail(e.what(), kIllegalAddress);
+      failed[device] = {kIllegalAddress, e.what()};
     }
-  }
-  void fail(const std::string& why, Status status) {
-    sticky = status;
-    report = why;
   }
   // Runs the next job of the queue, or of that which it waits for.
   bool step(Queue& queue) {
     if (queue.jobs.empty()) return false;
     Job& front = queue.jobs.front();
-    if (front.wait && !front.wait->done) return step(*front.wait->queue);
+    const bool waits = front.wait && !front.wait->done;
+    if (waits && !sticky(queue.device) && !sticky(front.wait->queue->device))
+      return step(*front.wait->queue);
     Job job = std::move(front);
     queue.jobs.pop_front();
-    run(job);
+    run(job, queue.device);
     return true;
   }
   void disturb(int one_in) {
@@ -106,9 +109,9 @@ struct Machine {
   }
   Status add(void* stream, Job job) {
     ++calls;
-    if (sticky) return sticky;
     if (std::find(queues.begin(), queues.end(), stream) == queues.end()) return kInvalidHandle;
     Queue& queue = *static_cast<Queue*>(stream);
+    if (const Status status = sticky(queue.device)) return status;
     if (queue.capturing) {
       queue.captured.push_back(std::move(job));
       return 0;
@@ -116,7 +119,7 @@ struct Machine {
     queue.jobs.push_back(std::move(job));
     if (eager) {
       drain(queue);
-      return sticky;
+      return sticky(queue.device);
     }
     disturb(16);
     return 0;
@@ -145,32 +148,7 @@ int device_of(void* stream) {
   return static_cast<Queue*>(stream)->device;
 }
 
-int device_count() { return static_cast<int>(number_from("SURPRISAL_EMULATOR_DEVICES", 1)); }
-
 }  // namespace
-
-Versions versions() {
-  Versions out;
-  out.emulated = true;
-  out.driver = out.runtime = 13000;
-  out.devices = device_count();
-  if (!out.devices) out.error = kNoDevice;
-  return out;
-}
-
-Status properties(int device, Properties& out) {
-  if (device < 0 || device >= device_count()) return 101;
-  const Locked m;
-  out.name = "emulator";
-  out.arch = emulator::arch();
-  out.processors = emulator::processors();
-  out.memory = m->capacity;
-  out.l2 = int64_t{50} << 20;
-  out.shared = out.arch >= 90 ? 227 << 10 : 163 << 10;
-  out.shared_per_sm = out.shared + 1024;
-  out.emulated = true;
-  return 0;
-}
 
 const char* error_name(Status status) {
   switch (status) {
@@ -188,7 +166,8 @@ const char* error_name(Status status) {
 }
 const char* error_text(Status status) {
   const Locked m;
-  if (status && status == m->sticky) return m->report.c_str();
+  for (const auto& [device, failure] : m->failed)
+    if (failure.first == status) return failure.second.c_str();
   return status == kOutOfMemory ? "out of memory" : "refused by the emulated driver";
 }
 
@@ -197,7 +176,7 @@ Status current_device(int* device) {
   return 0;
 }
 Status use_device(int device) {
-  if (device < 0 || device >= device_count()) return 101;
+  if (device < 0 || device >= versions().devices) return 101;
   current = device;
   return 0;
 }
@@ -208,13 +187,26 @@ Status stream_create(void** stream) {
   queue->device = current;
   m->queues.push_back(queue);
   *stream = queue;
-  return m->sticky;
+  return m->sticky(current);
 }
 Status stream_synchronize(void* stream) {
   const Locked m;
   ++m->calls;
   m->drain(*static_cast<Queue*>(stream));
-  return m->sticky;
+  return m->sticky(static_cast<Queue*>(stream)->device);
+}
+Status stream_query(void* stream) {
+  const Locked m;
+  ++m->calls;
+  const int device = device_of(stream);
+  if (device < 0) return kInvalidHandle;
+  if (m->sticky(device)) return m->sticky(device);
+  return static_cast<Queue*>(stream)->jobs.empty() ? 0 : kNotReady;
+}
+Status stream_device(void* stream, int* device) {
+  const Locked m;
+  *device = device_of(stream);
+  return *device < 0 ? kInvalidHandle : 0;
 }
 Status stream_wait(void* stream, void* event) {
   const Locked m;
@@ -235,15 +227,18 @@ Status event_query(void* event) {
   const Locked m;
   ++m->calls;
   const auto record = static_cast<Event*>(event)->latest;
-  if (!m->sticky && record && !record->done && m->random() % 2) m->step(*record->queue);
-  return m->sticky ? m->sticky : record && !record->done ? kNotReady : 0;
+  const int device = static_cast<Event*>(event)->device;
+  if (!m->sticky(device) && record && !record->done && m->random() % 2) m->step(*record->queue);
+  const Status status = m->sticky(device);
+  return status ? status : record && !record->done ? kNotReady : 0;
 }
 Status event_synchronize(void* event) {
   const Locked m;
   ++m->calls;
   const auto record = static_cast<Event*>(event)->latest;
-  while (!m->sticky && record && !record->done && m->step(*record->queue)) m->disturb(4);
-  return m->sticky;
+  const int device = static_cast<Event*>(event)->device;
+  while (!m->sticky(device) && record && !record->done && m->step(*record->queue)) m->disturb(4);
+  return m->sticky(device);
 }
 
 Status pool_create(int, void** pool) {
@@ -252,11 +247,12 @@ Status pool_create(int, void** pool) {
   return 0;
 }
 Status pool_trim(void*) { return 0; }
+Status pool_keep(void*, int64_t) { return 0; }
 Status pool_share(void*, int) { return 0; }
 Status allocate(void** out, int64_t bytes, void*, void* stream) {
   const Locked m;
   ++m->calls;
-  if (m->sticky) return m->sticky;
+  if (m->sticky(current)) return m->sticky(current);
   if (device_of(stream) != current) return kInvalidHandle;
   if (m->used + bytes > m->capacity) return kOutOfMemory;
   *out = emulator::allocate(bytes);
@@ -329,6 +325,9 @@ Status launch(const void* kernel, const Shape& shape, void** arguments,
               int, void* stream) {
   const Locked m;
   if (device_of(stream) != current) return kInvalidHandle;
+  // The emulated kernels have clusters whatever the code is said to be.
+  LoadedCode code;
+  if (shape.cluster > 1 && (loaded_code(code) || code.arch < 90)) return kInvalidCluster;
   // Parameters are aligned as the widest type is.
   std::vector<std::vector<max_align_t>> kept(static_cast<size_t>(count));
   for (int i = 0; i < count; ++i) {
@@ -350,7 +349,7 @@ Status capture_begin(void* stream) {
   auto* queue = static_cast<Queue*>(stream);
   if (queue->capturing) return kCaptureUnsupported;
   queue->capturing = true;
-  return m->sticky;
+  return m->sticky(queue->device);
 }
 Status capture_end(void* stream, void** graph) {
   const Locked m;
@@ -358,7 +357,7 @@ Status capture_end(void* stream, void** graph) {
   queue->capturing = false;
   *graph = new std::vector<Job>(std::move(queue->captured));
   queue->captured.clear();
-  return m->sticky;
+  return m->sticky(queue->device);
 }
 Status graph_launch(void* graph, void* stream) {
   const Locked m;
@@ -378,12 +377,20 @@ bool inject(const Injection& injection) {
   const Locked m;
   if (injection.capacity >= 0) m->capacity = injection.capacity;
   if (injection.fail_next) m->fail_next = injection.fail_next;
+  auto& all = m->queues;
+  all.erase(std::remove(all.begin(), all.end(), injection.end_stream), all.end());
   if (injection.seed >= 0) m->random.seed(static_cast<uint64_t>(injection.seed));
   return true;
 }
 int64_t calls() {
   const Locked m;
   return m->calls;
+}
+int64_t pending() {
+  const Locked m;
+  int64_t jobs = 0;
+  for (const Queue* queue : m->queues) jobs += static_cast<int64_t>(queue->jobs.size());
+  return jobs;
 }
 
 }  // namespace surprisal::cuda::driver
