@@ -23,6 +23,13 @@ Registry& registry() {
   return *instance;
 }
 
+// Streams that callers of this thread have asked for; null is a stream of CUDA's, too.
+struct Chosen {
+  bool given = false;
+  void* stream = nullptr;
+};
+thread_local Chosen chosen[kMostDevices];
+
 }  // namespace
 
 Context& Context::of(int device) {
@@ -51,6 +58,13 @@ std::vector<Context*> Context::all() {
 Context::Context(int index) : device(index), pool_(std::make_shared<Pool>(*this, !wants_exact())) {
   const DeviceGuard guard(*this);
   check(driver::properties(device, properties), "properties");
+  LoadedCode code;
+  if (const driver::Status status = driver::loaded_code(code)) {
+    const std::string why = missing_code(driver::built_for(), properties.name, properties.arch);
+    throw Error(Code::invalid_value, "cuda: " + device_name(device) + " cannot be used: " +
+                                         (why.empty() ? describe(status) : why));
+  }
+  properties.arch = planned_arch(code);
   for (void** stream : {&own_stream_, &upload_stream_, &read_stream_})
     check(driver::stream_create(stream), "streams");
   current_ = own_stream_;
@@ -67,9 +81,17 @@ Context::Context(int index) : device(index), pool_(std::make_shared<Pool>(*this,
 
 // --- faults of the device ------------------------------------------------------------------------
 
+// An invalid handle is that of a stream which somebody else has destroyed, or all of ours have gone
+// with a reset of the device.
+bool Context::is_lost(driver::Status status) const {
+  if (status != driver::kInvalidHandle) return is_sticky(status);
+  const driver::Status ours = upload_stream_ ? driver::stream_query(upload_stream_) : 0;
+  return ours != 0 && ours != driver::kNotReady;
+}
+
 void Context::check(driver::Status status, const char* what) {
   if (status == 0) return;
-  if (!is_sticky(status))
+  if (!is_lost(status))
     throw Error(Code::internal, "cuda: " + std::string(what) + ": " + describe(status));
   static std::mutex mutex;
   {
@@ -96,18 +118,53 @@ void* Context::stream_of(const Pool& pool) const {
   return capture && capture->pool.get() != &pool ? upload_stream_ : current_;
 }
 
-void Context::set_stream(void* stream, bool own) {
-  if (capture) refuse_in_capture("the stream cannot be changed");
-  void* next = own ? own_stream_ : stream;
-  if (next == current_) return;
-  void* event = record(current_);
-  const driver::Status status = driver::stream_wait(next, event);
-  give_event(event);
-  // A handle that is none of this device says nothing about the device itself.
-  if (status)
-    throw Error(Code::invalid_value,
-                "cuda: no stream of " + device_name(device) + ": " + describe(status));
+void* Context::stream_here() const {
+  return chosen[device].given ? chosen[device].stream : own_stream_;
+}
+
+void Context::enter() {
+  void* next = stream_here();
+  if (next == current_ || capture) return;
+  try {
+    order(current_, next);
+  } catch (const Error&) {
+    // What a stream has not done when somebody destroys it nobody can wait for.
+    const driver::Status status = poisoned_ ? 0 : driver::stream_query(next);
+    if (poisoned_ || (status && status != driver::kNotReady)) throw;
+  }
   current_ = next;
+}
+
+void Context::set_stream(void* stream) {
+  if (capture) refuse_in_capture("the stream cannot be changed");
+  const auto refuse = [&](const std::string& why) {
+    throw Error(Code::invalid_value, "cuda: no stream of " + device_name(device) + ": " + why);
+  };
+  int of = device;
+  const driver::Status status = driver::stream_device(stream, &of);
+  // A handle that is none of this device says nothing about the device itself.
+  if (status) refuse(describe(status));
+  if (of != device) refuse("it is one of " + device_name(of));
+  const Chosen before = chosen[device];
+  chosen[device] = {stream != own_stream_, stream};
+  try {
+    enter();
+  } catch (...) {
+    chosen[device] = before;
+    throw;
+  }
+}
+
+void Context::forget_streams() {
+  for (Context* context : all()) {
+    if (!chosen[context->device].given) continue;
+    chosen[context->device] = {};
+    try {
+      const Entered entered(*context);
+    } catch (const Error&) {
+      // Nobody is left to tell.
+    }
+  }
 }
 
 void* Context::record(void* stream) {
@@ -185,6 +242,12 @@ void Context::trim() {
   pool_->release_cached();
   check(driver::stream_synchronize(current_), "trim");
   check(driver::pool_trim(pool_handle_), "trim");
+}
+
+void Context::limit_recycled(int64_t bytes) {
+  pool_->limit(bytes);
+  if (pool_->cached() > bytes) pool_->release_cached();
+  check(driver::pool_keep(pool_handle_, bytes), "recycled memory");
 }
 
 void Context::share_with(int other) {

@@ -19,6 +19,7 @@
 namespace surprisal::cuda {
 
 class Graph;
+class Read;
 
 struct MemoryUse {
   int64_t live, peak, reserved, recycled, scratch, scratch_peak, free, total;
@@ -31,7 +32,7 @@ class Context {
   static std::vector<Context*> all();
 
   const int device;
-  Properties properties;
+  Properties properties;  // `arch` is that of the code which runs here: what plans may count on
   std::recursive_mutex mutex;
 
   // Throws Error for a status that is not 0. A sticky one poisons the device.
@@ -41,16 +42,24 @@ class Context {
   bool is_poisoned() const { return poisoned_.load(); }
 
   // --- streams ---
-  void* stream() const { return current_; }  // where operations go
-  void* memory_stream() const;               // where the driver allocates and frees
+  void* stream() const { return current_; }  // where what is enqueued now goes
+  // That of the calling thread's work: its caller's, or our own.
+  void* stream_here() const;
+  // Goes over to the calling thread's stream. Work of all streams stays in one order, in which
+  // memory that was freed is used again.
+  void enter();
+  void* own_stream() const { return own_stream_; }
+  void* memory_stream() const;  // where the driver allocates and frees
   // Where a pool's memory changes hands. While a graph is captured only that of its own pool does
   // so in the graph: replays would take any other from whoever has it then.
   void* stream_of(const Pool& pool) const;
   void* memory_pool() const { return pool_handle_; }
   void* upload_stream() const { return upload_stream_; }
   void* read_stream() const { return read_stream_; }
-  // The caller's stream for what follows; null: our own again.
-  void set_stream(void* stream, bool own);
+  // The caller's stream for what this thread enqueues from here on.
+  void set_stream(void* stream);
+  // This thread's environment ends: its work goes to streams of nobody any more.
+  static void forget_streams();
   // An event of the pool, recorded on a stream.
   void* record(void* stream);
   void give_event(void* event) { events_.push_back(event); }
@@ -62,6 +71,8 @@ class Context {
   std::shared_ptr<Block> allocate(int64_t bytes, bool counted);
   MemoryUse memory_use(bool reset_peak);
   void trim();
+  // What is freed beyond this goes back to the driver, and from there to others.
+  void limit_recycled(int64_t bytes);
   // Copies to `device` go directly from here on, where the two are connected.
   void share_with(int device);
   int64_t reserved = 0;  // from the driver by all pools, in use or not
@@ -84,12 +95,14 @@ class Context {
   void expect_faults() { ++sites_; }
 
   std::atomic<int> reads{0};           // reads with a promise that are on their way
+  std::vector<Read*> reading;          // those that copy from memory of operations
   std::shared_ptr<Graph> capture;      // being recorded
   std::atomic<bool> capturing{false};  // the same, to ask without the lock
   std::unique_ptr<Stream> operations;  // what operations get
 
  private:
   explicit Context(int device);
+  bool is_lost(driver::Status status) const;
   driver::Status try_allocate(int64_t bytes, Pool& pool, void** out);
 
   void *own_stream_ = nullptr, *current_ = nullptr;
@@ -106,6 +119,9 @@ class Context {
 };
 
 std::unique_ptr<Stream> make_stream(Context& context);
+// Where the last operation of this thread was to run, if it found no scratch memory before it had
+// done anything: it can be called again, even if it adds to what is there. Else -1.
+int repeatable_device();
 
 // Makes a device current on this thread while it lives. A failure shows in the calls that follow.
 class DeviceGuard {
@@ -119,9 +135,9 @@ class DeviceGuard {
   int previous_ = -1;
 };
 
-// Guard and lock together: what every entry from JavaScript holds.
+// Guard and lock together, on the thread's stream: what every entry from JavaScript holds.
 struct Entered {
-  explicit Entered(Context& context) : guard(context), lock(context.mutex) {}
+  explicit Entered(Context& context) : guard(context), lock(context.mutex) { context.enter(); }
   DeviceGuard guard;
   std::lock_guard<std::recursive_mutex> lock;
 };

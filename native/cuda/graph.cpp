@@ -22,6 +22,11 @@ Graph::~Graph() {
   // Host memory is not freed in stream order, and a replay may still be copying from it.
   if (!host_.empty()) driver::stream_synchronize(context.stream());
   for (void* memory : host_) driver::host_release(memory);
+  // Under the lock, too: somebody's capture would record what is given back to the driver.
+  arena.release();
+  held_.clear();
+  owners_.clear();
+  pool = nullptr;
 }
 
 void Graph::begin(Context& context) {
@@ -36,6 +41,7 @@ void Graph::begin(Context& context) {
     lock.lock();
   }
   const DeviceGuard guard(context);
+  context.enter();
   // Memory is allocated and freed on the upload stream now: after all that was enqueued before.
   context.order(context.stream(), context.upload_stream());
   auto graph = std::make_shared<Graph>(context);

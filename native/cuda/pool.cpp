@@ -61,6 +61,12 @@ void Pool::give(void* data, int64_t bytes) {
     return;
   }
   driver::retire(data, context_.stream_of(*this));
+  if (size > limit_ - cached_) {
+    const DeviceGuard guard(context_);
+    driver::release(data, context_.memory_stream());
+    context_.reserved -= size;
+    return;
+  }
   free_[size].push_back(data);
   cached_ += size;
 }

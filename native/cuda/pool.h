@@ -36,6 +36,8 @@ class Pool {
   void give(void* data, int64_t bytes);
   // Gives the driver what nobody uses.
   void release_cached();
+  // Gives it what would be more than this, from here on.
+  void limit(int64_t bytes) { limit_ = bytes; }
 
   int64_t cached() const { return cached_; }  // bytes not in use
 
@@ -43,7 +45,7 @@ class Pool {
   Context& context_;
   const bool keeps_;
   std::unordered_map<int64_t, std::vector<void*>> free_;
-  int64_t cached_ = 0;
+  int64_t cached_ = 0, limit_ = INT64_MAX;
 };
 
 // Memory of a device. The last holder's end gives it back to its pool, so that a tensor freed while

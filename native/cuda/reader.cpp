@@ -40,6 +40,7 @@ void read_now(Context& context, const Block* block, void* to, int64_t bytes) {
     while (first || (enqueued < bytes && arrivals.size() < kPiecesInFlight)) {
       std::lock_guard<std::recursive_mutex> lock(context.mutex);
       if (context.capture) refuse_in_capture("device values cannot be read");
+      context.enter();
       if (first) {
         check = context.begin_fault_check();
         if (check.needed)
@@ -98,22 +99,55 @@ Read::Read(Context& context, std::shared_ptr<Block> block, void* to, int64_t byt
                    "read");
   for (int i = 0; i == 0 || (i < kPiecesInFlight && enqueued_ < bytes_); ++i) enqueue_piece();
   counted_ = block_ && stream_ != context_.stream();
-  if (counted_) ++block_->readers;
+  if (counted_) {
+    ++block_->readers;
+    context_.reading.push_back(this);
+  }
   ++context_.reads;
 }
 
 Read::~Read() {
-  if (counted_) --block_->readers;
+  {
+    std::lock_guard<std::recursive_mutex> lock(context_.mutex);
+    leave_block();
+  }
   --context_.reads;
+}
+
+void Read::leave_block() {
+  if (!counted_) return;
+  counted_ = false;
+  auto& all = context_.reading;
+  all.erase(std::find(all.begin(), all.end(), this));
+  --block_->readers;
+}
+
+void Read::let_go() {
+  if (!counted_) return;
+  const int64_t left = bytes_ - enqueued_;
+  if (left > 0) rest_ = context_.allocate(left, false);
+  // Also of the rest's memory, whose last user may be a copy to the host.
+  context_.order(stream_, context_.stream());
+  if (left > 0) {
+    rest_from_ = enqueued_;
+    context_.check(driver::copy(rest_->data, static_cast<char*>(block_->data) + rest_from_, left,
+                                context_.stream()),
+                   "read");
+    context_.order(context_.stream(), stream_);
+  }
+  leave_block();
 }
 
 void Read::enqueue_piece() {
   const int64_t bytes = std::min(bytes_ - enqueued_, kLargestLanding);
   Piece piece{take_landing(bytes), nullptr, enqueued_, bytes};
+  const Block* from = rest_ ? rest_.get() : block_.get();
   if (bytes > 0)
-    context_.check(driver::copy(piece.landing.data, static_cast<char*>(block_->data) + enqueued_,
-                                bytes, stream_),
-                   "read");
+    context_.check(
+        driver::copy(piece.landing.data,
+                     static_cast<char*>(from->data) + enqueued_ - (rest_ ? rest_from_ : 0), bytes,
+                     stream_),
+        "read");
   piece.event = context_.record(stream_);
   pieces_.push_back(piece);
   enqueued_ += bytes;
@@ -178,7 +212,15 @@ void Reader::drain(void* owner) {
   change_.wait(lock, [&] { return !active_ || active_->owner() != owner; });
 }
 
-void Reader::wait_for_readers(Block& block) {
+void Reader::let_go_of(Block& block) {
+  try {
+    const Entered entered(block.context);
+    const std::vector<Read*> all = block.context.reading;
+    for (Read* read : all)
+      if (read->block() == &block) read->let_go();
+    return;
+  } catch (const OutOfMemory&) {
+  }
   std::unique_lock<std::mutex> lock(mutex_);
   change_.wait(lock, [&] { return block.readers == 0; });
 }

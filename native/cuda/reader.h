@@ -38,15 +38,22 @@ class Read {
   // On the reader's thread: carries what has arrived; true when it has called `done`.
   bool poll();
   void* owner() const { return owner_; }
+  const Block* block() const { return block_.get(); }
+  // Lets operations write to the block, in the order of the compute stream: what is not yet on its
+  // way to the host is copied aside. With the context's lock held; throws OutOfMemory, and then
+  // nothing has changed.
+  void let_go();
   void abandon() { abandoned_ = true; }
   bool progressed = false;
 
  private:
   void enqueue_piece();
+  void leave_block();
   void finish(std::exception_ptr error);
 
   Context& context_;
-  std::shared_ptr<Block> block_;
+  std::shared_ptr<Block> block_, rest_;  // from `rest_from_` on the values are in `rest_`
+  int64_t rest_from_ = 0;
   char* to_;
   int64_t bytes_, enqueued_ = 0;
   void* owner_;
@@ -55,7 +62,7 @@ class Read {
   Landing fault_;
   Context::FaultCheck check_;
   std::deque<Piece> pieces_;
-  bool counted_ = false;  // among the block's readers
+  bool counted_ = false;  // among the block's readers, and the context's
   std::atomic<bool> abandoned_{false};
 };
 
@@ -65,8 +72,9 @@ class Reader {
   void add(std::unique_ptr<Read> read);
   // No read writes to the owner's memory or calls back for it after this.
   void drain(void* owner);
-  // Operations may write to memory only when nobody copies it any more.
-  void wait_for_readers(Block& block);
+  // Operations that are enqueued from here on may write to memory that is being copied: they wait
+  // on the device. Waits for the copies here only where there is no memory to do without.
+  void let_go_of(Block& block);
   void wait_for_all(Context& context);
   // Lets go of somebody else's memory when what is enqueued now, which may use it, is done.
   void release_later(Context& context, std::shared_ptr<void> owner);

@@ -9,60 +9,89 @@
 
 namespace surprisal::cuda {
 
-Uploads::Slot& Uploads::slot_with_room() {
-  if (slots_[current_].used >= kSlotBytes) {
-    slots_[current_].event = context_.record(context_.stream());
-    current_ = (current_ + 1) % kSlots;
-    slots_[current_].used = 0;
-  }
-  Slot& slot = slots_[current_];
+// Of a ring; null where its next slot is still being copied.
+Uploads::Slot* Uploads::slot_with_room(Ring& ring, void** busy) {
+  Slot& slot = ring.slots[ring.current];
   if (slot.event) {
-    context_.check(driver::event_synchronize(slot.event), "upload");
+    const driver::Status status = driver::event_query(slot.event);
+    if (status == driver::kNotReady) {
+      *busy = slot.event;
+      return nullptr;
+    }
+    context_.check(status, "upload");
     context_.give_event(slot.event);
     slot.event = nullptr;
   }
   if (!slot.host)
     context_.check(driver::host_allocate(reinterpret_cast<void**>(&slot.host), kSlotBytes),
                    "page-locked memory");
-  return slot;
+  if (slot.used == 0 && &ring == &large_) slot.buffer = next_buffer();
+  return &slot;
 }
 
-// Without it, when memory has run out, the copy goes straight to its place.
-bool Uploads::has_device_memory(Slot& slot) {
-  if (slot.device) return true;
-  void* memory = nullptr;
-  const driver::Status status =
-      driver::allocate(&memory, kSlotBytes, context_.memory_pool(), context_.stream());
-  if (status == driver::kOutOfMemory) return false;
-  context_.check(status, "staging memory");
-  // The upload stream writes into what the compute stream has allocated.
-  context_.order(context_.stream(), context_.upload_stream());
-  slot.device = static_cast<char*>(memory);
-  return true;
+// Memory that the upload stream may write: what is free, else new, else what will be free next.
+// Without any, when memory has run out, the copy goes straight to its place.
+Uploads::Buffer Uploads::next_buffer() {
+  const bool is_free = !buffers_.empty() && driver::event_query(buffers_.front().placed) == 0;
+  if (!is_free && made_ < kMostBuffers) {
+    void* memory = nullptr;
+    const driver::Status status =
+        driver::allocate(&memory, kSlotBytes, context_.memory_pool(), context_.upload_stream());
+    if (status != driver::kOutOfMemory) {
+      context_.check(status, "staging memory");
+      ++made_;
+      return {static_cast<char*>(memory), nullptr};
+    }
+  }
+  if (buffers_.empty()) return {};
+  Buffer next = buffers_.front();
+  buffers_.pop_front();
+  context_.check(driver::stream_wait(context_.upload_stream(), next.placed), "upload");
+  context_.give_event(next.placed);
+  next.placed = nullptr;
+  return next;
+}
+
+// The slot is full. Its bytes have left it when the bus is done with them, or its own copies.
+void Uploads::close(Ring& ring) {
+  Slot& slot = ring.slots[ring.current];
+  slot.event = context_.record(slot.buffer.data ? context_.upload_stream() : context_.stream());
+  if (slot.buffer.data) {
+    slot.buffer.placed = context_.record(context_.stream());
+    buffers_.push_back(slot.buffer);
+    slot.buffer = {};
+  }
+  slot.used = 0;
+  ring.current = (ring.current + 1) % kSlots;
+}
+
+int64_t Uploads::upload_some(void* to, const void* from, int64_t bytes, void** busy) {
+  constexpr int64_t kAlign = 256;
+  Ring& ring = bytes < kBusFrom ? small_ : large_;
+  Slot* slot = slot_with_room(ring, busy);
+  if (!slot) return 0;
+  const int64_t offset = slot->used, piece = std::min(bytes, kSlotBytes - offset);
+  slot->used += (piece + kAlign - 1) / kAlign * kAlign;
+  char* host = slot->host + offset;
+  std::memcpy(host, from, static_cast<size_t>(piece));
+  if (slot->buffer.data) {
+    char* buffer = slot->buffer.data + offset;
+    context_.check(driver::copy(buffer, host, piece, context_.upload_stream()), "upload");
+    context_.order(context_.upload_stream(), context_.stream());
+    host = buffer;
+  }
+  context_.check(driver::copy(to, host, piece, context_.stream()), "upload");
+  if (slot->used == kSlotBytes) close(ring);
+  return piece;
 }
 
 void Uploads::upload(void* to, const void* from, int64_t bytes) {
-  constexpr int64_t kAlign = 256;
-  auto* target = static_cast<char*>(to);
-  auto* source = static_cast<const char*>(from);
-  while (bytes > 0) {
-    Slot& slot = slot_with_room();
-    const int64_t piece = std::min(bytes, kSlotBytes - slot.used);
-    char* host = slot.host + slot.used;
-    const int64_t offset = slot.used;
-    slot.used += (piece + kAlign - 1) / kAlign * kAlign;
-    std::memcpy(host, source, static_cast<size_t>(piece));
-    if (piece < kBusFrom || !has_device_memory(slot)) {
-      context_.check(driver::copy(target, host, piece, context_.stream()), "upload");
-    } else {
-      char* device = slot.device + offset;
-      context_.check(driver::copy(device, host, piece, context_.upload_stream()), "upload");
-      context_.order(context_.upload_stream(), context_.stream());
-      context_.check(driver::copy(target, device, piece, context_.stream()), "upload");
-    }
-    target += piece;
-    source += piece;
-    bytes -= piece;
+  for (int64_t done = 0; done < bytes;) {
+    void* busy = nullptr;
+    const int64_t piece = upload_some(static_cast<char*>(to) + done,
+                                      static_cast<const char*>(from) + done, bytes - done, &busy);
+    if (piece == 0) context_.check(driver::event_synchronize(busy), "upload");
+    done += piece;
   }
 }
 

@@ -59,6 +59,7 @@ napi_value status(const Call& call) {
     }
     napi_value device;
     napi_create_object(env, &device);
+    set(env, device, "reason", cuda::missing_code(cuda::driver::built_for(), p.name, p.arch));
     set(env, device, "name", p.name);
     set(env, device, "arch", static_cast<double>(p.arch));
     set(env, device, "processors", static_cast<double>(p.processors));
@@ -110,7 +111,7 @@ uint64_t Call::address(size_t i, const char* name) const {
   return out;
 }
 std::string Call::text(size_t i, const char* name) const {
-  char buffer[64];
+  char buffer[128];
   size_t length = 0;
   if (napi_get_value_string_utf8(env, values[i], buffer, sizeof buffer, &length) != napi_ok)
     expected(name, "a string");
@@ -251,53 +252,6 @@ napi_value pointer(const Call& call) {
   return out;
 }
 
-napi_value memory_use(const Call& call) {
-  Context& context = Context::of(call.device(0));
-  context.expect_alive();
-  const Entered entered(context);
-  const cuda::MemoryUse use = context.memory_use(call.flag(1));
-  napi_value out;
-  napi_create_object(call.env, &out);
-  const std::pair<const char*, int64_t> fields[] = {
-      {"live", use.live},         {"peak", use.peak},       {"reserved", use.reserved},
-      {"recycled", use.recycled}, {"scratch", use.scratch}, {"scratchPeak", use.scratch_peak},
-      {"free", use.free},         {"total", use.total}};
-  for (const auto& [name, value] : fields) set(call.env, out, name, static_cast<double>(value));
-  return out;
-}
-
-napi_value trim(const Call& call) {
-  Context& context = Context::of(call.device(0));
-  context.expect_alive();
-  const Entered entered(context);
-  context.trim();
-  return nullptr;
-}
-
-napi_value set_stream(const Call& call) {
-  Context& context = Context::of(call.device(0));
-  context.expect_alive();
-  const Entered entered(context);
-  const bool own = call.is_absent(1);
-  context.set_stream(own ? nullptr : reinterpret_cast<void*>(call.address(1, "stream")), own);
-  return nullptr;
-}
-
-// The stream that operations go to, for libraries that take one or wait for it.
-napi_value stream(const Call& call) {
-  Context& context = Context::of(call.device(0));
-  napi_value out;
-  napi_create_bigint_uint64(call.env, reinterpret_cast<uint64_t>(context.stream()), &out);
-  return out;
-}
-
-// How many calls of the driver there have been: what an operation costs, in tests.
-napi_value calls(const Call& call) {
-  napi_value out;
-  napi_create_int64(call.env, cuda::driver::calls(), &out);
-  return out;
-}
-
 #if defined(SURPRISAL_EMULATOR)
 napi_value inject(const Call& call) {
   cuda::driver::Injection injection;
@@ -307,18 +261,43 @@ napi_value inject(const Call& call) {
   napi_get_value_int64(call.env, capacity, &injection.capacity);
   napi_get_named_property(call.env, call.values[0], "seed", &seed);
   napi_get_value_int64(call.env, seed, &injection.seed);
+  napi_value ended;
+  bool whole;
+  uint64_t address = 0;
+  napi_get_named_property(call.env, call.values[0], "endStream", &ended);
+  napi_get_value_bigint_uint64(call.env, ended, &address, &whole);
+  injection.end_stream = reinterpret_cast<void*>(address);
   char name[32] = "";
   napi_get_value_string_utf8(call.env, failure, name, sizeof name, nullptr);
   const std::string wanted = name;
   if (wanted == "illegal address") injection.fail_next = 700;
   if (wanted == "launch failure") injection.fail_next = 719;
   if (wanted == "device reset") injection.fail_next = 709;
+  if (wanted == "contained error") injection.fail_next = 226;
   cuda::driver::inject(injection);
   return nullptr;
 }
 
-// A stream as another library might have one.
+// (architectures, capability) -> the architecture that plans count on
+napi_value code_for(const Call& call) {
+  const auto capability = static_cast<int>(call.integer(1, "capability"));
+  napi_value out;
+  napi_create_int32(call.env,
+                    cuda::planned_arch(cuda::code_for(call.text(0, "architectures"), capability)),
+                    &out);
+  return out;
+}
+
+// How much work waits to be run: whoever waits for the device finds none left.
+napi_value pending(const Call& call) {
+  napi_value out;
+  napi_create_int64(call.env, cuda::driver::pending(), &out);
+  return out;
+}
+
+// A stream as another library might have one, of device 0 or the one given.
 napi_value make_stream(const Call& call) {
+  const cuda::DeviceGuard guard(Context::of(call.is_absent(0) ? 0 : call.device(0)));
   void* stream = nullptr;
   cuda::driver::stream_create(&stream);
   napi_value out;
@@ -348,7 +327,7 @@ napi_value make_device_memory(napi_env env, std::unique_ptr<DeviceMemory> memory
 
 void prepare_use(const DeviceMemory& memory) {
   if (!memory.block) return;
-  if (memory.block->readers > 0) cuda::Reader::instance().wait_for_readers(*memory.block);
+  if (memory.block->readers > 0) cuda::Reader::instance().let_go_of(*memory.block);
   Context& context = memory.block->context;
   if (!context.capturing) return;
   const Entered entered(context);
@@ -365,15 +344,13 @@ void bind_device(napi_env env, napi_value exports) {
   define<sweep>(env, exports, "deviceSweep");
   define<from_pointer>(env, exports, "deviceFromPointer");
   define<pointer>(env, exports, "devicePointer");
-  define<memory_use>(env, exports, "deviceMemory");
-  define<trim>(env, exports, "deviceTrim");
-  define<set_stream>(env, exports, "deviceSetStream");
-  define<stream>(env, exports, "deviceStream");
-  define<calls>(env, exports, "deviceCalls");
 #if defined(SURPRISAL_EMULATOR)
+  define<code_for>(env, exports, "deviceCodeFor");
   define<inject>(env, exports, "deviceInject");
+  define<pending>(env, exports, "devicePending");
   define<make_stream>(env, exports, "deviceMakeStream");
 #endif
+  bind_device_state(env, exports);
   bind_device_values(env, exports);
   bind_device_graphs(env, exports);
 #endif

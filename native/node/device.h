@@ -44,6 +44,7 @@ void define(napi_env env, napi_value exports, const char* name) {
 #if defined(SURPRISAL_CUDA)
 // Wraps memory for JavaScript and counts its bytes to V8.
 napi_value make_device_memory(napi_env env, std::unique_ptr<DeviceMemory> memory);
+void bind_device_state(napi_env env, napi_value exports);
 void bind_device_values(napi_env env, napi_value exports);
 void bind_device_graphs(napi_env env, napi_value exports);
 #endif

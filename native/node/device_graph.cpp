@@ -59,9 +59,15 @@ void bind_device_graphs(napi_env env, napi_value exports) {
   define<end_capture>(env, exports, "graphEnd");
   define<launch_graph>(env, exports, "graphLaunch");
   define<free_graph>(env, exports, "graphFree");
-  // A worker that is terminated in the middle of a capture would leave the device locked.
+  // A worker that is terminated in the middle of a capture would leave the device locked, and one
+  // inside of withStream its stream to the others.
   napi_add_env_cleanup_hook(
-      env, [](void*) { cuda::Graph::abandon(); }, nullptr);
+      env,
+      [](void*) {
+        cuda::Graph::abandon();
+        cuda::Context::forget_streams();
+      },
+      nullptr);
 }
 
 }  // namespace surprisal::node

@@ -28,8 +28,8 @@ struct DeviceMemory {
   int64_t bytes() const { return size * size_of(dtype); }
 };
 
-// An operation is about to use the memory: waits for copies to the host that are still reading it,
-// and lets a graph that is being captured keep it.
+// An operation is about to use the memory: it goes before, on the device, what copies to the host
+// are still reading of it; and a graph that is being captured keeps it.
 void prepare_use(const DeviceMemory& memory);
 
 }  // namespace surprisal::node

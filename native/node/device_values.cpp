@@ -31,11 +31,21 @@ napi_value upload(const Call& call) {
   context.expect_alive();
   if (from.size == 0) return nullptr;
   prepare_use(to);
-  const Entered entered(context);
-  if (context.capture) cuda::refuse_in_capture("values cannot be uploaded");
-  const int64_t width = size_of(to.dtype);
-  context.uploads.upload(static_cast<char*>(to.data) + offset * width, from.data,
-                         from.size * width);
+  const int64_t width = size_of(to.dtype), bytes = from.size * width;
+  char* target = static_cast<char*>(to.data) + offset * width;
+  for (int64_t done = 0; done < bytes;) {
+    void* busy = nullptr;
+    int64_t piece = 0;
+    {
+      const Entered entered(context);
+      if (context.capture) cuda::refuse_in_capture("values cannot be uploaded");
+      piece = context.uploads.upload_some(target + done, static_cast<char*>(from.data) + done,
+                                          bytes - done, &busy);
+    }
+    // Other threads go on meanwhile. Should one of them record the event anew, the wait is longer.
+    if (piece == 0) context.check(cuda::driver::event_synchronize(busy), "upload");
+    done += piece;
+  }
   return nullptr;
 }
 
@@ -116,12 +126,14 @@ void copy_across(DeviceMemory& to, const DeviceMemory& from) {
   void* ready = nullptr;
   {
     const cuda::DeviceGuard guard(source);
+    source.enter();
     source.share_with(to.device);
     ready = source.record(source.stream());
   }
   void* copied = nullptr;
   {
     const cuda::DeviceGuard guard(target);
+    target.enter();
     target.check(cuda::driver::stream_wait(target.stream(), ready), "copy");
     target.check(cuda::driver::copy_peer(to.data, to.device, from.data, from.device, to.bytes(),
                                          target.stream()),

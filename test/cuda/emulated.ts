@@ -17,10 +17,25 @@ interface Operation {
 
 export interface Emulated extends Required<Runtime> {
   deviceCalls(): number;
+  /** What is enqueued and has not run. */
+  devicePending(): number;
+  /** The architecture that plans count on, for a build and a device. */
+  deviceCodeFor(architectures: string, capability: number): number;
+  deviceRepeatable(): number;
   deviceStream(device: number): bigint;
-  deviceMakeStream(): bigint;
-  deviceInject(what: { capacity?: number; failNext?: string; seed?: number }): void;
-  deviceToDLPack(value: DeviceMemory | RawArray, shape: number[], versioned: boolean): bigint;
+  deviceMakeStream(device?: number): bigint;
+  deviceInject(what: {
+    capacity?: number;
+    failNext?: string;
+    seed?: number;
+    endStream?: bigint;
+  }): void;
+  deviceToDLPack(
+    value: DeviceMemory | RawArray,
+    shape: number[],
+    versioned: boolean,
+    readOnly?: boolean,
+  ): bigint;
   deviceFromDLPack(
     address: bigint,
     versioned: boolean,

@@ -1,0 +1,238 @@
+// Who waits for whom: reads, uploads, and streams of callers and threads. The emulated device runs
+// work late, so that what is still pending shows that nobody has waited for it.
+import { afterEach, describe, expect, test } from 'vitest';
+import {
+  path as addon,
+  child,
+  counting,
+  downloaded,
+  isMissing,
+  isSame,
+  emulated as sp,
+  uploaded,
+} from './emulated.js';
+
+const large = 2_200_000; // several pieces of the landing memory
+const seeds = [1, 2, 3];
+
+describe.skipIf(isMissing)('work behind a long step', () => {
+  afterEach(() => sp.deviceInject({ capacity: 8 * 2 ** 30 }));
+
+  /** Some 300 launches that nobody has waited for. */
+  function longStep() {
+    const a = uploaded(counting(1000));
+    const b = sp.deviceAllocate(0, 'float64', 1000);
+    sp.deviceSynchronize(0);
+    for (let i = 0; i < 150; i++) {
+      sp.cast.call(a, b);
+      sp.cast.call(b, a);
+    }
+    sp.deviceFree(a);
+    sp.deviceFree(b);
+  }
+
+  test('what is being read can be read and written by operations, which wait on the device', async () => {
+    for (const seed of seeds) {
+      for (const size of seed === 1 ? [100_000, large] : [100_000]) {
+        sp.deviceInject({ seed });
+        const memory = uploaded(counting(size));
+        const half = sp.deviceAllocate(0, 'float64', size);
+        longStep();
+        const out = new Float32Array(size);
+        const read = sp.deviceRead(memory, out);
+        sp.cast.call(memory, half);
+        sp.deviceCopy(memory, uploaded(new Float32Array(size)));
+        expect(sp.devicePending()).toBeGreaterThan(100);
+        expect(out[size - 1]).toBe(0);
+        sp.deviceFree(memory);
+        const next = sp.deviceAllocate(0, 'float32', size);
+        sp.cast.call(half, next);
+        sp.deviceSynchronize(0);
+        await read;
+        expect(isSame(out, counting(size))).toBe(true);
+        expect(isSame(downloaded(next, size), counting(size))).toBe(true);
+        sp.deviceFree(half);
+        sp.deviceFree(next);
+      }
+    }
+  });
+
+  test('two reads of one memory, the second of what an operation has written', async () => {
+    const memory = uploaded(counting(large));
+    const [first, second] = [new Float32Array(large), new Float32Array(large)];
+    const other = uploaded(counting(large, 7));
+    const reads = [sp.deviceRead(memory, first)];
+    sp.deviceCopy(memory, other);
+    reads.push(sp.deviceRead(memory, second));
+    sp.deviceCopy(memory, uploaded(new Float32Array(large)));
+    await Promise.all(reads);
+    expect(isSame(first, counting(large))).toBe(true);
+    expect(isSame(second, counting(large, 7))).toBe(true);
+    for (const each of [memory, other]) sp.deviceFree(each);
+  });
+
+  test('without memory to copy the rest of a read aside, an operation waits', async () => {
+    const memory = uploaded(counting(large));
+    const zeros = uploaded(new Float32Array(large));
+    sp.deviceTrim(0);
+    const { total, free } = sp.deviceMemory(0, false);
+    const out = new Float32Array(large);
+    const read = sp.deviceRead(memory, out);
+    sp.deviceInject({ capacity: total - free });
+    sp.deviceCopy(memory, zeros);
+    await read;
+    expect(isSame(out, counting(large))).toBe(true);
+    expect(downloaded(memory, large)[9]).toBe(0);
+    for (const each of [memory, zeros]) sp.deviceFree(each);
+  });
+
+  test('uploads beyond the ring do not wait for it', () => {
+    const memory = [1, 2, 3].map(() => sp.deviceAllocate(0, 'float32', large));
+    longStep();
+    for (const [i, each] of memory.entries()) sp.deviceUpload(each, counting(large, i), 0);
+    expect(sp.devicePending()).toBeGreaterThan(100);
+    for (const [i, each] of memory.entries()) {
+      expect(isSame(downloaded(each, large), counting(large, i))).toBe(true);
+      sp.deviceFree(each);
+    }
+  });
+
+  test('uploads beyond all buffers wait, and are right', () => {
+    const memory = sp.deviceAllocate(0, 'float32', large);
+    longStep();
+    const [values, last] = [counting(large), counting(large, 7)];
+    for (let i = 0; i < 10; i++) sp.deviceUpload(memory, values, 0);
+    sp.deviceUpload(memory, last, 0);
+    expect(isSame(downloaded(memory, large), last)).toBe(true);
+    sp.deviceFree(memory);
+  });
+});
+
+describe.skipIf(isMissing)('streams of callers', () => {
+  test('a stream that is none of the device is refused, and the device goes on', () => {
+    const out = child(
+      `
+      const other = a.deviceMakeStream(1);
+      for (const stream of [other, 12345n])
+        try { a.deviceSetStream(0, stream); } catch (e) { console.log(e.code, e.message); }
+      const x = a.deviceAllocate(0, 'float32', 4), half = a.deviceAllocate(0, 'float16', 4);
+      a.deviceUpload(x, new Float32Array(4), 0);
+      a.cast.call(x, half);
+      a.deviceSynchronize();
+      console.log('alive');
+      `,
+      { SURPRISAL_EMULATOR_DEVICES: '2' },
+    ).split('\n');
+    expect(out[0]).toBe('ERR_INVALID_VALUE cuda: no stream of cuda:0: it is one of cuda:1');
+    expect(out[1]).toMatch(/^ERR_INVALID_VALUE cuda: no stream of cuda:0: .*400/);
+    expect(out[2]).toBe('alive');
+  });
+
+  test('one that is destroyed under our hands does not take the device along', () => {
+    const out = child(`
+      const stream = a.deviceMakeStream();
+      const x = a.deviceAllocate(0, 'float32', 4), half = a.deviceAllocate(0, 'float16', 4);
+      a.deviceUpload(x, new Float32Array(4).fill(2), 0);
+      a.deviceSynchronize();
+      a.deviceSetStream(0, stream);
+      a.deviceInject({ endStream: stream });
+      try { a.cast.call(x, half); } catch (e) { console.log(e.message); }
+      a.deviceSetStream(0, undefined);
+      a.cast.call(x, half);
+      a.cast.call(half, x);
+      const out = new Float32Array(4);
+      a.deviceReadSync(x, out);
+      console.log(out[3]);
+    `);
+    expect(out).toMatch(/^cuda: launch: .*400\)\n2$/);
+  });
+
+  test("are their thread's alone; a worker that ends inside leaves none behind", () => {
+    const worker = `
+      const { parentPort, workerData } = require('node:worker_threads');
+      const seen = [a.deviceStream(0) === workerData.own];
+      const x = a.deviceAllocate(0, 'float32', 1000), wide = a.deviceAllocate(0, 'float64', 1000);
+      a.deviceUpload(x, new Float32Array(1000).fill(5), 0);
+      const mine = a.deviceMakeStream();
+      a.deviceSetStream(0, mine);
+      a.cast.call(x, wide);
+      seen.push(a.deviceStream(0) === mine);
+      parentPort.postMessage({ seen, mine });
+      setInterval(() => a.cast.call(wide, x), 1);
+    `;
+    const out = child(
+      `
+      const { Worker } = require('node:worker_threads');
+      const n = 1000;
+      const own = a.deviceStream(0), theirs = a.deviceMakeStream();
+      a.deviceSetStream(0, theirs);
+      const x = a.deviceAllocate(0, 'float32', n), wide = a.deviceAllocate(0, 'float64', n);
+      a.deviceUpload(x, new Float32Array(n).fill(3), 0);
+      const out = new Float32Array(n);
+      const right = () => {
+        for (let i = 0; i < 20; i++) { a.cast.call(x, wide); a.cast.call(wide, x); }
+        a.deviceReadSync(x, out);
+        return out.every((v) => v === 3) && a.deviceStream(0) === theirs;
+      };
+      const worker = new Worker(
+        'const a = require(' + JSON.stringify(process.env.ADDON) + ');' + process.env.PROGRAM,
+        { eval: true, workerData: { own } },
+      );
+      worker.on('message', async ({ seen, mine }) => {
+        console.log(seen, right());
+        await worker.terminate();
+        a.deviceInject({ endStream: mine });
+        console.log(right());
+        a.deviceSetStream(0, undefined);
+        a.deviceInject({ endStream: theirs });
+        a.deviceReadSync(x, out);
+        console.log(out[5], a.deviceStream(0) === own);
+      });
+      `,
+      { PROGRAM: worker, ADDON: addon },
+    );
+    expect(out).toBe('[ true, true ] true\ntrue\n3 true');
+  });
+});
+
+describe.skipIf(isMissing)('graphs', () => {
+  test('are freed while other threads capture', () => {
+    const program = `
+      const { parentPort } = require('node:worker_threads');
+      const x = a.deviceAllocate(0, 'float32', 1000);
+      a.deviceUpload(x, new Float32Array(1000).fill(id), 0);
+      for (let round = 0; round < 60; round++) {
+        a.graphBegin(0);
+        const wide = a.deviceAllocate(0, 'float64', 1000), back = a.deviceAllocate(0, 'float32', 1000);
+        a.cast.call(x, wide);
+        a.cast.call(wide, back);
+        const graph = a.graphEnd(0);
+        a.graphLaunch(graph);
+        const out = new Float32Array(1000);
+        if (round % 7 === 0) a.deviceReadSync(back, out);
+        if (round % 7 === 0 && out[999] !== id) throw new Error('worker ' + id + ': ' + out[999]);
+        a.deviceFree(wide);
+        a.deviceFree(back);
+        a.graphFree(graph);
+      }
+      a.deviceFree(x);
+      parentPort.postMessage('done');
+    `;
+    const out = child(
+      `
+      const { Worker } = require('node:worker_threads');
+      let done = 0;
+      for (let id = 1; id <= 3; id++) {
+        const worker = new Worker(
+          'const id = ' + id + '; const a = require(' + JSON.stringify(process.env.ADDON) + ');' + process.env.PROGRAM,
+          { eval: true },
+        );
+        worker.on('error', (e) => { throw e; });
+        worker.on('message', () => { if (++done === 3) console.log(a.deviceMemory(0, false).live); });
+      }
+      `,
+      { PROGRAM: program, ADDON: addon },
+    );
+    expect(out).toBe('0');
+  });
+});
