@@ -2,7 +2,7 @@
 // pointers and streams of other libraries.
 import { refuseInGraph } from './capture.js';
 import { type CudaStatus, cudaIndex, status } from './device.js';
-import { usedDevices } from './device-memory.js';
+import { trim, usedDevices } from './device-memory.js';
 import { type DType, dtypeInfo, dtypes } from './dtype.js';
 import { expectFunction, expectOneOf, expectOptions, fail, refusePromise, show } from './expect.js';
 import { graph } from './graph.js';
@@ -86,28 +86,67 @@ export const cuda = {
     return native(() => runtime.deviceMemory(index, resetPeak === true));
   },
 
+  /**
+   * Gives back the memory that is kept for the next tensors of a device (default: of all that this
+   * thread uses), once work that uses it is done: to other processes and libraries, or for tensors
+   * of other sizes. What JavaScript has dropped is collected first. The next step asks the driver
+   * again, which takes time: not for every step.
+   *
+   * @throws ERR_GRAPH inside a graph.
+   */
+  trim(device?: Device): void {
+    if (device === undefined && !status().available) return;
+    refuseInGraph('a trim', 'trim after the step');
+    const wanted = device === undefined ? usedDevices : [cudaIndex('cuda.trim', device)];
+    for (const index of wanted) native(() => trim(index));
+  },
+
+  /**
+   * Bytes that a device keeps for the next tensors at most (default Infinity): what is freed beyond
+   * goes back to the driver, and at the next wait for the device to everybody else. What several
+   * threads set is the device's: the last one counts.
+   *
+   * @throws ERR_INVALID_VALUE for `bytes` that are negative or NaN.
+   */
+  limitRecycled(bytes: number, device?: Device): void {
+    const op = 'cuda.limitRecycled';
+    if (typeof bytes !== 'number' || !(bytes >= 0)) {
+      const what = 'expected bytes to be a number that is not negative';
+      fail(op, 'ERR_INVALID_VALUE', `${what}, got ${show(bytes)}`);
+    }
+    refuseInGraph('a limit', 'set it outside');
+    const index = cudaIndex(op, device);
+    const most = Math.floor(Math.min(bytes, Number.MAX_SAFE_INTEGER));
+    native(() => runtime.deviceLimitRecycled(index, most));
+  },
+
   graph,
 
   /**
-   * Runs `fn` (synchronous) with the work of a device enqueued on the caller's stream, a
-   * cudaStream_t. The caller keeps the stream alive until that work is done.
+   * Runs `fn` (synchronous) with the work that this thread enqueues on a device going to the
+   * caller's stream, a cudaStream_t of that device. The caller keeps the stream alive until that
+   * work is done. Work of other threads stays on their streams; on the device all of it is in the
+   * order in which it was enqueued.
+   *
+   * @throws ERR_INVALID_VALUE when `stream` is none of the device.
    */
   withStream<R>(stream: bigint, fn: () => R, options: { device?: Device } = {}): R {
     expectFunction('cuda.withStream', 'fn', fn);
     expectOptions('cuda.withStream', options, ['device']);
     const pointer = checkedPointer('cuda.withStream', stream);
     const index = cudaIndex('cuda.withStream', options.device);
+    const outer = native(() => runtime.deviceStream(index));
     native(() => runtime.deviceSetStream(index, pointer));
     try {
       const result = fn();
       refusePromise('cuda.withStream', result);
       return result;
     } finally {
-      native(() => runtime.deviceSetStream(index, undefined));
+      native(() => runtime.deviceSetStream(index, outer));
     }
   },
 
-  /** The stream that work of a device is enqueued on now, a cudaStream_t. */
+  /** The stream that this thread's work of a device is enqueued on now, a cudaStream_t. */
   stream(device?: Device): bigint {
     const index = cudaIndex('cuda.stream', device);
     return native(() => runtime.deviceStream(index));

@@ -4,7 +4,13 @@
 // much has been allocated since the last one, and when memory has run out.
 import { capture } from './capture.js';
 import type { DType } from './dtype.js';
-import { collectGarbage, type DeviceMemory, isOutOfMemory, translated } from './native.js';
+import {
+  collectGarbage,
+  type DeviceMemory,
+  isOutOfMemory,
+  setReclaim,
+  translated,
+} from './native.js';
 import { runtime } from './runtime.js';
 
 /** Bytes allocated and not freed since the last sweep, and how many bring the next one. */
@@ -59,11 +65,22 @@ export function allocateOn(
   return memory;
 }
 
+/** Frees what can be freed, but for a capture, whose memory is recorded. */
+function reclaim(device: number): boolean {
+  if (capture?.recording) return false;
+  trim(device);
+  return true;
+}
+setReclaim(reclaim);
+
+/** Frees what JavaScript has dropped, and gives the driver what is kept for the next tensors. */
+export function trim(device: number): void {
+  sweep(device);
+  runtime.deviceTrim(device);
+}
+
 function allocateAgain(device: number, dtype: DType, size: number): DeviceMemory {
-  if (!capture?.recording) {
-    sweep(device);
-    runtime.deviceTrim(device);
-  }
+  reclaim(device);
   try {
     return runtime.deviceAllocate(device, dtype, size);
   } catch (error) {

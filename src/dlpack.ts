@@ -31,15 +31,27 @@ function expectNative(op: string): void {
 /**
  * The address of a managed tensor over the memory of `t`, for a library that takes it over: it must
  * call its deleter once, until then the memory lives. The stream of `t` is the device's own
- * (`cuda.stream()`): the other library waits for it, or `cuda.synchronize()` comes before.
+ * (`cuda.stream()`): the other library waits for it, or `cuda.synchronize()` comes before. At its
+ * end the other way round: after the deleter this library writes new values there, in the order of
+ * that stream alone. So what another stream still does with the memory must be done, or that stream
+ * waited for by `cuda.stream()`, before the deleter is called.
+ *
+ * @throws ERR_INVALID_VALUE when the memory of `t` was lent read-only and `versioned` is not set:
+ *   the older struct cannot say so.
  */
 export function toDLPack(t: Tensor, options: DLPackOptions = {}): bigint {
   expectTensor('toDLPack', 't', t);
   const versioned = wantsVersion('toDLPack', options);
   expectNative('toDLPack');
   flushRecorded();
+  const { raw } = t;
+  const { readOnly } = t.storage!;
+  if (readOnly && !versioned) {
+    const what = 'expected t to be writable memory, as a DLManagedTensor is';
+    fail('toDLPack', 'ERR_INVALID_VALUE', `${what}; got one lent read-only: set versioned`);
+  }
   try {
-    return runtime.deviceToDLPack!(t.raw, t.shape, versioned);
+    return runtime.deviceToDLPack!(raw, t.shape, versioned, readOnly);
   } catch (error) {
     throw translated(error);
   }
@@ -48,6 +60,7 @@ export function toDLPack(t: Tensor, options: DLPackOptions = {}): bigint {
 /**
  * A tensor over the memory that a managed tensor describes, which this takes over: its deleter is
  * called when the memory is no longer used. Contiguous and row-major; memory of the host is copied.
+ * What is lent read-only is: `copy_` and optimisers refuse to write there.
  * Work that the other library has enqueued on the memory must be ordered before, by a stream that
  * both use (`cuda.withStream`) or by waiting. After an error the managed tensor is still the caller's.
  */
@@ -63,10 +76,12 @@ export function fromDLPack(address: bigint, options: DLPackOptions = {}): Tensor
   expectNative('fromDLPack');
   refuseInGraph('memory of another library', 'take it over outside');
   try {
-    const { raw, shape, dtype, device } = runtime.deviceFromDLPack!(address, versioned);
+    const { raw, shape, dtype, device, readOnly } = runtime.deviceFromDLPack!(address, versioned);
     if (device >= 0) {
       cudaIndex('fromDLPack', deviceName(device));
-      return tensorOver(raw as never, shape, dtype as DType, deviceName(device));
+      const t = tensorOver(raw as never, shape, dtype as DType, deviceName(device));
+      t.storage!.readOnly = readOnly;
+      return t;
     }
     const place = checkedDevice('fromDLPack', 'cpu');
     return written<DType, Shape>(shape, dtype as DType, place, (own) => {

@@ -40,7 +40,7 @@ export interface Kernel {
 }
 
 interface Addon {
-  [name: string]: Entry | string | (() => void);
+  [name: string]: Entry | string | (() => void) | (() => number);
 }
 
 function loadedAddon(): Addon {
@@ -120,6 +120,28 @@ export function translated(error: unknown): unknown {
   return new OutOfMemoryError(message, requested, free, total);
 }
 
+type Reclaim = (device: number) => boolean;
+let reclaim: Reclaim = () => false;
+
+/** How memory of a device is won back: true where there may be more now. */
+export function setReclaim(how: Reclaim): void {
+  reclaim = how;
+}
+
+/** The device of this thread's last operation if that has not changed anything; else -1. */
+function repeatable(): number {
+  return (addon.deviceRepeatable as (() => number) | undefined)?.() ?? -1;
+}
+
+/**
+ * Whether an operation that found no scratch memory on its device can be called again: it had not
+ * begun, and what JavaScript had dropped there has been freed.
+ */
+function canRepeat(error: unknown, device: number): boolean {
+  if (!isOutOfMemory(error) || (error as OutOfMemoryError).requested === undefined) return false;
+  return device >= 0 && reclaim(device);
+}
+
 /** Calls a kernel with fields by name, or records the call when an asynchronous form asks for it. */
 export function launch(kernel: Kernel, fields: Readonly<Record<string, Field>>): void {
   const names = kernel.fields;
@@ -135,9 +157,18 @@ export function launchAt(kernel: Kernel, values: Field[]): void {
     return;
   }
   try {
-    kernel.call(...values);
+    callTwice(kernel, values);
   } catch (error) {
     throw translated(error);
+  }
+}
+
+function callTwice(kernel: Kernel, values: Field[]): void {
+  try {
+    kernel.call(...values);
+  } catch (error) {
+    if (!canRepeat(error, repeatable())) throw error;
+    kernel.call(...values);
   }
 }
 
@@ -180,10 +211,14 @@ export function flushRecorded(): void {
 /** Runs recorded launches in order on a background thread. */
 export async function submit(launches: readonly Launch[]): Promise<void> {
   for (const { kernel, fields } of launches) {
+    // On a device it has been enqueued, or has failed, when the promise is there.
+    const promise = kernel.callAsync(...fields);
+    const device = repeatable();
     try {
-      await kernel.callAsync(...fields);
+      await promise;
     } catch (error) {
-      throw translated(error);
+      if (!canRepeat(error, device)) throw translated(error);
+      launchAt(kernel, fields);
     }
   }
 }

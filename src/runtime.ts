@@ -4,6 +4,8 @@ import { addon, type DeviceMemory, type Raw, type RawArray } from './native.js';
 
 export interface NativeDevice {
   name: string;
+  /** Why it cannot be used: no code for it. Empty where it can; an older addon does not say. */
+  reason?: string;
   /** 10 major + minor: 90 for an H100. */
   arch: number;
   /** Streaming multiprocessors. */
@@ -22,7 +24,7 @@ export interface NativeStatus {
   runtime: number;
   /** The CUDA error that detection ended with, 0 for none. */
   error: number;
-  /** Why there is no device; empty when there is one. */
+  /** Why there are no devices; empty when some are listed. */
   reason: string;
   devices: readonly NativeDevice[];
 }
@@ -58,6 +60,8 @@ export interface Runtime {
   deviceSynchronizeAsync(device?: number): Promise<void>;
   deviceMemory(device: number, resetPeak: boolean): NativeMemory;
   deviceTrim(device: number): void;
+  /** Bytes kept for the next tensors, at most. */
+  deviceLimitRecycled(device: number, bytes: number): void;
   deviceFromPointer(
     device: number,
     pointer: bigint,
@@ -67,7 +71,12 @@ export interface Runtime {
   ): DeviceMemory;
   devicePointer(memory: DeviceMemory): bigint;
   /** (memory or array, shape, versioned): the address of a managed tensor. Also without CUDA. */
-  deviceToDLPack?(raw: Raw, shape: readonly number[], versioned: boolean): bigint;
+  deviceToDLPack?(
+    raw: Raw,
+    shape: readonly number[],
+    versioned: boolean,
+    readOnly: boolean,
+  ): bigint;
   /** `device` is -1 on the host, where `raw` is a copy. */
   deviceFromDLPack?(
     address: bigint,

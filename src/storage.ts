@@ -109,6 +109,8 @@ export class Storage {
   version = 0;
   /** Asynchronous kernels that read or write it now. */
   pins = 0;
+  /** Memory that another library has lent for reading. */
+  readOnly = false;
   savers: Saver[] | null = null;
   private mostSavers = 16;
   /** Weak: nobody is kept for what nobody will look at. */

@@ -205,6 +205,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     if (this.storage.pins > 0) {
       fail('copy_', 'ERR_IN_USE', 'an asynchronous operation is using this tensor; await it first');
     }
+    refuseReadOnly('copy_', 'the tensor', this);
     this.storage.beforeWrite();
     this.storage.touch();
     copyValues(src, this);
@@ -343,6 +344,13 @@ export function empty<D extends DType, S extends Shape>(
 ): Tensor<D, S> {
   const size = sizeOf(shape);
   return new Tensor(allocate(dtype, size, zeroed, device), shape, dtype, size);
+}
+
+/** Refuses to write to memory that another library has lent for reading. */
+export function refuseReadOnly(op: string, name: string, t: Tensor): void {
+  if (!t.storage?.readOnly) return;
+  const why = 'another library has lent its memory for reading only; clone() it first';
+  fail(op, 'ERR_INVALID_VALUE', `expected ${name} to be writable: ${why}`);
 }
 
 /** Refuses what is not a tensor, with a word about tensors of another copy of the library. */

@@ -53,7 +53,7 @@ uint64_t handed_over(M& managed, const dlpack::Tensor& tensor, std::unique_ptr<E
   return reinterpret_cast<uint64_t>(&managed);
 }
 
-// (memory or typed array, shape, versioned) -> address of a managed tensor
+// (memory or typed array, shape, versioned, readOnly) -> address of a managed tensor
 napi_value to_dlpack(const Call& call) {
   auto exported = std::make_unique<Export>();
   Dims shape;
@@ -80,6 +80,7 @@ napi_value to_dlpack(const Call& call) {
   if (call.flag(2)) {
     dlpack::ManagedVersioned& managed = exported->versioned;
     managed.version = {dlpack::kMajor, dlpack::kMinor};
+    managed.flags = call.flag(3) ? dlpack::kReadOnly : 0;
     address = handed_over(managed, tensor, std::move(exported));
   } else {
     dlpack::Managed& managed = exported->old;

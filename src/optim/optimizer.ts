@@ -16,7 +16,7 @@ import {
 import { launch, native } from '../native.js';
 import { keep } from '../scope.js';
 import type { Shape } from '../shape.js';
-import { empty, expectTensor, Tensor } from '../tensor.js';
+import { empty, expectTensor, refuseReadOnly, Tensor } from '../tensor.js';
 import {
   alike,
   type Batch,
@@ -106,6 +106,7 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
           `expected ${name}[${i}] to be a leaf, got the result of ${param.node!.name}`,
         );
       }
+      refuseReadOnly(this.name, `${name}[${i}]`, param);
       if (this.entries.some((e) => e.param === param)) {
         fail(
           this.name,

@@ -6,6 +6,7 @@ import { needsCuda } from '../harness/device.js';
 import { failureOf, refuser } from '../harness/refusal.js';
 
 const cuda = { device: 'cuda' } as const;
+type Output = { output: sp.Tensor };
 const { deviceMakeStream: makeStream } = runtime as unknown as { deviceMakeStream?(): bigint };
 
 test.skipIf(!runtime.deviceToDLPack)('DLPack on the CPU: a copy comes back', () => {
@@ -39,6 +40,26 @@ describe.skipIf(needsCuda('memory of other libraries'))('on a device', () => {
       expect(sp.cuda.memory().live - before).toBeLessThanOrEqual(64);
     },
   );
+
+  test('what DLPack lends read-only is not written', () => {
+    const t = sp.ones([4], cuda);
+    const versioned = { versioned: true };
+    const lend = () => sp.fromDLPack(runtime.deviceToDLPack!(t.raw, [4], true, true), versioned);
+    const lent = lend();
+    const view = lent.reshape([2, 2]);
+    refuser('copy_')(() => lent.copy_(sp.zeros([4], cuda)), 'ERR_INVALID_VALUE', /reading only/);
+    refuser('copy_')(() => view.copy_(sp.zeros([2, 2], cuda)), 'ERR_INVALID_VALUE', /writable/);
+    const leaf = lend().requiresGrad_();
+    const make = () => new sp.optim.SGD([leaf], { lr: 1 });
+    refuser('SGD')(make, 'ERR_INVALID_VALUE', /params\[0\] to be writable/);
+    refuser('toDLPack')(() => sp.toDLPack(lent), 'ERR_INVALID_VALUE', /set versioned/);
+    const again = sp.fromDLPack(sp.toDLPack(lent, versioned), versioned);
+    refuser('copy_')(() => again.copy_(sp.zeros([4], cuda)), 'ERR_INVALID_VALUE', /writable/);
+    lent.clone().copy_(sp.zeros([4], cuda));
+    expect(lent.add(again).toArray()).toEqual([2, 2, 2, 2]);
+    t.copy_(sp.zeros([4], cuda)); // ours all the same
+    expect(lent.sum().item()).toBe(0);
+  });
 
   test('every dtype travels by DLPack', () => {
     for (const dtype of ['float64', 'float16', 'int32', 'int64', 'uint8', 'bool'] as const) {
@@ -76,7 +97,13 @@ describe.skipIf(needsCuda('memory of other libraries'))('on a device', () => {
     const x = sp.ones([1000], cuda);
     const y = sp.cuda.withStream(stream, () => {
       expect(sp.cuda.stream()).toBe(stream);
-      return x.add(1).mul(3);
+      const other = makeStream!();
+      const sum = sp.cuda.withStream(other, () => {
+        expect(sp.cuda.stream()).toBe(other);
+        return x.add(1);
+      });
+      expect(sp.cuda.stream()).toBe(stream);
+      return (sp.raw.mul.forward({ a: sum, b: sp.full([1000], 3, cuda) }) as Output).output;
     });
     expect(sp.cuda.stream()).toBe(own);
     expect(y.sum().item()).toBe(6000);
@@ -89,5 +116,7 @@ describe.skipIf(needsCuda('memory of other libraries'))('on a device', () => {
     expect(failureOf(() => sp.cuda.withStream(stream, async () => 1)).message).toMatch(
       /synchronous/,
     );
+    refuser('cuda')(() => sp.cuda.withStream(8n, () => 1), 'ERR_INVALID_VALUE', /no stream of/);
+    expect(sp.cuda.stream()).toBe(own);
   });
 });

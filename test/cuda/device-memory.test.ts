@@ -2,6 +2,7 @@
 // in processes of their own.
 import { afterEach, describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
+import { type Field, launch, native, submit } from '../../src/native.js';
 import { runtime } from '../../src/runtime.js';
 import { runChild } from '../addon/child.js';
 import { needsCuda } from '../harness/device.js';
@@ -84,6 +85,55 @@ describe.skipIf(needsCuda('memory of a device'))('memory of a device', () => {
   });
 });
 
+/** The fields of scatterAdd as it takes them. */
+const orderOf = (fields: Record<string, Field>) =>
+  native.scatterAdd.fields.map((name) => fields[name]);
+
+describe.skipIf(needsCuda('memory kept for the next tensors'))('recycled memory', () => {
+  const recycled = () => sp.cuda.memory().recycled;
+  const churn = () => {
+    for (let i = 0; i < 8; i++) sp.zeros([2 ** 18], cuda).dispose();
+    const all = Array.from({ length: 8 }, () => sp.zeros([2 ** 18], cuda));
+    for (const t of all) t.dispose();
+  };
+
+  test('is given back by trim', () => {
+    churn();
+    expect(recycled()).toBeGreaterThanOrEqual(8 * 2 ** 20);
+    sp.cuda.trim('cuda:0');
+    expect(recycled()).toBe(0);
+    churn();
+    sp.cuda.trim();
+    expect(recycled()).toBe(0);
+    const t = sp.ones([3], cuda);
+    expect(t.sum().item()).toBe(3);
+    const failure = failureOf(() => sp.cuda.graph(() => sp.cuda.trim())());
+    expect(failure.message).toMatch(/a trim; trim after the step/);
+  });
+
+  test('is not more than its limit', () => {
+    try {
+      churn();
+      sp.cuda.limitRecycled(2 ** 21);
+      expect(recycled()).toBeLessThanOrEqual(2 ** 21);
+      const { reserved } = sp.cuda.memory();
+      churn();
+      expect(recycled()).toBeLessThanOrEqual(2 ** 21);
+      expect(sp.cuda.memory().reserved - reserved).toBeLessThanOrEqual(2 ** 21);
+      sp.cuda.limitRecycled(0, 'cuda');
+      churn();
+      expect(recycled()).toBe(0);
+      expect(sp.ones([3], cuda).sum().item()).toBe(3);
+      for (const bad of [-1, Number.NaN, '5']) {
+        const failure = failureOf(() => sp.cuda.limitRecycled(bad as never));
+        expect(failure.message).toMatch(/expected bytes to be a number that is not negative, got/);
+      }
+    } finally {
+      sp.cuda.limitRecycled(Number.POSITIVE_INFINITY);
+    }
+  });
+});
+
 describe.skipIf(needsCuda('no memory left') || !inject)('when memory runs out', () => {
   afterEach(() => inject!({ capacity: 8 * 2 ** 30 }));
   const used = () => {
@@ -103,7 +153,66 @@ describe.skipIf(needsCuda('no memory left') || !inject)('when memory runs out', 
     expect(failureOf(() => sp.zeros([2 ** 50], cuda)).code).toBe('ERR_OUT_OF_MEMORY');
   });
 
+  /** Adds ones to `sum` by an operation that sorts its index in scratch memory. */
+  function adder() {
+    const n = 1000;
+    const [index, src] = [sp.zeros([n], { dtype: 'int32', ...cuda }), sp.ones([n], cuda)];
+    const sum = sp.zeros([4], cuda);
+    const shapes = { shape: [4], indexShape: [n], dim: 0 };
+    const fields = { src: src.raw, index: index.raw, out: sum.raw, ...shapes };
+    return { n, sum, fields, add: () => launch(native.scatterAdd, fields) };
+  }
+  const garbage = () => {
+    for (let i = 0; i < 40; i++) sp.zeros([2 ** 18], cuda);
+  };
+  /** No memory but what garbage collection may find. */
+  function fill() {
+    sp.cuda.trim();
+    garbage();
+    inject!({ capacity: used() });
+  }
+
+  test('an operation whose scratch memory finds none collects garbage and goes on, once', async () => {
+    const { n, sum, fields, add } = adder();
+    fill();
+    add();
+    inject!({ capacity: 8 * 2 ** 30 });
+    expect(sum.toArray()).toEqual([n, 0, 0, 0]);
+    fill();
+    await submit([{ kernel: native.scatterAdd, fields: orderOf(fields) }]);
+    inject!({ capacity: 8 * 2 ** 30 });
+    expect(sum.toArray()).toEqual([2 * n, 0, 0, 0]);
+    sp.cuda.trim();
+    inject!({ capacity: used() });
+    expect(failureOf(add)).toBeInstanceOf(sp.OutOfMemoryError);
+    inject!({ capacity: 8 * 2 ** 30 });
+    expect(sum.toArray()).toEqual([2 * n, 0, 0, 0]);
+  });
+
+  test('one that has begun is not called again, nor is any inside a capture', () => {
+    const { sum, add } = adder();
+    const { deviceRepeatable: repeatable } = runtime as unknown as { deviceRepeatable(): number };
+    sum.add(1);
+    expect(repeatable()).toBe(-1);
+    sp.cuda.trim();
+    inject!({ capacity: used() });
+    expect(failureOf(add)).toBeInstanceOf(sp.OutOfMemoryError);
+    expect(repeatable()).toBe(0);
+    inject!({ capacity: 8 * 2 ** 30 });
+    const step = sp.cuda.graph(() => {
+      add();
+      return sum.add(0);
+    });
+    step();
+    fill();
+    expect(failureOf(step)).toBeInstanceOf(sp.OutOfMemoryError);
+    inject!({ capacity: 8 * 2 ** 30 });
+    step.dispose();
+    expect(sum.toArray()[1]).toBe(0);
+  });
+
   test('in the middle of a backward nothing leaks, and the next step works', () => {
+    sp.cuda.trim(); // of what other tests have dropped
     const x = sp.ones([2 ** 12], { requiresGrad: true, ...cuda });
     // The gradient of one of the intermediate results finds no memory any more.
     const step = (failing: number) =>

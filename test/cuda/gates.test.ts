@@ -21,7 +21,7 @@ type Architecture = '80' | '90a';
 
 /** Whether a file has code of its own for some architectures; else that is made from shared PTX. */
 const hasOwnCode = (file: string) =>
-  /\/(cross_entropy|norm|softmax)\/cuda\.cu$|\/cuda_sm90_/.test(file);
+  /\/((cross_entropy|norm|softmax)\/cuda|cuda\/code)\.cu$|\/cuda_sm90_/.test(file);
 
 /** What a build was asked for: 80, 90a, 75-real, ... */
 function architectures(): string[] {
