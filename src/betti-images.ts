@@ -58,7 +58,8 @@ export function checkMatching(
 ): void {
   checkSpatial(op, 'prediction', prediction, batch);
   const t = { maps: prediction, target };
-  checkTargetShape(op, t, batch === 2 && hasIntegerIndices(t));
+  const words = batch === 2 ? 'int32, int64 or uint8' : undefined;
+  checkTargetShape(op, t, batch === 2 && hasIntegerIndices(t), words);
   expectDevice(op, 'target', target, prediction.device, 'like prediction');
   const axes = prediction.rank - batch;
   checkBettiOptions(op, options, axes, isLoss);

@@ -57,6 +57,10 @@ export const lossOptionTensors = ['classWeight', 'tokenWeight'] as const;
 
 /** In the order of core/row_loss.h. */
 export const reductions: readonly LossReduction[] = ['none', 'mean', 'sum'];
+export function checkReduction(op: string, reduction: unknown = 'mean'): void {
+  expectOneOf(op, 'reduction', reduction, reductions);
+}
+
 const epilogues = ['focal', 'generalized', 'compSum'] as const;
 
 export function checkLogitOptions(op: string, options: LogitOptions): void {

@@ -49,13 +49,38 @@ export const maskDTypes = (maps: DType): DType[] => [maps, 'bool', 'uint8'];
 export const hasIntegerIndices = (t: MapsAndTarget) =>
   hasClassIndices(t) && (isClassIndex(t.target.dtype) || t.target.dtype === 'uint8');
 
-export function checkTargetShape(op: string, t: MapsAndTarget, hasIndices: boolean): void {
+/** `words`: the dtypes of class indices, which a target of their shape that has another is told of. */
+export function checkTargetShape(
+  op: string,
+  t: MapsAndTarget,
+  hasIndices: boolean,
+  words?: string,
+): void {
   const { maps, name = 'prediction', target } = t;
   const [batch, , ...spatial] = maps.shape;
   const like = `${name} ${showShape(maps.shape)}`;
+  const told = words && hasClassIndices(t) ? `; class indices are ${words}` : '';
   if (hasIndices)
     expectShape(op, 'target', target, [batch, ...spatial], `class indices of ${like}`);
-  else expectShape(op, 'target', target, maps.shape, `like ${like}`);
+  else expectShape(op, 'target', target, maps.shape, `like ${like}${told}`);
+}
+
+/** Refuses dtypes, saying what the target is taken for by its shape and what else it might be. */
+function checkTargetDType(op: string, { maps, name = 'prediction', target }: MapsAndTarget): void {
+  const [batch, , ...spatial] = maps.shape;
+  const hasIndices = hasClassIndices({ maps, target });
+  const dtypes: DType[] = hasIndices ? ['int32', 'int64'] : maskDTypes(maps.dtype);
+  if (dtypes.includes(target.dtype)) return;
+  const like = `${name} ${showShape(maps.shape)}`;
+  const [is, other] = hasIndices
+    ? [`class indices of ${like}`, `masks have shape ${showShape(maps.shape)}`]
+    : [`masks like ${like}`, `class indices have shape ${showShape([batch, ...spatial])}`];
+  const got = `${target.dtype} ${showShape(target.shape)}`;
+  fail(
+    op,
+    'ERR_DTYPE',
+    `expected target to be ${dtypes.join(' or ')} (${is}; ${other}), got ${got}`,
+  );
 }
 
 /** Refuses maps and targets that a loss on the CPU does not take. */
@@ -72,9 +97,8 @@ export function checkMaps(op: string, t: MapsAndTarget, form?: Form): void {
   const voxels = sizeOf(shape.slice(2));
   if (form && voxels > 2 ** 30)
     fail(op, 'ERR_SHAPE', `expected at most 2^30 voxels an image, got ${voxels}`);
-  const hasIndices = hasClassIndices(t);
-  expectDType(op, 'target', t.target, hasIndices ? ['int32', 'int64'] : maskDTypes(maps.dtype));
-  checkTargetShape(op, t, hasIndices);
+  checkTargetDType(op, t);
+  checkTargetShape(op, t, hasClassIndices(t));
 }
 
 /** Refuses a background that is all there is. */

@@ -1,7 +1,7 @@
 // The segmentations of planes that topographLoss and diuError compare: options, checks and fields.
-import { expectOneOf, fail, show } from './expect.js';
+import { fail, show } from './expect.js';
 import { expectMemoryOfImages } from './free-memory.js';
-import { type LossReduction, reductions } from './loss-options.js';
+import { checkReduction, type LossReduction, reductions } from './loss-options.js';
 import {
   activationNumber,
   activationOf,
@@ -53,14 +53,14 @@ const imagesOf = ({ prediction, target }: Images) => ({ maps: prediction, target
 export function checkTopographImages(name: string, t: Images, o: TopographImageOptions): void {
   checkMaps(name, imagesOf(t), { shape: '[B, C, H, W]', axes: [2, 2] });
   checkFromLogits(name, o.fromLogits, t.prediction);
-  const { connectivity = 8, reduction = 'mean' } = o;
+  const { connectivity = 8 } = o;
   if (connectivity !== 4 && connectivity !== 8) {
     const got = show(connectivity);
     fail(name, 'ERR_INVALID_VALUE', `expected connectivity to be 4 or 8, got ${got}`);
   }
   checkBackground(name, t.prediction, o.background);
   checkIgnoreIndex(name, o.ignoreIndex);
-  expectOneOf(name, 'reduction', reduction, reductions);
+  checkReduction(name, o.reduction);
   // Classes and slopes; runs, components and neighbours (native/ops/topograph/regions.h).
   const [batch, channels, height, width] = t.prediction.shape;
   const bytes = { each: 32 / channels, scratch: 48 };

@@ -9,8 +9,8 @@ import {
 import { checkSpatial, preparedImage } from '../betti-images.js';
 import { type BettiOptions, checkBettiMemory, checkBettiOptions } from '../betti-options.js';
 import { type DType, floats, type LossDType, type MaybeFloat } from '../dtype.js';
-import { expectDType, expectNumber, expectOnCpu, expectOneOf, fail, show } from '../expect.js';
-import { type LossReduction, reductions } from '../loss-options.js';
+import { expectDType, expectNumber, expectOnCpu, fail, show } from '../expect.js';
+import { checkReduction, type LossReduction } from '../loss-options.js';
 import { checkFromLogits } from '../targets.js';
 import type { Tensor } from '../tensor.js';
 
@@ -69,7 +69,7 @@ function check({ prediction }: In, options: Options): void {
   checkBettiMemory(name, prediction.shape, axes, 4 * prediction.size);
   const { exponent, reduction } = options;
   if (exponent !== undefined) expectNumber(name, 'exponent', exponent, { min: 1 });
-  if (reduction !== undefined) expectOneOf(name, 'reduction', reduction, reductions);
+  checkReduction(name, reduction);
 }
 
 function forward({ prediction }: In, options: Options, needs: Needs) {

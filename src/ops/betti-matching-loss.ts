@@ -26,8 +26,8 @@ import {
   type LossDType,
   type MaybeFloat,
 } from '../dtype.js';
-import { expectDType, expectOneOf } from '../expect.js';
-import { type LossReduction, reductions } from '../loss-options.js';
+import { expectDType } from '../expect.js';
+import { checkReduction, type LossReduction } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type ByPrediction, byLogits, wideSoftmax } from '../probabilities.js';
 import type { Shape } from '../shape.js';
@@ -60,7 +60,7 @@ function check({ prediction, target }: In, options: BettiMatchingLossOptions): v
   expectDType(name, 'prediction', prediction, floats);
   checkMatching(name, prediction, target, options, 2, true);
   const { reduction } = options;
-  if (reduction !== undefined) expectOneOf(name, 'reduction', reduction, reductions);
+  checkReduction(name, reduction);
 }
 
 /** Loss and gradient of images on the CPU, or of crops on a device, there. */

@@ -9,7 +9,7 @@ import {
 } from '../dtype.js';
 import { expectDType, expectNumber, expectOneOf, expectShape } from '../expect.js';
 import { axesOf, expectIterations, expectSpatial } from '../image-axes.js';
-import { type LossReduction, reductions } from '../loss-options.js';
+import { checkReduction, type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { throughSoftmax, wideSoftmax } from '../probabilities.js';
 import type { Shape } from '../shape.js';
@@ -81,11 +81,12 @@ function check(t: In, options: ClDiceOptions): void {
     expectDType(name, 'targetSkeleton', targetSkeleton, [prediction.dtype, 'float32']);
     expectShape(name, 'targetSkeleton', targetSkeleton, prediction.shape, 'like prediction');
   }
-  expectIterations(name, options.iterations ?? 10, prediction);
-  expectNumber(name, 'smooth', options.smooth ?? 1, { min: 0 });
-  expectNumber(name, 'diceWeight', options.diceWeight ?? 0, { min: 0, max: 1 });
-  expectOneOf(name, 'sums', options.sums ?? 'batch', sumKinds);
-  expectOneOf(name, 'reduction', options.reduction ?? 'mean', reductions);
+  const { iterations = 10, smooth = 1, diceWeight = 0, sums = 'batch' } = options;
+  expectIterations(name, iterations, prediction);
+  expectNumber(name, 'smooth', smooth, { min: 0 });
+  expectNumber(name, 'diceWeight', diceWeight, { min: 0, max: 1 });
+  expectOneOf(name, 'sums', sums, sumKinds);
+  checkReduction(name, options.reduction);
 }
 
 function fields(t: In, options: ClDiceOptions) {

@@ -1,15 +1,8 @@
 // Focal loss of independent logits: see the doc comment below. Nothing is stored for backward.
 import { defineOp, type Gradients, type Inputs, type Op } from '../autograd.js';
 import { accumulatorOf, type DType, floats, type LossDType, type MaybeFloat } from '../dtype.js';
-import {
-  expectDType,
-  expectNumber,
-  expectOnCpu,
-  expectOneOf,
-  expectShape,
-  showShape,
-} from '../expect.js';
-import { type LossReduction, reductions } from '../loss-options.js';
+import { expectDType, expectNumber, expectOnCpu, expectShape, showShape } from '../expect.js';
+import { checkReduction, type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import type { Shape } from '../shape.js';
 import { maskDTypes } from '../targets.js';
@@ -33,9 +26,10 @@ function check({ logits, target }: In, options: FocalLossOptions): void {
   expectDType(name, 'logits', logits, floats);
   expectDType(name, 'target', target, maskDTypes(logits.dtype));
   expectShape(name, 'target', target, logits.shape, `like logits ${showShape(logits.shape)}`);
-  expectNumber(name, 'gamma', options.gamma ?? 2, { min: 0 });
-  expectNumber(name, 'alpha', options.alpha ?? 0.5, { min: 0, max: 1 });
-  expectOneOf(name, 'reduction', options.reduction ?? 'mean', reductions);
+  const { gamma = 2, alpha = 0.5 } = options;
+  expectNumber(name, 'gamma', gamma, { min: 0 });
+  expectNumber(name, 'alpha', alpha, { min: 0, max: 1 });
+  checkReduction(name, options.reduction);
 }
 
 const fields = ({ logits, target }: In, { gamma = 2, alpha, reduction }: FocalLossOptions) => ({

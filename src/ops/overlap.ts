@@ -6,13 +6,12 @@ import {
   expectBoolean,
   expectDType,
   expectNumber,
-  expectOneOf,
   expectShape,
   fail,
   showShape,
 } from '../expect.js';
 import { axesOf, expectSpatial, expectThinningMemory, imagesOf } from '../image-axes.js';
-import { type LossReduction, reductions } from '../loss-options.js';
+import { checkReduction, type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Shape, sizeOf } from '../shape.js';
 import {
@@ -111,13 +110,15 @@ function check(name: Name, t: In, options: Options): void {
     );
   }
   checkFromLogits(name, options.fromLogits, prediction);
-  for (const key of ['overBatch', 'squared'] as const)
-    expectBoolean(name, key, options[key] ?? false);
-  for (const key of ['smooth', 'alpha', 'beta'] as const)
-    expectNumber(name, key, options[key] ?? 0, { min: 0 });
-  expectNumber(name, 'exponent', options.exponent ?? 1, { above: 0 });
+  const { overBatch = false, squared = false, exponent = 1 } = options;
+  const { smooth = 1, alpha = 0.5, beta = 0.5 } = options;
+  for (const [key, value] of Object.entries({ overBatch, squared }))
+    expectBoolean(name, key, value);
+  for (const [key, value] of Object.entries({ smooth, alpha, beta }))
+    expectNumber(name, key, value, { min: 0 });
+  expectNumber(name, 'exponent', exponent, { above: 0 });
   checkIgnoreIndex(name, options.ignoreIndex);
-  expectOneOf(name, 'reduction', options.reduction ?? 'mean', reductions);
+  checkReduction(name, options.reduction);
 }
 
 function fields(name: Name, t: In, options: Options) {

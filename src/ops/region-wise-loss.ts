@@ -2,17 +2,9 @@
 // map over each channel, which the kernel of the overlap losses gives with a quotient of 1 below.
 import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
 import { accumulatorOf, type DType, floats, type LossDType, type MaybeFloat } from '../dtype.js';
-import {
-  expectDType,
-  expectNumber,
-  expectOnCpu,
-  expectOneOf,
-  fail,
-  show,
-  showShape,
-} from '../expect.js';
+import { expectDType, expectNumber, expectOnCpu, fail, show, showShape } from '../expect.js';
 import { expectMemoryOfImages } from '../free-memory.js';
-import { type LossReduction, reductions } from '../loss-options.js';
+import { checkReduction, type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { sizeOf } from '../shape.js';
 import {
@@ -187,7 +179,7 @@ function check(t: In, options: RegionWiseLossOptions): void {
   checkFromLogits(name, fromLogits, prediction);
   const [batch, channels, ...spatial] = prediction.shape;
   expectMemoryOfImages(name, batch * channels, sizeOf(spatial), bytesOfMaps);
-  if (reduction !== undefined) expectOneOf(name, 'reduction', reduction, reductions);
+  checkReduction(name, reduction);
 }
 
 function fields(

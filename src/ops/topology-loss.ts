@@ -10,7 +10,7 @@ import { checkMatching, prepared } from '../betti-images.js';
 import { asValueOf, type BettiOptions } from '../betti-options.js';
 import { type DType, floats, type LossDType, type MaybeFloat } from '../dtype.js';
 import { expectDType, expectNumber, expectOnCpu, expectOneOf } from '../expect.js';
-import { type LossReduction, reductions } from '../loss-options.js';
+import { checkReduction, type LossReduction } from '../loss-options.js';
 import type { Tensor } from '../tensor.js';
 
 const name = 'topologyLoss';
@@ -43,7 +43,7 @@ function check({ prediction, target }: In, options: Options): void {
   const { matching, perfect, reduction } = options;
   if (matching !== undefined) expectOneOf(name, 'matching', matching, ['wasserstein', 'longest']);
   if (perfect !== undefined) expectNumber(name, 'perfect', perfect, { min: 0 });
-  if (reduction !== undefined) expectOneOf(name, 'reduction', reduction, reductions);
+  checkReduction(name, reduction);
 }
 
 function forward({ prediction, target }: In, options: Options, needs: Needs) {

@@ -3,7 +3,7 @@ import { defineOp, type Gradients, type Inputs, type Op } from '../autograd.js';
 import { accumulatorOf, type DType, type LossDType, type MaybeFloat } from '../dtype.js';
 import { expectOneOf } from '../expect.js';
 import { expectMemoryOfImages } from '../free-memory.js';
-import { type LossReduction, reductions } from '../loss-options.js';
+import { checkReduction, type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Shape, sizeOf } from '../shape.js';
 import { checkIgnoreIndex, checkMaps, defaultIgnoreIndex, hasClassIndices } from '../targets.js';
@@ -42,7 +42,7 @@ function check(t: In, { connectivity, ignoreIndex, reduction }: WarpingLossOptio
   checkMaps(name, imagesOf(t), form);
   checkIgnoreIndex(name, ignoreIndex);
   if (connectivity !== undefined) expectOneOf(name, 'connectivity', connectivity, connectivities);
-  if (reduction !== undefined) expectOneOf(name, 'reduction', reduction, reductions);
+  checkReduction(name, reduction);
   // Classes and what is critical; distances and their order (native/ops/warping/warp.h).
   const [batch, channels, ...spatial] = t.logits.shape;
   const bytes = { each: 1 + 8 / channels, scratch: 28 };

@@ -100,6 +100,34 @@ describe('class indices', () => {
   });
 });
 
+describe('targets of other dtypes', () => {
+  const typed = withTarget.filter((name) => !/^(betti|topology)/.test(name));
+
+  test.each(typed)('%s says what they are taken for', (name) => {
+    const refuses = refuser(name);
+    const call = (target: sp.Tensor) => () => losses[name](image(), target);
+    const asIndices = ['int32 or int64 (class indices of', 'masks have shape [2, 3, 5, 6]'];
+    for (const dtype of ['uint8', 'bool', 'float64'] as const)
+      refuses(call(labels(classes, dtype)), 'ERR_DTYPE', ...asIndices, `got ${dtype} [2, 5, 6]`);
+    const asMasks = ['bool or uint8 (masks like', 'class indices have shape [2, 5, 6]'];
+    for (const shape of [[2, 1, 5, 6], [60]]) {
+      const target = sp.reshape(labels(classes), shape);
+      refuses(call(target), 'ERR_DTYPE', ...asMasks, 'got int32');
+    }
+  });
+
+  test('Betti functions take all, and tell floats of fewer axes from class indices', () => {
+    const call = () => sp.bettiMatchingLoss(image(), labels(classes, 'float64'));
+    const words = ['[2, 3, 5, 6]', 'class indices are int32, int64 or uint8'];
+    refuser('bettiMatchingLoss')(call, 'ERR_SHAPE', ...words);
+  });
+
+  test.each(Object.keys(losses))('%s: null is no default', (name) => {
+    const call = () => losses[name](image(), labels(classes), { reduction: null });
+    refuser(name)(call, 'ERR_INVALID_TYPE', "reduction to be 'none' or 'mean' or 'sum', got null");
+  });
+});
+
 describe('ignoreIndex', () => {
   const left = (i: number) => i % 7 === 3 || (i > 40 && i < 46);
 
