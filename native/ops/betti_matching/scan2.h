@@ -98,7 +98,11 @@ inline void tops2(const Scan& s, int32_t p) {
 }
 
 inline Bytes is(Bytes codes, int code) { return codes == static_cast<int8_t>(code); }
-inline Bytes marked(Bytes mask, int bit) { return mask & static_cast<int8_t>(1 << bit); }
+// Of int8_t by name: instrumented, the shift is an int still.
+inline Bytes marked(Bytes mask, int bit) {
+  const int8_t mark = static_cast<int8_t>(1 << bit);
+  return mask & mark;
+}
 
 // Which edges of the row that begins at `p` are left over.
 inline void flags2(const Scan& s, int32_t p, bool last_row) {
