@@ -1,7 +1,8 @@
 #!/usr/bin/env node
-// npm run prebuild [-- --release]: what an installed package needs besides its sources, and `npm pack`
-// takes: dist/, prebuilds/<platform>-<arch>/surprisal.node by prebuildify, headers/ of Node-API for
-// `npx surprisal build`. --release: machine code for every architecture that nvcc knows.
+// npm run prebuild [-- --release | --gyp]: what an installed package needs besides its sources, and
+// `npm pack` takes: dist/, prebuilds/<platform>-<arch>/surprisal.node by prebuildify, headers/ of Node-API for
+// `npx surprisal build`. --release: machine code for every architecture that nvcc knows; --gyp: by
+// node-gyp, CPU only.
 // prebuildify calls this file in place of node-gyp, with 'rebuild': then it builds by scripts/build.mjs
 // (CMake, with CUDA where nvcc is found) into the folder that prebuildify looks into.
 import {
@@ -20,11 +21,11 @@ import { bin, fail, found, root, run } from './run.mjs';
 
 // Of its own, so that prebuildify moves away a copy and not the build of the clone.
 const folder = resolve('build/prebuild');
-const isRelease =
-  process.env.SURPRISAL_PREBUILD === 'release' || process.argv.includes('--release');
+const options = process.env.SURPRISAL_PREBUILD?.split(' ') ?? process.argv.slice(2);
+const isRelease = options.includes('--release');
 
 function rebuild() {
-  run('scripts/build.mjs', isRelease ? ['--release'] : ['native']);
+  run('scripts/build.mjs', isRelease ? ['--release'] : ['native', ...options.filter(Boolean)]);
   const made = isRelease
     ? 'build/release/Release/surprisal.node'
     : Object.values(addons).find((file) => existsSync(file));
@@ -58,11 +59,11 @@ function prebuild() {
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'package.json'), '{ "name": "surprisal" }\n');
   rmSync('prebuilds', { recursive: true, force: true });
-  const options = ['--napi', '--cwd', folder, '--out', root, '--target', process.versions.node];
-  if (found('strip')) options.push('--strip');
+  const settings = ['--napi', '--cwd', folder, '--out', root, '--target', process.versions.node];
+  if (found('strip')) settings.push('--strip');
   const gyp = join(root, 'scripts/prebuild.mjs');
-  run(bin('prebuildify'), [...options, '--node-gyp', gyp], {
-    SURPRISAL_PREBUILD: isRelease ? 'release' : '',
+  run(bin('prebuildify'), [...settings, '--node-gyp', gyp], {
+    SURPRISAL_PREBUILD: options.join(' '),
   });
   const made = join('prebuilds', `${process.platform}-${process.arch}`, 'surprisal.node');
   if (!existsSync(made)) fail(`prebuild: prebuildify left no ${made}`);
