@@ -98,7 +98,7 @@ export function checkPoints(op: string, { x, y }: Pick<In, 'x' | 'y'>, packed: b
   expectShape(op, 'y', y, wanted, why);
 }
 
-function checkReach(op: string, reach: unknown, power: number): void {
+export function checkReach(op: string, reach: unknown, power: number): void {
   if (reach === undefined || reach === null) return;
   if (typeof reach !== 'object') {
     expectReach(op, 'reach', reach, power);

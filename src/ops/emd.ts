@@ -211,7 +211,9 @@ function resultOf(value: Tensor, dtype: DType, { strict }: EmdOptions): EmdResul
 
 type Given = Tensor | EmdClouds;
 const isCost = (given: Given): given is Tensor => given instanceof Tensor;
-const dtypeOf = (given: Given) => accumulatorOf((isCost(given) ? given : given.x).dtype);
+// What has no dtype is refused by the checks, which have the words for it.
+const dtypeOf = (given: Given) =>
+  accumulatorOf((isCost(given) ? given : given?.x)?.dtype ?? 'float32');
 const call = (given: Given, options: EmdOptions = {}) => {
   if (isCost(given)) return resultOf(operation(given, options), dtypeOf(given), options);
   const cost = costs(given);

@@ -1,7 +1,7 @@
 // Second derivatives of the Sinkhorn divergence: see the doc comment below.
 
 import { noGrad } from '../autograd.js';
-import { type CloudOptions, checkPoints } from '../clouds.js';
+import { type CloudOptions, checkPoints, checkReach } from '../clouds.js';
 import { tensor } from '../create.js';
 import { type Asking, type Curvature, type Curve, curvature, type Request } from '../curvature.js';
 import type { DType } from '../dtype.js';
@@ -65,11 +65,14 @@ function check(x: Tensor, y: Tensor, v: Tensor, options: HvpOptions): void {
   checkPoints(name, { x, y }, false);
   expectSameDType(name, 'x', x, 'v', v);
   expectShape(name, 'v', v, x.shape, 'a direction for each point of x');
-  const { damping = 1e-5, solveTolerance = 1e-6, solveIterations = 1000, debias = true } = options;
+  const { blur = 0.05, damping = 1e-5, debias = true } = options;
+  const { solveTolerance = 1e-6, solveIterations = 1000 } = options;
   expectNumber(name, 'damping', damping, { min: 0 });
   expectNumber(name, 'solveTolerance', solveTolerance, { above: 0 });
   expectNumber(name, 'solveIterations', solveIterations, { min: 1, integer: true });
   expectBoolean(name, 'debias', debias);
+  expectNumber(name, 'blur', blur, { above: 0 });
+  checkReach(name, options.reach, 2);
   const bad = wide(v).find((e) => !Number.isFinite(e));
   if (bad === undefined) return;
   fail(name, 'ERR_INVALID_VALUE', `expected v to hold finite numbers, got ${bad}`);

@@ -308,6 +308,14 @@ test('bad input', () => {
   refuses(by({}, 3), 'ERR_INVALID_TYPE', 'clouds', '3');
 });
 
+test.each([undefined, {}, { x: 3 }])(
+  '%j is refused by the asynchronous form in its name',
+  async (given) => {
+    const message = /^emd: expected .*, got /;
+    await expect(sp.emd.async(given as never)).rejects.toThrow(message);
+  },
+);
+
 test('costs that hardly differ beside their size end, and soon', () => {
   for (const spread of [1e-13, 1e-14, 1e-15, 1e-16]) {
     const n = 300;

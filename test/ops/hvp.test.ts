@@ -141,6 +141,8 @@ test('bad input', () => {
   refuses(by(x, { solveTolerance: 0 }), 'ERR_INVALID_VALUE', 'solveTolerance');
   refuses(by(x, { solveIterations: 0.5 }), 'ERR_INVALID_VALUE', 'solveIterations');
   refuses(by(x, { debias: 1 }), 'ERR_INVALID_TYPE', 'debias');
+  refuses(by(x, { blur: 1n }), 'ERR_INVALID_TYPE', 'blur', '1n');
+  refuses(by(x, { reach: 1n }), 'ERR_INVALID_TYPE', 'reach', '1n');
   refuses(by(sp.full([4, 3], NaN)), 'ERR_INVALID_VALUE', /\bv\b/, 'NaN');
 });
 
