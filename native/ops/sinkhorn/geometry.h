@@ -25,9 +25,10 @@ class Geometry {
     if (!x_) return held(new Scores<A>(op_, one_, true), hold);
     return held(new Scores<A>(op_, *y_, *x_, labels_ ? labels_->data() + area() : nullptr), hold);
   }
-  std::unique_ptr<Scores<A>> self(const Cloud<A>& cloud, bool hold = true) const {
+  std::unique_ptr<Scores<A>> self(const Cloud<A>& cloud, bool hold = true,
+                                  bool triangle = true) const {
     const A* label_cost = labels_ ? labels_->data() + 2 * area() : nullptr;
-    return held(new Scores<A>(op_, cloud, cloud, label_cost), hold);
+    return held(new Scores<A>(op_, cloud, cloud, label_cost, triangle), hold);
   }
 
  private:

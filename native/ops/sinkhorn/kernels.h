@@ -93,7 +93,8 @@ Outcome unroll_as(const Solve& op, const Instance& one, int64_t workspace, const
   const Outcome out = term(*geometry.cross(), one.x, one.y, steps.cross, kept.x, kept.y);
   if (!op.debias) return out;
   const auto self = [&](const Cloud<A>& cloud, const Steps& own, double* rows) {
-    return term(*geometry.self(cloud), cloud.measure, cloud.measure, own, rows, nullptr);
+    return term(*geometry.self(cloud, true, false), cloud.measure, cloud.measure, own, rows,
+                nullptr);
   };
   return less_selves(op, one, out, self(geometry.x(), steps.xx, kept.xx),
                      self(geometry.y(), steps.yy, kept.yy));

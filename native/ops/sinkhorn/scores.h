@@ -111,8 +111,10 @@ __attribute__((noinline)) void distance_tile(int64_t depth, const A* a, const A*
 template <class A>
 class Scores {
  public:
-  // Of two clouds. `label_cost` (V, V) is what their labels add to C.
-  Scores(const Problem& op, const Cloud<A>& x, const Cloud<A>& y, const A* label_cost)
+  // Of two clouds. `label_cost` (V, V) is what their labels add to C. `triangle`: only that is
+  // held.
+  Scores(const Problem& op, const Cloud<A>& x, const Cloud<A>& y, const A* label_cost,
+         bool triangle = false)
       : rows(x.n),
         columns(y.n),
         kind(static_cast<Cost>(op.kind)),
@@ -122,6 +124,7 @@ class Scores {
         y_(&y),
         label_cost_(label_cost),
         labels_(op.labels),
+        triangle_(triangle),
         floor_(op.geomloss ? A(1e-8) : A(0)) {}
   // Of a given cost, or of its transpose.
   Scores(const Problem& op, const Instance& one, bool transposed)
@@ -190,8 +193,8 @@ class Scores {
   }
 
  private:
-  // Of a measure and itself only the triangle is held, which is all that sweeps read.
-  int64_t first_held(int64_t i) const { return x_ && x_ == y_ ? i / kSquare * kSquare : 0; }
+  // Sweeps of a measure and itself read no more.
+  int64_t first_held(int64_t i) const { return triangle_ ? i / kSquare * kSquare : 0; }
 
   void fill(int64_t i, int64_t count, int64_t j, int64_t width, A* to, int64_t ld) const {
     if (kind == Cost::matrix) return fill_given(i, count, j, width, to, ld);
@@ -249,6 +252,7 @@ class Scores {
   const Cloud<A>*x_ = nullptr, *y_ = nullptr;
   const A* label_cost_ = nullptr;
   int64_t labels_ = 0;
+  bool triangle_ = false;
   A floor_ = 0;
   View cost_;
   int64_t cost_start_ = 0, cost_ld_ = 0;

@@ -121,7 +121,7 @@ void cross_slopes(const UnrollBackward& op, const Instance& one, const Geometry<
 template <class A>
 void self_slopes(const UnrollBackward& op, const Geometry<A>& geometry, const Cloud<A>& cloud,
                  const Steps& steps, double upstream, double* points, double* weights) {
-  const auto z = geometry.self(cloud);
+  const auto z = geometry.self(cloud, true, false);
   Reverse<A> reverse(op, *z, cloud.measure, cloud.measure, steps);
   reverse.see_value(-upstream / 2);
   reverse.run();
