@@ -1,12 +1,15 @@
 // W_ij = sum over classes of |p_i - q_j| and its gradient by the student's logits, from tiles of p
 // and q (kRows rows x kTile classes) that are made from the logits and stay in the cache:
 //   dp_ik = sum_j G_ij sign(p_ik - q_jk),  dz = p (dp - <p, dp>)/T
+// Signs are those of the bits as integers, and G are whole numbers there, up to 2^30 in a row.
 // W is summed by strips of tiles, so that strips run in parallel; their number depends on the
 // shape.
 
 template <class C>
 class Distances {
   using V = vector_t<C>;
+  using M = typename VectorOf<C>::mask;
+  using Whole = std::conditional_t<std::is_same_v<C, double>, int64_t, int32_t>;
   static constexpr int64_t L = kLanes<C>;
   static constexpr int64_t kRows = 64;
   static constexpr int64_t kTile = 512;
@@ -53,8 +56,9 @@ class Distances {
     // ones in scratch, a block of rows at a time.
     const bool in_place = grad.dtype == kNative<C>;
     const Scratch<C> spare(in_place ? 0 : std::min(count_, kRows) * op_.classes);
-    const Scratch<C> slope(count_ * count_);
-    for (int64_t e = 0; e < count_ * count_; ++e) slope[e] = static_cast<C>(g[e]);
+    const Scratch<Whole> whole(count_ * count_);
+    const Scratch<C> unit(count_);
+    for (int64_t i = 0; i < count_; ++i) unit[i] = make_whole(g + i * count_, &whole[i * count_]);
     for (int64_t block = 0; block < blocks_; ++block) {
       const auto row = [&](int64_t a) {
         return in_place ? static_cast<C*>(grad.data) + rows_[block * kRows + a] * op_.classes
@@ -62,14 +66,14 @@ class Distances {
       };
       const Scratch<double> dots(tiles_ * kRows);
       parallel_for(tiles_, 1, [&](int64_t begin, int64_t end) {
-        Scratch<C> p(kRows * kStride), q(kRows * kStride), dp(kRows * kStride);
+        Scratch<C> p(kRows * kStride), q(kRows * kStride);
+        Scratch<Whole> sums(kRows * kStride);
         for (int64_t tile = begin; tile < end; ++tile) {
-          differentiate_tile(block, tile, slope.data(), p.data(), q.data(), dp.data());
-          const int64_t size = in_tile(tile);
-          for (int64_t a = 0; a < in_block(block); ++a) {
-            dots[tile * kRows + a] = dot(p.data() + a * kStride, dp.data() + a * kStride);
-            std::copy_n(dp.data() + a * kStride, size, row(a) + tile * kTile);
-          }
+          differentiate_tile(block, tile, whole.data(), p.data(), q.data(), sums.data());
+          for (int64_t a = 0; a < in_block(block); ++a)
+            dots[tile * kRows + a] =
+                scale_row(sums.data() + a * kStride, unit[block * kRows + a],
+                          p.data() + a * kStride, in_tile(tile), row(a) + tile * kTile);
         }
       });
       parallel_for(in_block(block), std::max<int64_t>(1, 16384 / op_.classes),
@@ -134,50 +138,75 @@ class Distances {
     }
   }
 
-  void differentiate_tile(int64_t block, int64_t tile, const C* slope, C* p, C* q, C* dp) const {
+  // A row of g in whole numbers; gives their unit, NaN for numbers that are none.
+  C make_whole(const double* g, Whole* to) const {
+    double sum = 0;
+    for (int64_t j = 0; j < count_; ++j) sum += std::fabs(g[j]);
+    const double most = std::is_same_v<C, double> ? 0x1p60 : 0x1p30;
+    const double scale = sum > 0 && sum < 1e300 ? most / sum : 0;
+    for (int64_t j = 0; j < count_; ++j)
+      to[j] = scale > 0 ? static_cast<Whole>(std::llround(g[j] * scale)) : 0;
+    if (scale > 0) return static_cast<C>(1 / scale);
+    return sum == 0 ? C{0} : std::numeric_limits<C>::quiet_NaN();
+  }
+
+  void differentiate_tile(int64_t block, int64_t tile, const Whole* g, C* p, C* q,
+                          Whole* sums) const {
     fill(op_.student, true, block, tile, p);
-    std::fill_n(dp, in_block(block) * kStride, C{0});
+    std::fill_n(sums, in_block(block) * kStride, Whole{0});
     for (int64_t j = 0; j < blocks_; ++j) {
       fill(op_.teacher, false, j, tile, q);
-      const C* g = slope + block * kRows * count_ + j * kRows;
+      const Whole* own = g + block * kRows * count_ + j * kRows;
       for (int64_t a = 0; a < in_block(block); a += 2) {
         const int64_t b = std::min(a + 1, in_block(block) - 1);
-        add_signs(p + a * kStride, p + b * kStride, g + a * count_, g + b * count_, q, in_block(j),
-                  dp + a * kStride, dp + b * kStride);
+        add_signs(p + a * kStride, p + b * kStride, own + a * count_, own + b * count_, q,
+                  in_block(j), sums + a * kStride, sums + b * kStride);
       }
     }
   }
 
-  // x where p > q, -x where p < q, 0 where they are equal.
-  static V signed_by(V p, V q, V x) {
-    using M = typename VectorOf<C>::mask;
-    const M bits = reinterpret_cast<M>(x);
-    const M up = (p > q) & bits;
-    const M down = (p < q) & (bits ^ reinterpret_cast<M>(splat(C(-0.0))));
-    return reinterpret_cast<V>(up | down);
+  static M load_bits(const C* p) { return reinterpret_cast<M>(load(p)); }
+  // g, 0 or -g as d is above, at or below 0.
+  static M signed_by(M d, M g) {
+#ifdef SURPRISAL_TARGET_AVX2
+    if constexpr (std::is_same_v<C, float>)
+      return reinterpret_cast<M>(
+          _mm256_sign_epi32(reinterpret_cast<__m256i>(g), reinterpret_cast<__m256i>(d)));
+#endif
+    return ((d > 0) & g) - ((d < 0) & g);
   }
 
-  // dp += the sum over rows of q of g sign(p - q), for two rows of p (perhaps the same).
-  static void add_signs(const C* p0, const C* p1, const C* g0, const C* g1, const C* q, int64_t m,
-                        C* dp0, C* dp1) {
+  // sums += the sum over rows of q of g sign(p - q), for two rows of p (perhaps the same).
+  static void add_signs(const C* p0, const C* p1, const Whole* g0, const Whole* g1, const C* q,
+                        int64_t m, Whole* sums0, Whole* sums1) {
     for (int64_t k = 0; k < kTile; k += 2 * L) {
-      const V x0 = load(p0 + k), x1 = load(p0 + k + L);
-      const V y0 = load(p1 + k), y1 = load(p1 + k + L);
-      V s0 = load(dp0 + k), s1 = load(dp0 + k + L), t0 = load(dp1 + k), t1 = load(dp1 + k + L);
+      const M x0 = load_bits(p0 + k), x1 = load_bits(p0 + k + L);
+      const M y0 = load_bits(p1 + k), y1 = load_bits(p1 + k + L);
+      M s0 = load(sums0 + k), s1 = load(sums0 + k + L);
+      M t0 = load(sums1 + k), t1 = load(sums1 + k + L);
       for (int64_t j = 0; j < m; ++j) {
-        const V a = load(q + j * kStride + k), b = load(q + j * kStride + k + L);
-        const V g = splat(g0[j]), h = splat(g1[j]);
-        s0 += signed_by(x0, a, g), s1 += signed_by(x1, b, g);
-        t0 += signed_by(y0, a, h), t1 += signed_by(y1, b, h);
+        const M a = load_bits(q + j * kStride + k), b = load_bits(q + j * kStride + k + L);
+        const M g = splat(g0[j]), h = splat(g1[j]);
+        s0 += signed_by(x0 - a, g), s1 += signed_by(x1 - b, g);
+        t0 += signed_by(y0 - a, h), t1 += signed_by(y1 - b, h);
       }
-      store(dp0 + k, s0), store(dp0 + k + L, s1), store(dp1 + k, t0), store(dp1 + k + L, t1);
+      store(sums0 + k, s0), store(sums0 + k + L, s1);
+      store(sums1 + k, t0), store(sums1 + k + L, t1);
     }
   }
-
-  static double dot(const C* p, const C* dp) {
-    V sum{};
-    for (int64_t k = 0; k < kTile; k += L) sum = fma(load(p + k), load(dp + k), sum);
-    return reduce_add(sum);
+  // dp from whole numbers, and <p, dp>.
+  static double scale_row(const Whole* sums, C unit, const C* p, int64_t size, C* to) {
+    V total{};
+    for (int64_t k = 0; k < size; k += L) {
+      const V dp = __builtin_convertvector(load(sums + k), V) * unit;
+      total = fma(load(p + k), dp, total);
+      if (k + L <= size) {
+        store(to + k, dp);
+      } else {
+        for (int64_t l = 0; l < size - k; ++l) to[k + l] = dp[l];
+      }
+    }
+    return reduce_add(total);
   }
 
   void finish_row(int64_t row, const double* dots, double scale, C* dp, const View& grad) const {
@@ -188,7 +217,8 @@ class Distances {
     for (int64_t tile = 0; tile < tiles_; ++tile) {
       const int64_t first = tile * kTile, size = in_tile(tile);
       probabilities(op_.student, rows_[row], true, first, size, p);
-      for (int64_t k = 0; k < size; ++k) p[k] = p[k] * (dp[first + k] - mean) * by;
+      for (int64_t k = 0; k < size; k += L)
+        store(p + k, load(p + k) * (part(dp + first, k, size, C{0}) - mean) * by);
       store_block(grad.dtype, p, size, grad.data, rows_[row] * op_.classes + first);
     }
   }
