@@ -72,8 +72,8 @@ def divergence(student, teacher):
 
 
 def scored(x_grad, weight_grad, ignored=0):
-    def make(n, v, dtype, d):
-        i = torch.arange(n, device="cuda")
+    def make(n, v, dtype, d=4):
+        i = torch.arange(n, device=device)
         target = torch.where(i % 100 < 100 * ignored, -100, i * 7919 % v)
         return [randn((n, d), dtype, x_grad), randn((v, d), dtype, weight_grad), target]
 
