@@ -54,14 +54,8 @@ driver::Status Pool::take(int64_t bytes, void** out) {
 
 void Pool::give(void* data, int64_t bytes) {
   const int64_t size = block_bytes(bytes);
-  if (!keeps_) {
-    const DeviceGuard guard(context_);
-    driver::release(data, context_.memory_stream());
-    context_.reserved -= size;
-    return;
-  }
   driver::retire(data, context_.stream_of(*this));
-  if (size > limit_ - cached_) {
+  if (!keeps_ || size > limit_ - cached_) {
     const DeviceGuard guard(context_);
     driver::release(data, context_.memory_stream());
     context_.reserved -= size;
