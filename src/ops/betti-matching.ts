@@ -34,40 +34,49 @@ import { sizeOf } from '../shape.js';
 import { checkFromLogits } from '../targets.js';
 import { expectTensor, type Tensor } from '../tensor.js';
 
-/** So many cycles are cut out at a time. */
-const cyclesPerPiece = 256;
+/** So many integers are copied, and so many cycles cut out, at a time. */
+const [cellsPerPiece, cyclesPerPiece] = [2 ** 19, 2 ** 12];
 
-/** The cycles of `count` pairs of one image from the `first` on. */
-function* cyclesOf(
-  found: Found,
-  image: number,
-  first: number,
-  count: number,
-): Pieces<Int32Array[]> {
+/** The cycles of one image in one array, and where each ends: an array each would keep the collector busy. */
+interface Cycles {
+  cells: Int32Array;
+  ends: Int32Array;
+}
+
+function* cyclesOfImage(found: Found, image: number, bars: number): Pieces<Cycles> {
   const { cycles, cycleEnds, capacity, cycleCapacity } = found;
-  const ends = cycleEnds!.subarray((image * capacity) / 2, ((image + 1) * capacity) / 2);
+  const ends = cycleEnds!.subarray((image * capacity) / 2, (image * capacity) / 2 + bars);
+  const from = cycles!.subarray(image * cycleCapacity, image * cycleCapacity + (ends.at(-1) ?? 0));
+  const cells = new Int32Array(from.length);
+  for (let at = 0; at < cells.length; at += cellsPerPiece) {
+    cells.set(from.subarray(at, at + cellsPerPiece), at);
+    yield;
+  }
+  return { cells, ends };
+}
+
+/** Those of `count` pairs from the `first` on. */
+function* cut({ cells, ends }: Cycles, first: number, count: number): Pieces<Int32Array[]> {
   const list: Int32Array[] = new Array(count);
   for (let i = 0; i < count; i++) {
-    const begin = image * cycleCapacity + (first + i === 0 ? 0 : ends[first + i - 1]);
-    list[i] = cycles!.slice(begin, image * cycleCapacity + ends[first + i]);
+    list[i] = cells.subarray(first + i === 0 ? 0 : ends[first + i - 1], ends[first + i]);
     if (i % cyclesPerPiece === cyclesPerPiece - 1) yield;
   }
   return list;
 }
 
-/** The same of the lists of one degree, whose first pair is the `bar`-th of the image. */
+/** Those of the lists of one degree, whose first pair is the `bar`-th of the image. */
 function* cyclesOfLists(
-  found: Found,
-  image: number,
+  all: Cycles,
   bar: number,
   [matched, ofPrediction, ofTarget]: Int32Array,
 ): Pieces<MatchedPairs['cycles']> {
-  const both = yield* cyclesOf(found, image, bar, 2 * matched);
+  const both = yield* cut(all, bar, 2 * matched);
   const alone = bar + 2 * matched;
   return {
     matched: Array.from({ length: matched }, (_, i) => [both[2 * i], both[2 * i + 1]]),
-    unmatchedPrediction: yield* cyclesOf(found, image, alone, ofPrediction),
-    unmatchedTarget: yield* cyclesOf(found, image, alone + ofPrediction, ofTarget),
+    unmatchedPrediction: yield* cut(all, alone, ofPrediction),
+    unmatchedTarget: yield* cut(all, alone + ofPrediction, ofTarget),
   };
 }
 
@@ -78,24 +87,27 @@ function* listsOf(
   axes: number,
   o: BettiOptions,
 ): Pieces<(MatchedPairs | null)[]> {
-  const { counts, pairs, capacity } = found;
+  const { pairs, capacity } = found;
+  const counts = found.counts.subarray(image * axes * 3, (image + 1) * axes * 3);
+  const bars = counts.reduce((sum, n, i) => sum + (i % 3 === 0 ? 2 * n : n), 0);
+  const cycles = o.cycles && (yield* cyclesOfImage(found, image, bars));
   let at = image * capacity;
-  const cut = (width: number, count: number) => {
+  const next = (width: number, count: number) => {
     const list = pairs.slice(at, at + width * count);
     at += width * count;
     return list;
   };
   const dims: (MatchedPairs | null)[] = [];
   for (let k = 0; k < axes; k++) {
-    const count = counts.subarray((image * axes + k) * 3, (image * axes + k + 1) * 3);
+    const count = counts.subarray(3 * k, 3 * k + 3);
     const bar = (at - image * capacity) / 2;
     const lists: MatchedPairs = {
-      matched: cut(4, count[0]),
-      unmatchedPrediction: cut(2, count[1]),
-      unmatchedTarget: cut(2, count[2]),
+      matched: next(4, count[0]),
+      unmatchedPrediction: next(2, count[1]),
+      unmatchedTarget: next(2, count[2]),
     };
     const isWanted = !o.dims || o.dims.includes(k);
-    if (isWanted && o.cycles) lists.cycles = yield* cyclesOfLists(found, image, bar, count);
+    if (isWanted && cycles) lists.cycles = yield* cyclesOfLists(cycles, bar, count);
     dims.push(isWanted ? lists : null);
   }
   return dims;
@@ -250,6 +262,8 @@ function* barcodeOf({ axes, options }: Problem, found: Found): Pieces<Persistenc
   const values = found.values!;
   const half = capacity / 2;
   const dims: (Bars | null)[] = new Array(axes).fill(null);
+  const bars = counts.reduce((sum, n) => sum + n, 0);
+  const cycles = options.cycles && (yield* cyclesOfImage(found, 0, bars));
   let end = 0;
   for (let k = 0; k < axes; k++) {
     const begin = end;
@@ -261,7 +275,7 @@ function* barcodeOf({ axes, options }: Problem, found: Found): Pieces<Persistenc
       birthIndex: pairs.slice(begin, end),
       deathIndex: pairs.slice(half + begin, half + end),
     };
-    if (options.cycles) dims[k]!.cycles = yield* cyclesOf(found, 0, begin, end - begin);
+    if (cycles) dims[k]!.cycles = yield* cut(cycles, begin, end - begin);
   }
   return new PersistenceBarcode(dims);
 }

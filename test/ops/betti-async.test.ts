@@ -92,9 +92,9 @@ describe('representative cycles', () => {
     const found = await call();
     isOver = true;
     expect(found.dims).toEqual(expected.dims);
-    // Some 3000 bars, 256 at a time or an image.
-    expect(clock.mock.calls.length).toBeGreaterThan(3);
-    expect(turns).toBeGreaterThan(2);
+    // A piece to copy them and one to cut, or an image.
+    expect(clock.mock.calls.length).toBeGreaterThan(2);
+    expect(turns).toBeGreaterThan(0);
   });
 
   test.each(Object.entries(calls))('%s stops between slices', async (_, call) => {

@@ -111,7 +111,8 @@ inline void faces3(const Scan& s, int32_t p, int32_t end) {
 
 // Where the two bits of an axis or type hold a code.
 inline Bytes holds(const uint8_t* codes, int a, int code) {
-  return is(load_bytes(codes) & static_cast<int8_t>(3 << 2 * a), code << 2 * a);
+  const int8_t both = static_cast<int8_t>(3 << 2 * a);  // as scan2.h's mark
+  return is(load_bytes(codes) & both, code << 2 * a);
 }
 
 inline void flags3(const Scan& s, int32_t p, int32_t end, bool last_x, bool last_y) {
