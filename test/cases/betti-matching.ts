@@ -27,18 +27,18 @@ export function drawOptions(random: Random, axes: number): BettiMatchingLossOpti
   };
 }
 
-/** Sizes of `axes` axes, 1 often among them. */
-export function drawShape(random: Random, axes: number): number[] {
+/** Sizes of `axes` axes, 1 often among them, of at most `voxels`. */
+export function drawShape(random: Random, axes: number, voxels = mostVoxels[axes]): number[] {
   for (;;) {
     const most = [0, 40, 10, 6][axes];
     const shape = Array.from({ length: axes }, () => 1 + random.integer(most));
-    if (shape.reduce((a, b) => a * b, 1) <= mostVoxels[axes]) return shape;
+    if (shape.reduce((a, b) => a * b, 1) <= voxels) return shape;
   }
 }
 
 /** Two images: few or many levels, masks, equal or nearly equal ones, infinities now and then. */
-export function drawPair(random: Random, axes: number): ImagePair {
-  const shape = drawShape(random, axes);
+export function drawPair(random: Random, axes: number, voxels?: number): ImagePair {
+  const shape = drawShape(random, axes, voxels);
   const size = shape.reduce((a, b) => a * b, 1);
   const levels = random.pick([2, 3, 4, 8, 1e6]);
   const value = (n: number) => (random.integer(n) - Math.floor(n / 2)) / 4;
