@@ -133,22 +133,27 @@ function reduce(
   const rowOrder = complex.order(rows, k);
   const rank: number[] = [];
   for (const [i, cell] of rowOrder.entries()) rank[cell] = i;
-  const owner = new Map<number, Set<number>>();
+  const words = (rowOrder.length >> 5) + 1;
+  const owner: Uint32Array[] = [];
   const pairs: CellPair[] = [];
   for (const death of complex.order(columns, k + 1)) {
-    const column = new Set<number>();
-    const toggle = (row: number) => column.delete(row) || column.add(row);
-    for (const face of complex.cells[k + 1][death].faces) toggle(rank[face]);
-    while (column.size > 0) {
-      let pivot = -1;
-      for (const row of column) if (row > pivot) pivot = row;
-      const reduced = owner.get(pivot);
+    // A bit a row.
+    const column = new Uint32Array(words);
+    for (const face of complex.cells[k + 1][death].faces)
+      column[rank[face] >> 5] ^= 1 << (rank[face] & 31);
+    for (let w = words - 1; w >= 0; ) {
+      if (column[w] === 0) {
+        w--;
+        continue;
+      }
+      const pivot = 32 * w + 31 - Math.clz32(column[w]);
+      const reduced = owner[pivot];
       if (!reduced) {
-        owner.set(pivot, column);
+        owner[pivot] = column;
         pairs.push({ birth: rowOrder[pivot], death });
         break;
       }
-      for (const row of reduced) toggle(row);
+      for (let i = 0; i <= w; i++) column[i] ^= reduced[i];
     }
   }
   return pairs;
