@@ -195,6 +195,7 @@ driver::Status Context::try_allocate(int64_t bytes, Pool& pool, void** out) {
   // recorded. The driver has it when the work that used it is done.
   if (arena_.used() == 0) arena_.release();
   pool_->release_cached();
+  uploads.release();
   driver::stream_synchronize(memory_stream());
   driver::pool_trim(pool_handle_);
   return pool.take(bytes, out);
@@ -240,6 +241,7 @@ void Context::trim() {
   if (capture) refuse_in_capture("memory cannot be trimmed");
   arena_.release();
   pool_->release_cached();
+  uploads.release();
   check(driver::stream_synchronize(current_), "trim");
   check(driver::pool_trim(pool_handle_), "trim");
 }

@@ -85,6 +85,15 @@ int64_t Uploads::upload_some(void* to, const void* from, int64_t bytes, void** b
   return piece;
 }
 
+void Uploads::release() {
+  for (const Buffer& buffer : buffers_) {
+    driver::release(buffer.data, context_.memory_stream());
+    context_.give_event(buffer.placed);
+    --made_;
+  }
+  buffers_.clear();
+}
+
 void Uploads::upload(void* to, const void* from, int64_t bytes) {
   for (int64_t done = 0; done < bytes;) {
     void* busy = nullptr;

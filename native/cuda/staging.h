@@ -21,6 +21,8 @@ class Uploads {
   void upload(void* to, const void* from, int64_t bytes);
   // A part of that, without waiting: gives its bytes, or 0 with the event to wait for.
   int64_t upload_some(void* to, const void* from, int64_t bytes, void** busy);
+  // Gives the driver the buffers that are not being filled.
+  void release();
 
  private:
   static constexpr int kSlots = 4;

@@ -1,6 +1,7 @@
 // What a device has and does as a whole: bytes in use, memory kept for the next, the stream that
 // work goes to.
 #if defined(SURPRISAL_CUDA)
+#include <mutex>
 #include <utility>
 
 #include "core/check.h"
@@ -54,7 +55,9 @@ napi_value limit_recycled(const Call& call) {
 napi_value set_stream(const Call& call) {
   Context& context = Context::of(call.device(0));
   context.expect_alive();
-  const Entered entered(context);
+  const cuda::DeviceGuard guard(context);
+  // Not entered: the stream that is left may have been destroyed.
+  const std::lock_guard<std::recursive_mutex> lock(context.mutex);
   context.set_stream(call.is_absent(1) ? context.own_stream()
                                        : reinterpret_cast<void*>(call.address(1, "stream")));
   return nullptr;
