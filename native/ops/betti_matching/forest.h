@@ -109,9 +109,9 @@ class Forest {
     for (int a = 0; a < kAttributes; ++a) others_[a] = others[a];
     // Many short walks cost more than to shorten them all; events look at what is on their way.
     const bool dense = kAttributes == 0 && critical.size() > graph.cells.g.size / 16;
-    if (dense) flatten();
+    for (int step = 0; dense && step < 2; ++step) shorten(graph.cells.g, graph.parent);
     number_roots();
-    if (dense) flatten();
+    if (dense) shorten(graph.cells.g, graph.parent);
     find_ends();
     if constexpr (kAttributes > 0)
       find_events();
@@ -158,21 +158,6 @@ class Forest {
   };
 
   Cells other(int a) const { return {graph_.cells.g, others_[a]}; }
-
-  // Puts every node on the parent of its parent, those before it having been put on theirs.
-  void flatten() {
-    const Grid& g = graph_.cells.g;
-    const int last = g.rank - 1;
-    for (int32_t x = 0; x < g.n[0]; ++x) {
-      for (int32_t y = 0; y < (last == 2 ? g.n[1] : 1); ++y) {
-        const int32_t begin = last == 2 ? g.at(x, y, 0) : g.at(x, 0);
-        for (int32_t p = begin; p < begin + g.n[last]; ++p) {
-          const int32_t up = graph_.parent[p], next = graph_.parent[std::max(up, 0)];
-          graph_.parent[p] = up < 0 ? up : next;
-        }
-      }
-    }
-  }
 
   void number_roots() {
     const auto add = [&](int32_t node, const Root& root) {

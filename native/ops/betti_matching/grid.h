@@ -83,11 +83,11 @@ struct Cells {
     return key[far] >= key[near] ? far : near;
   }
   int32_t voxel_of_square(int32_t v, int a, int b) const {
-    const int32_t value = square(v, a, b);
-    const int32_t far = v + g.step[a];
-    if (key[far + g.step[b]] == value) return far + g.step[b];
-    if (key[far] == value) return far;
-    return key[v + g.step[b]] == value ? v + g.step[b] : v;
+    // Which one it is nobody can predict.
+    const int32_t value = square(v, a, b), far = v + g.step[a], side = v + g.step[b];
+    const int32_t near = key[side] == value ? side : v;
+    const int32_t most = key[far] == value ? far : near;
+    return key[far + g.step[b]] == value ? far + g.step[b] : most;
   }
   int32_t voxel_of_square(uint32_t cell) const {
     const int normal = cell & 3;

@@ -10,4 +10,8 @@ void scan(const Scan& s) {
   SURPRISAL_DISPATCH(betti_matching::scan3, s);
 }
 
+void shorten(const Grid& g, int32_t* parent) {
+  SURPRISAL_DISPATCH(betti_matching::shorten, g, parent);
+}
+
 }  // namespace surprisal::betti_matching

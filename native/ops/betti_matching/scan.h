@@ -66,5 +66,7 @@ constexpr int code_of_face(int type, int face) {
 }
 
 void scan(const Scan& s);
+// Puts the parent of every node's parent in that one's place; what is negative stays.
+void shorten(const Grid& g, int32_t* parent);
 
 }  // namespace surprisal::betti_matching
