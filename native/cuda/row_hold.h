@@ -155,11 +155,10 @@ constexpr int kHoldBlock = 256;  // threads, most
 // Blocks an SM that registers must leave room for. Two matrices of 16-bit numbers, and the weights
 // beside them, want a few registers more than two blocks would leave.
 template <class Op>
-constexpr int kHoldBlocks = Op::kInputs == 1 && sizeof(typename Op::Element) < 8 ? 3
-                            : Op::kLaneBlocks == 1 ||
-                                    (Op::kLaneBlocks == 2 && sizeof(typename Op::Element) == 2)
-                                ? 1
-                                : 2;
+constexpr int kHoldBlocks =
+    Op::kInputs == 1 && sizeof(typename Op::Element) < 8                                  ? 3
+    : Op::kLaneBlocks == 1 || (Op::kLaneBlocks == 2 && sizeof(typename Op::Element) == 2) ? 1
+                                                                                          : 2;
 
 // Of that many blocks those that an SM has threads for, 1024 in sm_75; and what is tuned to the
 // last register of sm_80 and sm_90 needs a few more from sm_100 on.

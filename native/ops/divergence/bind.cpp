@@ -27,9 +27,8 @@ void query(const PlanQuery& op) {
 
 void bind(node::Module& m) {
   m.def<Forward, forward, SP_CUDA(forward_cuda)>(
-      "divergenceForward",
-      {PROBLEM_FIELDS(Forward), SP_FIELD(Forward, loss), SP_FIELD(Forward, row_stats),
-       SP_FIELD(Forward, grad_student)});
+      "divergenceForward", {PROBLEM_FIELDS(Forward), SP_FIELD(Forward, loss),
+                            SP_FIELD(Forward, row_stats), SP_FIELD(Forward, grad_student)});
   m.def<Backward, backward, SP_CUDA(backward_cuda)>(
       "divergenceBackward",
       {PROBLEM_FIELDS(Backward), SP_FIELD(Backward, row_stats), SP_FIELD(Backward, upstream),

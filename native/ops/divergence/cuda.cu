@@ -42,8 +42,7 @@ __global__ void __launch_bounds__(kThreads, 2)
   if (row >= m.rows) return;
   const RowPart<T> part = row_part(m.input[1], m.rows, m.columns, row);
   const double upstream = g.upstream[m.weights.reduction == Reduction::none ? row : 0];
-  const double scale =
-      upstream * m.weights.share(m.totals) * m.weights.token_weight.weight(row);
+  const double scale = upstream * m.weights.share(m.totals) * m.weights.token_weight.weight(row);
   const PairSums sums = load(m.weights.sums + row);
   const Ratio<C> ratio(sums, m.inverse);
   const C by = static_cast<C>(scale * m.inverse);
@@ -109,7 +108,8 @@ __global__ void __launch_bounds__(kThreads) divergence_totals_kernel(TotalsWork 
   }
   TotalsTeam team(&shared<TeamMemory<Totals, Totals>>(), 1);
   team.finish(own, add_totals, [&](const Totals& all, bool leader) {
-    if (leader) work.blocks > 1 ? store(work.partial + block_index(), all) : write_totals(work, all);
+    if (leader)
+      work.blocks > 1 ? store(work.partial + block_index(), all) : write_totals(work, all);
     return all;
   });
 }
@@ -126,13 +126,15 @@ __global__ void __launch_bounds__(kThreads) divergence_totals_merge_kernel(Total
   });
 }
 
-__global__ void __launch_bounds__(kThreads) divergence_losses_kernel(RowWeights w, NumbersOut loss) {
+__global__ void __launch_bounds__(kThreads)
+    divergence_losses_kernel(RowWeights w, NumbersOut loss) {
   const int64_t n = block_index() * kThreads + thread_index();
   if (n < w.rows) loss.set(n, share_of(w, n));
 }
 
 __global__ void __launch_bounds__(kThreads)
-    divergence_weights_kernel(RowWeights w, const Totals* totals, Numbers upstream, NumbersOut out) {
+    divergence_weights_kernel(RowWeights w, const Totals* totals, Numbers upstream,
+                              NumbersOut out) {
   const int64_t n = block_index() * kThreads + thread_index();
   if (n >= w.rows) return;
   const bool mean = w.reduction == Reduction::mean;
@@ -158,14 +160,14 @@ Shape by_row(const RowWeights& w) { return {(w.rows + kThreads - 1) / kThreads, 
 // Losses only where asked for, which is where weights that are NaN are reported.
 const Totals* totals_of(const RowWeights& weights, bool losses, const NumbersOut& loss,
                         Stream& stream) {
-  TotalsWork work{weights, losses, nullptr, (weights.rows + kSegment - 1) / kSegment,
-                  stream.scratch<Totals>(1), loss};
+  TotalsWork work{
+      weights, losses, nullptr, (weights.rows + kSegment - 1) / kSegment, stream.scratch<Totals>(1),
+      loss};
   if (work.blocks == 0) work.blocks = 1;
   if (work.blocks > 1) work.partial = stream.scratch<Totals>(work.blocks);
   const int64_t shared = sizeof(TeamMemory<Totals, Totals>);
   launch(stream, divergence_totals_kernel, {work.blocks, kThreads, shared}, work);
-  if (work.blocks > 1)
-    launch(stream, divergence_totals_merge_kernel, {1, kThreads, shared}, work);
+  if (work.blocks > 1) launch(stream, divergence_totals_merge_kernel, {1, kThreads, shared}, work);
   return work.totals;
 }
 
@@ -204,10 +206,10 @@ void forward_cuda(const Forward& op, cuda::Stream& stream) {
       using T = typename decltype(tag)::type;
       PairRows<T> rows = rows_of<T>(op, weights, totals);
       rows.output = op.grad_student.as<T>();
-      launch_rows(rows,
-                  plan_hold({op.rows, op.classes, op.student.dtype,
-                             stream.properties().has_clusters()}),
-                  stream);
+      launch_rows(
+          rows,
+          plan_hold({op.rows, op.classes, op.student.dtype, stream.properties().has_clusters()}),
+          stream);
     });
   }
   if (weights.reduction != Reduction::none) {
@@ -235,8 +237,7 @@ void backward_cuda(const Backward& op, cuda::Stream& stream) {
   visit_float(op.student.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const Gradients<T> g{rows_of<T>(op, weights, totals), Numbers(op.upstream),
-                         op.grad_student.as<T>(), op.grad_teacher.as<T>(),
-                         op.grad_student_ready};
+                         op.grad_student.as<T>(), op.grad_teacher.as<T>(), op.grad_student_ready};
     launch(stream, divergence_backward_kernel<T>, {how.blocks, kThreads}, g, how.warp_rows);
   });
 }

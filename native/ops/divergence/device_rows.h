@@ -1,5 +1,5 @@
-// A row of each of two matrices in a CUDA kernel, for cuda/row_hold.h: maxima and sums of exponentials,
-// then the terms, then the student's gradient; see op.h and core/divergence_terms.h.
+// A row of each of two matrices in a CUDA kernel, for cuda/row_hold.h: maxima and sums of
+// exponentials, then the terms, then the student's gradient; see op.h and core/divergence_terms.h.
 #pragma once
 #include <cmath>
 #include <limits>
@@ -191,8 +191,7 @@ struct PairRows {
       if (leader) store(out, sums);
     } else {
       const double first = state.first, second = state.second;
-      const double loss =
-          kind == Kind::jensen_shannon ? beta * first + (1 - beta) * second : first;
+      const double loss = kind == Kind::jensen_shannon ? beta * first + (1 - beta) * second : first;
       row.first = state.first;
       row.second = state.second;
       row.loss = static_cast<Real>(loss);

@@ -25,8 +25,8 @@ struct Problem {
 struct Forward : Problem {
   View loss;       // (1), or (N) without a reduction: float64 for float64 logits, else float32
   View row_stats;  // (N, 8) float64: PairSums, may be absent
-  // Like student, may be absent; on devices alone, for a mean or a sum: its gradient for an upstream
-  // gradient of 1.
+  // Like student, may be absent; on devices alone, for a mean or a sum: its gradient for an
+  // upstream gradient of 1.
   View grad_student;
 };
 
@@ -34,7 +34,8 @@ struct Backward : Problem {
   View row_stats;
   View upstream;                                       // like loss
   View grad_student, grad_teacher, grad_token_weight;  // like their inputs; absent if not needed
-  bool grad_student_ready = false;  // forward's is in it: nothing to do for an upstream gradient of 1
+  bool grad_student_ready =
+      false;  // forward's is in it: nothing to do for an upstream gradient of 1
 };
 
 void forward(const Forward& op);
