@@ -39,12 +39,14 @@ const fetched = {
   deno: 'deno',
   'typescript-5': 'typescript@5.9',
 };
+// Where the package `node` puts the program, with or without its install script.
+const nested = `node_modules/node-${process.platform}-${process.arch}/bin/node`;
 const programs = {
-  'Node 22': 'node22/bin/node',
-  'Node 24': 'node24/bin/node',
-  'Node 26': 'node26/bin/node',
-  Bun: 'bun/bin/bun.exe',
-  Deno: 'deno/deno',
+  'Node 22': ['node22/bin/node', `node22/${nested}`],
+  'Node 24': ['node24/bin/node', `node24/${nested}`],
+  'Node 26': ['node26/bin/node', `node26/${nested}`],
+  Bun: ['bun/bin/bun.exe', 'bun/bin/bun'],
+  Deno: ['deno/deno', 'deno/deno.exe'],
 };
 
 const results = [];
@@ -58,7 +60,9 @@ function check(name, work) {
     console.log(`ok   ${name} ${seconds} s ${note}`.trimEnd());
   } catch (error) {
     results.push(false);
-    console.log(`FAIL ${name}\n${[error.message, error.stdout, error.stderr].filter(Boolean).map(String).join('\n')}`);
+    console.log(
+      `FAIL ${name}\n${[error.message, error.stdout, error.stderr].filter(Boolean).map(String).join('\n')}`,
+    );
   }
 }
 function expect(fact, message) {
@@ -148,9 +152,10 @@ function tryRuntime(name, program, args = []) {
 }
 
 tryRuntime(`Node ${process.versions.node.split('.')[0]}`, process.execPath);
-for (const [name, path] of Object.entries(programs)) {
-  const program = join(runtimes, 'node_modules', path);
-  if (!existsSync(program)) notTried.push(`${name}: no ${program}`);
+for (const [name, paths] of Object.entries(programs)) {
+  const folders = paths.map((path) => join(runtimes, 'node_modules', path));
+  const program = folders.find((path) => existsSync(path));
+  if (!program) notTried.push(`${name}: no ${folders[0]}`);
   else tryRuntime(name, program, name === 'Deno' ? ['run', '--allow-all'] : []);
 }
 
