@@ -61,7 +61,8 @@ while (state.done < calls) {
   const [from, to] = [state.done, Math.min(calls, state.done + piece)];
   const { stdout, status } = attempt(from, to);
   if (status === 0) {
-    const { counts, wrong } = JSON.parse(stdout.trim().split('\n').at(-1));
+    const { counts, wrong, missing } = JSON.parse(stdout.trim().split('\n').at(-1));
+    state.missing = missing;
     for (const [name, ends] of Object.entries(counts)) {
       state.counts[name] ??= {};
       for (const [end, n] of Object.entries(ends)) {
@@ -87,6 +88,7 @@ const { length } = Object.keys(state.counts);
 console.log(
   `seed ${seed}: ${length} operations, ${total.result} results, ${total.refused} refusals`,
 );
+if (state.missing?.length > 0) console.log(`no calls of ${state.missing.join(', ')}`);
 // Calls that were meant to be good and mostly are not test nothing.
 for (const [name, { result, declined }] of Object.entries(state.counts)) {
   if (declined > result) console.log(`${name}: ${declined} good calls refused, ${result} not`);

@@ -2,7 +2,7 @@
 // spoiled; it gives a result or throws an error with a code of the reference, and nothing else. Good
 // calls are compared with their definitions, run again (the same bits, also in the background), and
 // differentiated. Every call is made from the seed and its number alone. The last line is JSON: how
-// many calls of each operation ended how, and what was wrong.
+// many calls of each operation ended how, what was wrong, and which functions have no calls here.
 import * as sp from '../../src/index.js';
 import { Draw, type Maker, type Planned } from './draw.js';
 import { general } from './general.js';
@@ -20,11 +20,7 @@ const missing = functions
   .map(([name]) => name)
   .filter((name) => !makers[name] && !others.test(name));
 const unknown = names.filter((name) => !functions.some(([own]) => own === name));
-if (missing.length + unknown.length > 0) {
-  throw new Error(
-    `fuzz: no calls for ${missing.join(', ')}; no functions for ${unknown.join(', ')}`,
-  );
-}
+if (unknown.length > 0) throw new Error(`fuzz: there are no functions ${unknown.join(', ')}`);
 
 // Those of docs/errors.md that a user's mistake may have.
 const codes = new Set([
@@ -176,4 +172,4 @@ for (let i = from; i < to; i++) {
   if (problem) wrong.push({ call: i, name, problem });
   if (i % 256 === 0) await new Promise((done) => setImmediate(done));
 }
-process.stdout.write(`${JSON.stringify({ counts, wrong })}\n`);
+process.stdout.write(`${JSON.stringify({ counts, wrong, missing })}\n`);
