@@ -35,7 +35,7 @@ import { checkFromLogits } from '../targets.js';
 import { expectTensor, type Tensor } from '../tensor.js';
 
 /** So many integers are copied, and so many cycles cut out, at a time. */
-const [cellsPerPiece, cyclesPerPiece] = [2 ** 19, 2 ** 12];
+const [cellsPerPiece, cyclesPerPiece] = [2 ** 19, 2 ** 10];
 
 /** The cycles of one image in one array, and where each ends: an array each would keep the collector busy. */
 interface Cycles {
@@ -73,8 +73,13 @@ function* cyclesOfLists(
 ): Pieces<MatchedPairs['cycles']> {
   const both = yield* cut(all, bar, 2 * matched);
   const alone = bar + 2 * matched;
+  const pairs: [Int32Array, Int32Array][] = new Array(matched);
+  for (let i = 0; i < matched; i++) {
+    pairs[i] = [both[2 * i], both[2 * i + 1]];
+    if (i % cyclesPerPiece === cyclesPerPiece - 1) yield;
+  }
   return {
-    matched: Array.from({ length: matched }, (_, i) => [both[2 * i], both[2 * i + 1]]),
+    matched: pairs,
     unmatchedPrediction: yield* cut(all, alone, ofPrediction),
     unmatchedTarget: yield* cut(all, alone + ofPrediction, ofTarget),
   };
