@@ -5,6 +5,7 @@
 //       [-DWITH_GUDHI -I <gudhi>/include] -pthread -o betti_peer
 // Commands, one a line: load <file> <file> <images> <sizes...> (raw doubles, in sublevel order);
 // matching, barcode, gudhi (of the first image: CPU ms), batch (all images: wall ms).
+#include <cassert>
 #include <chrono>
 #include <ctime>
 #include <fstream>
