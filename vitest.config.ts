@@ -4,7 +4,6 @@ import { configDefaults, defineConfig } from 'vitest/config';
 // What a run on a device (SURPRISAL_TEST_DEVICE) leaves out, and why.
 const onlyOnCpu = {
   'test/ops/*-fences.test.ts': 'guard bytes around typed arrays',
-  'test/ops/linear-cross-entropy-filter.test.ts': 'keeps every block of the gradient',
   'test/ops/{emo,linear-emo,sinkhorn-knopp*,sinkd,uld-loss}.test.ts': 'have no CUDA form yet',
   'test/ops/betti-{fuzz,laws}.test.ts': 'of pairs, which are found on the host',
   'test/ops/{cl-dice,skeletonize,soft-skeleton}.test.ts': 'have no CUDA form yet',
@@ -28,6 +27,9 @@ const ops = ['test/ops/*.test.ts'];
 const ofOnePath = ['*-{errors,plan,fences,filter}', 'same-rows'].map(
   (n) => `test/ops/${n}.test.ts`,
 );
+// On an emulated device of four multiprocessors: small problems take the kernels of large ones,
+// whose blocks stay for more than one tile or row.
+const few = ['test/cuda/device-{small,linear-filter}.test.ts'];
 const exclude = [
   ...configDefaults.exclude,
   ...(isOnDevice ? Object.keys(onlyOnCpu) : []),
@@ -52,7 +54,15 @@ export default defineConfig({
       { extends: true, test: { name: 'ops', include: ops, exclude, isolate: false } },
       {
         extends: true,
-        test: { name: 'rest', include: ['test/**/*.test.ts'], exclude: [...ops, ...exclude] },
+        test: {
+          name: 'rest',
+          include: ['test/**/*.test.ts'],
+          exclude: [...ops, ...few, ...exclude],
+        },
+      },
+      {
+        extends: true,
+        test: { name: 'few', include: few, exclude, env: { SURPRISAL_EMULATOR_PROCESSORS: '4' } },
       },
     ],
   },

@@ -147,6 +147,17 @@ struct Side {
     }
   }
 
+  // Leaves out what the next step would have begun with.
+  __device__ void skip(int64_t depth) {
+    if constexpr (kByK) {
+      from += depth;
+      width -= depth;
+    } else {
+      from += depth * stride;
+      lines -= depth;
+    }
+  }
+
   // For rows that do not start at 16 bytes.
   __device__ static void copy_elements(unsigned char* chunk, const T* source, int64_t width) {
     Pack<T, 8> x;
@@ -170,13 +181,42 @@ struct Side {
   }
 };
 
+// Which steps a sum takes: all of those up to `depth`, ...
+struct EveryStep {
+  __device__ int64_t steps(int64_t depth, int step) const { return (depth + step - 1) / step; }
+  // Where step i begins, and how much depth lies before it that no step takes.
+  __device__ int at(int i, int step) const { return i * step; }
+  __device__ int64_t before(int64_t, int) const { return 0; }
+};
+// ... or those of the blocks of kBlock that a list names, in rising order: how many, then which.
+// Without a list all of them.
+template <int kBlock>
+struct ListedSteps {
+  const int32_t* list = nullptr;
+
+  __device__ int64_t steps(int64_t depth, int step) const {
+    return list ? int64_t{load(list)} * (kBlock / step) : EveryStep{}.steps(depth, step);
+  }
+  __device__ int at(int i, int step) const {
+    const int in_block = kBlock / step;
+    return list ? load(list + 1 + i / in_block) * kBlock + i % in_block * step : i * step;
+  }
+  __device__ int64_t before(int64_t i, int step) const {
+    const int in_block = kBlock / step;
+    if (!list || i % in_block != 0) return 0;
+    const int32_t* const at = list + 1 + i / in_block;
+    return (load(at) - (i == 0 ? 0 : load(at - 1) + 1)) * int64_t{kBlock};
+  }
+};
+
 // Adds the product of the block's tile, at row `row` of A and `column` of B, over k in [begin, end)
-// to `sums`. begin is a multiple of 8. All threads of the block take part; shared memory is free
-// again after a barrier.
-template <class T, class Tile, Major a_major, Major b_major>
+// to `sums`, or those of its steps that `which` says. begin is a multiple of 8. All threads of the
+// block take part; shared memory is free again after a barrier.
+template <class T, class Tile, Major a_major, Major b_major, class Steps = EveryStep>
 __device__ inline void multiply_block(Accumulators<Tile>& sums, const Operand<T>& a,
                                       const Operand<T>& b, int64_t row, int64_t column,
-                                      int64_t begin, int64_t end, unsigned char* memory) {
+                                      int64_t begin, int64_t end, unsigned char* memory,
+                                      const Steps& which = {}) {
   using Left = Side<T, Tile, Tile::kM, a_major>;
   using Right = Side<T, Tile, Tile::kN, b_major>;
   constexpr int kStep = Left::Memory::kBytes + Right::Memory::kBytes;
@@ -184,9 +224,13 @@ __device__ inline void multiply_block(Accumulators<Tile>& sums, const Operand<T>
   constexpr int kAhead = Tile::kStages - 1;
   Left left(a, row, begin, end);
   Right right(b, column, begin, end);
-  const int64_t steps = (end - begin + Tile::kK - 1) / Tile::kK;
+  const int64_t steps = which.steps(end - begin, Tile::kK);
   const auto copy = [&](int64_t step, int stage) {
     if (step < steps) {
+      if (const int64_t skipped = which.before(step, Tile::kK)) {
+        left.skip(skipped);
+        right.skip(skipped);
+      }
       left.copy(memory + stage * kStep);
       right.copy(memory + stage * kStep + Left::Memory::kBytes);
     }

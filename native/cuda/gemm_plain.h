@@ -5,6 +5,7 @@
 // depend neither on the tile's shape and place nor on other rows.
 #pragma once
 #include "cuda/device.h"
+#include "cuda/gemm.h"
 
 namespace surprisal::cuda::gemm {
 
@@ -38,10 +39,10 @@ template <class T, int R>
 struct PlainLoader {
   static constexpr int kExtent = kPlainSide * R;
   const T* from;
-  int64_t hop, step;  // elements from one of the R to the next, from a step to the next
-  int64_t rows;       // left along mn
-  int64_t depth;      // left along k
-  int row, k;         // of the first of the R in a step
+  int64_t hop, along;  // elements from one of the R to the next, from one k to the next
+  int64_t rows;        // left along mn
+  int64_t depth;       // left along k
+  int row, k;          // of the first of the R in a step
   bool by_k;
   T x[R];
 
@@ -54,7 +55,7 @@ struct PlainLoader {
         by_k ? (first + row) * p.stride + begin + k : (begin + k) * p.stride + first + row;
     from = static_cast<const T*>(p.data) + at;
     hop = (by_k ? kPlainThreads / kPlainDepth : kPlainThreads / kExtent) * p.stride;
-    step = by_k ? kPlainDepth : kPlainDepth * p.stride;
+    along = by_k ? 1 : p.stride;
     rows = p.extent - first - row;
     depth = end - begin - k;
   }
@@ -65,8 +66,11 @@ struct PlainLoader {
                                : rows > 0 && i * (kPlainThreads / kExtent) < depth;
       x[i] = inside ? load(from + i * hop) : T{0};
     }
-    from += step;
-    depth -= kPlainDepth;
+    skip(kPlainDepth);
+  }
+  __device__ void skip(int64_t k) {
+    from += k * along;
+    depth -= k;
   }
   __device__ void put(T* stage) const {
     constexpr int kPitch = PlainStage<T, R>::kPitch;
@@ -102,29 +106,36 @@ __device__ inline void read_side(T (&to)[R], const T* line, int place) {
 }
 
 // total += the product of the block's tile, at row `row` of A and `column` of B, over k in [begin,
-// end). This thread's sums are those of plain_place(i, thread / 16), plain_place(j, thread % 16).
-// All threads of the block take part; shared memory is free again at the end.
-template <class T, int R>
+// end), or those of its steps that `which` says. This thread's sums are those of plain_place(i,
+// thread / 16), plain_place(j, thread % 16). All threads of the block take part; shared memory is
+// free again at the end.
+template <class T, int R, class Steps = EveryStep>
 __device__ inline void multiply_plain(T (&total)[R][R], const PlainOperand& left,
                                       const PlainOperand& right, int64_t row, int64_t column,
-                                      int64_t begin, int64_t end, PlainStage<T, R>* stages) {
+                                      int64_t begin, int64_t end, PlainStage<T, R>* stages,
+                                      const Steps& which = {}) {
   using Stage = PlainStage<T, R>;
   PlainLoader<T, R> a(left, row, begin, end), b(right, column, begin, end);
   const int y = thread_index() / kPlainSide, x = thread_index() % kPlainSide;
   T sum[R][R] = {};
-  const int64_t steps = (end - begin + kPlainDepth - 1) / kPlainDepth;
-  a.fetch();
-  b.fetch();
+  const int64_t steps = which.steps(end - begin, kPlainDepth);
+  const auto fetch = [&](int64_t step) {
+    if (const int64_t skipped = which.before(step, kPlainDepth)) {
+      a.skip(skipped);
+      b.skip(skipped);
+    }
+    a.fetch();
+    b.fetch();
+  };
+  if (steps == 0) return;
+  fetch(0);
   a.put(stages[0].a);
   b.put(stages[0].b);
   sync_threads();  // step 0 is there
   for (int64_t step = 0; step < steps; ++step) {
     const bool more = step + 1 < steps;
     const Stage& now = stages[step % 2];
-    if (more) {
-      a.fetch();
-      b.fetch();
-    }
+    if (more) fetch(step + 1);
 #pragma unroll
     for (int k = 0; k < kPlainDepth; ++k) {
       T from_a[R], from_b[R];

@@ -136,13 +136,14 @@ __device__ inline void release_stage(typename Tile::Memory& memory, int stage) {
   }
 }
 
-// By one thread: all steps of a sum over k in [0, depth).
-template <class Tile, Major a_major, Major b_major>
+// By one thread: all steps of a sum over k in [0, depth), or those that `which` says.
+template <class Tile, Major a_major, Major b_major, class Steps = EveryStep>
 __device__ inline void fetch_steps(typename Tile::Memory& memory, const BoxSource& a,
                                    const BoxSource& b, RingPlace<Tile::kStages>& place, int row,
-                                   int column, int depth) {
-  for (int k = 0; k < depth; k += Tile::kK)
-    fetch_step<Tile, a_major, b_major>(memory, a, b, place, row, column, k);
+                                   int column, int depth, const Steps& which = {}) {
+  const int steps = static_cast<int>(which.steps(depth, Tile::kK));
+  for (int i = 0; i < steps; ++i)
+    fetch_step<Tile, a_major, b_major>(memory, a, b, place, row, column, which.at(i, Tile::kK));
 }
 
 // sums = the product over `steps` steps, at least one, which fetch_step brings in this order; with

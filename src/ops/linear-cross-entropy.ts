@@ -32,8 +32,10 @@ import {
   lossOptionTensors,
 } from '../loss-options.js';
 import { isOutOfMemory, launch, launchNow, native } from '../native.js';
-import type { Last, Leading, SameSize, Shape } from '../shape.js';
+import { keep } from '../scope.js';
+import { type Last, type Leading, type SameSize, type Shape, sizeOf } from '../shape.js';
 import { empty, expectTensor, type Tensor } from '../tensor.js';
+import { readData } from '../transfer.js';
 
 export interface LinearCrossEntropyOptions<R extends LossReduction = LossReduction>
   extends LossOptions<R>,
@@ -44,8 +46,10 @@ export interface LinearCrossEntropyOptions<R extends LossReduction = LossReducti
    */
   mainGrad?: Tensor<'float32'>;
   /**
-   * Which blocks of the gradient are computed; default 'exact': all, as always on a device. See
-   * `filterReport`.
+   * Which blocks of the gradient are computed; default 'exact': all. See `filterReport`. On a device
+   * a filter keeps 8 bytes (float64: 16) for each row and 128 classes from forward to backward, beside
+   * the workspace; blocks are 128 rows x 128 classes, and one that is skipped counts as the mean of
+   * each of its rows, dbias' too, so that no class is left without a gradient.
    */
   filter?: Filter;
 }
@@ -125,6 +129,8 @@ function filterFields(filter: Filter, dtype: DType) {
 
 interface Report {
   values: Float64Array;
+  /** Of a device, until it is read. */
+  pending: Tensor | undefined;
   /** Whether backward has run. */
   done: boolean;
 }
@@ -143,6 +149,11 @@ export function filterReport(loss: Tensor): FilterReport {
         : 'expected the result of a linearCrossEntropy with a filter and inputs that require a gradient',
     );
   }
+  if (report.pending) {
+    report.values.set(readData(report.pending) as Float64Array);
+    report.pending.dispose();
+    report.pending = undefined;
+  }
   const [kept, boundX, boundWeight] = report.values;
   return { kept, boundX, boundWeight };
 }
@@ -159,9 +170,21 @@ function fields(t: In, options: LinearCrossEntropyOptions) {
   };
 }
 
-/** The kernels of a device keep every block, which is what the report says from the start. */
-const reportField = ({ x }: In, report: Report | undefined) =>
-  x.device === 'cpu' ? report?.values : undefined;
+/** What forward tells a backward on a device of every row and this many classes. */
+const tileClasses = 128;
+function tileSumsOf(t: In, scored: Shape): Tensor | undefined {
+  const tiles = Math.ceil(t.weight.shape[0] / tileClasses);
+  const dtype = t.x.dtype === 'float64' ? 'float64' : 'float32';
+  return t.x.device === 'cpu' ? undefined : empty([tiles, sizeOf(scored), 2], dtype);
+}
+
+/** Where the backward of a device reports. */
+function pendingReport(report: Report | undefined, t: In): Tensor | undefined {
+  if (!report || t.x.device === 'cpu') return undefined;
+  report.pending?.dispose();
+  report.pending = keep(empty([3], 'float64'));
+  return report.pending;
+}
 
 /** What forward leaves to backward on a device: one matrix product of four less. */
 interface Stored {
@@ -224,6 +247,8 @@ interface Saved {
   /** For an upstream gradient of 1, from a forward that could compute them. */
   gradients: GradientTensors | undefined;
   report: Report | undefined;
+  /** On a device with a filter. */
+  tileSums: Tensor | undefined;
   stored: Stored | undefined;
 }
 
@@ -243,7 +268,10 @@ function forward(t: In, options: LinearCrossEntropyOptions, needs: Needs) {
   const gradients = fused ? gradientsOf(t, needs) : undefined;
   const rowSums = needed ? empty([...scored, 4], 'float64') : undefined;
   const filtered = needed && (options.filter ?? 'exact') !== 'exact';
-  const report = filtered ? { values: new Float64Array([1, 0, 0]), done: false } : undefined;
+  const report = filtered
+    ? { values: new Float64Array([1, 0, 0]), pending: undefined, done: false }
+    : undefined;
+  const tileSums = filtered ? tileSumsOf(t, scored) : undefined;
   if (report) reports.set(output, report);
   const later = {
     laterX: needs.x,
@@ -251,7 +279,8 @@ function forward(t: In, options: LinearCrossEntropyOptions, needs: Needs) {
     laterBias: needs.bias,
     laterAdds: t.mainGrad !== undefined,
   };
-  const stored = needed ? storedOf(t, options, later) : undefined;
+  const filtering = { filtered: tileSums !== undefined };
+  const stored = needed ? storedOf(t, options, { ...later, ...filtering }) : undefined;
   const both = fields(t, options);
   launch(native.linearCrossEntropyForward, {
     ...both,
@@ -260,13 +289,15 @@ function forward(t: In, options: LinearCrossEntropyOptions, needs: Needs) {
     ...later,
     rowSums: rowSums?.raw,
     loss: output.raw,
-    filterReport: reportField(t, report),
+    filterReport: t.x.device === 'cpu' ? report?.values : undefined,
+    filterTiles: tileSums?.raw,
   });
-  return { output, saved: { t, options, rowSums, gradients, report, stored } satisfies Saved };
+  const saved: Saved = { t, options, rowSums, gradients, report, tileSums, stored };
+  return { output, saved };
 }
 
 function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
-  const { t, options, rowSums, gradients: unit, report, stored } = saved;
+  const { t, options, rowSums, gradients: unit, report, tileSums, stored } = saved;
   if (report) report.done = true;
   const gradients = unit && !tape.retained ? unit : gradientsOf(t, needs);
   const { tokenWeight: weights } = t;
@@ -286,7 +317,8 @@ function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
     unitBias: unit?.bias?.raw,
     rowSums: rowSums?.raw,
     upstream: upstream.raw,
-    filterReport: reportField(t, report),
+    filterReport: pendingReport(report, t)?.raw ?? report?.values,
+    filterTiles: tileSums?.raw,
   });
   return { ...gradients, tokenWeight, ...(main && { weight: addedElsewhere }) };
 }

@@ -17,6 +17,7 @@ interface Problem {
   dweight?: boolean;
   dbias?: boolean;
   adds?: boolean;
+  filtered?: boolean;
   wgmma?: boolean;
   processors?: number;
   weight?: number; // address
@@ -24,7 +25,13 @@ interface Problem {
 
 function plan(problem: Problem) {
   const out = new Float64Array(13);
-  const defaults = { dtype: bfloat16, budget: 256 * mebi, sums: false, classWeight: false };
+  const defaults = {
+    dtype: bfloat16,
+    budget: 256 * mebi,
+    sums: false,
+    classWeight: false,
+    filtered: false,
+  };
   const device = { wgmma: true, processors: 132, weight: 256 };
   const flags = { dx: false, dweight: false, dbias: false, adds: false };
   launch(native.linearCrossEntropyPlan, { ...defaults, ...device, ...flags, ...problem, out });
@@ -80,6 +87,14 @@ describe('the heads of the goals, in 256 MiB', () => {
     expect(weightSweep).toBe(false);
     expect(chunk).toBeGreaterThanOrEqual(2048);
     expect(bytes).toBeLessThanOrEqual(256 * mebi);
+  });
+
+  test('the same with a filter', () => {
+    for (const head of [llama, gemma]) {
+      const { wave, chunk, weightSweep } = plan({ ...head, ...both, filtered: true });
+      expect([wave, weightSweep]).toEqual([head.rows, false]);
+      expect(chunk).toBeGreaterThanOrEqual(1024);
+    }
   });
 
   test('the loss alone takes at most 32 MiB', () => {
@@ -193,6 +208,7 @@ test('any workspace from the minimum on is obeyed', () => {
     { dx: true },
     { dweight: true },
     { ...both, adds: true },
+    { ...both, dbias: true, filtered: true },
   ];
   for (const dtype of [float32, float64, float16, bfloat16])
     for (const [rows, width, classes] of [

@@ -16,17 +16,18 @@ namespace {
   LINEAR(Op), SP_FIELD(Op, target), SP_FIELD(Op, ignore_index), SP_FIELD(Op, row_sums)
 #define GRADIENTS(Op) \
   SP_FIELD(Op, dx), SP_FIELD(Op, dweight), SP_FIELD(Op, dbias), SP_FIELD(Op, add_to_dweight)
-#define LOSS(Op)                                                                     \
-  SCORED(Op), GRADIENTS(Op), SP_FIELD(Op, class_weight), SP_FIELD(Op, token_weight), \
-      SP_FIELD(Op, reduction), SP_FIELD(Op, label_smoothing), SP_FIELD(Op, z_loss),  \
-      SP_FIELD(Op, epilogue), SP_FIELD(Op, epilogue_k), SP_FIELD(Op, filter_eps),    \
-      SP_FIELD(Op, filter_error), SP_FIELD(Op, filter_report), SP_FIELD(Op, stored)
+#define LOSS(Op)                                                                           \
+  SCORED(Op), GRADIENTS(Op), SP_FIELD(Op, class_weight), SP_FIELD(Op, token_weight),       \
+      SP_FIELD(Op, reduction), SP_FIELD(Op, label_smoothing), SP_FIELD(Op, z_loss),        \
+      SP_FIELD(Op, epilogue), SP_FIELD(Op, epilogue_k), SP_FIELD(Op, filter_eps),          \
+      SP_FIELD(Op, filter_error), SP_FIELD(Op, filter_report), SP_FIELD(Op, filter_tiles), \
+      SP_FIELD(Op, stored)
 
 struct PlanQuery {
   int32_t dtype = 0;
   int64_t rows = 0, width = 0, classes = 0, budget = 0;
   bool sums = false, dx = false, dweight = false, dbias = false, adds = false;
-  bool class_weight = false;
+  bool class_weight = false, filtered = false;
   bool wgmma = false;                  // of the device, as its processors
   int64_t processors = 1, weight = 0;  // weight: its address
   View out;                            // float64 (13)
@@ -45,6 +46,7 @@ void query(const PlanQuery& op) {
   p.dbias = op.dbias;
   p.adds = op.adds;
   p.class_weight = op.class_weight;
+  p.filtered = op.filtered;
   const Plan plan = plan_pass(p);
   const Tiles tiles{static_cast<int>(op.processors)};
   const int64_t span = p.span(), rows = std::min(plan.wave, p.rows);
@@ -56,7 +58,7 @@ void query(const PlanQuery& op) {
                         tiles.wide_large(columns, p.width)};
   Problem forward = p;
   forward.sums = true;
-  forward.dx = forward.dweight = forward.dbias = false;
+  forward.dx = forward.dweight = forward.dbias = forward.filtered = false;
   double* out = op.out.as<double>();
   const int64_t values[] = {plan.minimum,
                             plan.wave,
@@ -87,9 +89,10 @@ void bind(node::Module& m) {
        LOSS(Backward), SP_FIELD(Backward, upstream), SP_FIELD(Backward, dtoken_weight)});
   m.def<StoredQuery, stored_bytes, SP_CUDA(stored_bytes_cuda)>(
       "linearCrossEntropyStored",
-      {LINEAR(StoredQuery), SP_FIELD(StoredQuery, label_smoothing), SP_FIELD(StoredQuery, later_x),
-       SP_FIELD(StoredQuery, later_weight), SP_FIELD(StoredQuery, later_bias),
-       SP_FIELD(StoredQuery, later_adds), SP_HOST_FIELD(StoredQuery, bytes)});
+      {LINEAR(StoredQuery), SP_FIELD(StoredQuery, label_smoothing), SP_FIELD(StoredQuery, filtered),
+       SP_FIELD(StoredQuery, later_x), SP_FIELD(StoredQuery, later_weight),
+       SP_FIELD(StoredQuery, later_bias), SP_FIELD(StoredQuery, later_adds),
+       SP_HOST_FIELD(StoredQuery, bytes)});
   m.def<Logprobs, logprobs, SP_CUDA(logprobs_cuda)>(
       "linearLogprobs", {SCORED(Logprobs), SP_FIELD(Logprobs, logprob), SP_FIELD(Logprobs, lse),
                          SP_FIELD(Logprobs, entropy), SP_FIELD(Logprobs, later_x),
@@ -112,8 +115,9 @@ void bind(node::Module& m) {
       {SP_FIELD(PlanQuery, dtype), SP_FIELD(PlanQuery, rows), SP_FIELD(PlanQuery, width),
        SP_FIELD(PlanQuery, classes), SP_FIELD(PlanQuery, budget), SP_FIELD(PlanQuery, sums),
        SP_FIELD(PlanQuery, dx), SP_FIELD(PlanQuery, dweight), SP_FIELD(PlanQuery, dbias),
-       SP_FIELD(PlanQuery, adds), SP_FIELD(PlanQuery, class_weight), SP_FIELD(PlanQuery, wgmma),
-       SP_FIELD(PlanQuery, processors), SP_FIELD(PlanQuery, weight), SP_FIELD(PlanQuery, out)});
+       SP_FIELD(PlanQuery, adds), SP_FIELD(PlanQuery, class_weight), SP_FIELD(PlanQuery, filtered),
+       SP_FIELD(PlanQuery, wgmma), SP_FIELD(PlanQuery, processors), SP_FIELD(PlanQuery, weight),
+       SP_FIELD(PlanQuery, out)});
   m.def<Argmax, argmax, SP_CUDA(argmax_cuda)>("linearArgmax",
                                               {LINEAR(Argmax), SP_FIELD(Argmax, out)});
 }

@@ -57,6 +57,7 @@ void check_loss(const Loss& op) {
   require(!op.token_weight || op.token_weight.size == op.batch * op.length,
           "linearCrossEntropy: tokenWeight");
   check_gradients(op, op, kName);
+  require(!op.filter_report || op.filter_report.size == 3, "linearCrossEntropy: filterReport");
 }
 
 void refuse_target(const char* name, int64_t value, int64_t row, int64_t classes,

@@ -9,7 +9,7 @@
 //   plain.h)
 // Ignored rows are dropped at the door: x of the others is made compact, and blocks beyond their
 // number end at once. plan.h cuts rows and classes to the workspace. No atomics: the same bits each
-// run. A filter keeps every block.
+// run. A filter drops blocks of dz before they are made (filter.h).
 #include <algorithm>
 #include <cstring>
 
@@ -65,6 +65,16 @@ Problem gradients_of(const Linear& op, const Gradients& to) {
   p.dbias = bool(to.dbias);
   p.adds = to.add_to_dweight;
   return p;
+}
+
+// Of its pass, if there is one to make.
+FilterOf filter_of(const Loss& op, const Problem& p) {
+  const int64_t sums = p.tiles() * p.rows * 2;
+  require(!op.filter_tiles ||
+              (op.filter_tiles.size == sums && size_of(op.filter_tiles.dtype) == p.accumulator()),
+          "linearCrossEntropy: filterTiles");
+  FilterOf filter{op.filter_eps, op.filter_error, op.filter_tiles, op.filter_report, {}};
+  return filter;
 }
 
 bool smooth(const Loss& op) { return op.label_smoothing != 0; }
@@ -142,9 +152,11 @@ void forward_cuda(const Forward& op, Stream& stream) {
   later.adds = op.later_adds;
   const Stored stored = stored_of(op, now);
   later.stored = stored.rows;
+  later.filtered = bool(op.filter_tiles);
   now.budget = later.budget = rest_of_workspace(op);
   Pass pass(op, now, later, kLoss, stream);
   pass.store(stored, op.stored.data);
+  pass.filter(filter_of(op, now));
   pass.keep(op, stream.fault_site(raise_target<kLoss>));
   if (op.class_weight || op.token_weight) add_up_weights(op, pass, stream);
   FinishWork finish;
@@ -166,6 +178,7 @@ void stored_bytes_cuda(const StoredQuery& op, Stream& stream) {
   const Problem now = sums_of(op);
   Problem later = later_of(op);
   later.adds = op.later_adds;
+  later.filtered = op.filtered;
   const Tiles tiles{device.processors};
   const int64_t columns = std::min(now.span(), now.classes);
   const bool can = now.wide(device.has_wgmma(), reinterpret_cast<uintptr_t>(op.weight.data)) &&
@@ -184,9 +197,13 @@ void backward_cuda(const Backward& op, Stream& stream) {
   now.class_weight = weights_classes(op);
   const Stored stored = stored_of(op, now);
   now.stored = stored.rows;
+  now.filtered = bool(op.filter_tiles);
   now.budget = rest_of_workspace(op);
   Pass pass(op, now, now, kLoss, stream);
   pass.store(stored, op.stored.data);
+  FilterOf filter = filter_of(op, now);
+  if (reduced) filter.upstream = op.upstream;
+  pass.filter(filter);
   pass.keep(op, stream.fault_site(raise_target<kLoss>));
   if (reduction_of(op) == Reduction::mean || op.class_weight) add_up_weights(op, pass, stream);
   SlopeWork slopes;

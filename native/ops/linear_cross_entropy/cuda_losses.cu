@@ -117,15 +117,6 @@ __device__ inline RowCoefficients logprob_slope(const RowWork& work, const RowSt
                    work.dentropy ? work.dentropy[at] : 0);
 }
 
-// dz/dx where the map's result is z, which FastMap gives to 2^-22 of the cap: from it to 2^-22 of
-// the steepest.
-__device__ inline double slope_at(const LogitMap& map, double z) {
-  if (!map.capped) return map.in;
-  const double t = z / map.out;
-  const double slope = 1 - t * t;
-  return slope < 0 ? 0 : map.in * map.out * slope;
-}
-
 template <class A>
 __global__ void __launch_bounds__(kThreads) linear_slope_kernel(SlopeWork work) {
   const int64_t n = block_index() * kThreads + thread_index();
@@ -147,10 +138,6 @@ __global__ void __launch_bounds__(kThreads) linear_slope_kernel(SlopeWork work) 
   store(&to->w, static_cast<A>(c.w));
   store(&to->own, static_cast<A>(c.own));
   store(&to->target, y);
-  if (work.own_dz) {
-    const RowState s = load(work.saved + at);
-    store(work.own_dz + n, static_cast<float>(c.own * slope_at(work.map, s.max + s.target)));
-  }
   if (!work.bounds) return;
   // e^-t t is at most 1/e, and the map nowhere steeper than at 0.
   const double weight = work.class_weight ? load(&work.totals->largest) : 1;

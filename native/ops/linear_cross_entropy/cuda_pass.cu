@@ -1,7 +1,6 @@
 #include "ops/linear_cross_entropy/pass.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "ops/linear_cross_entropy/kinds.h"
 
@@ -150,6 +149,10 @@ void Pass::states(Extra extra, FinishWork finish) {
     work.chunk = memory<char>(at().chunk);
     work.columns = plan_.chunk;
     work.stored = stored_of(wave);
+    if (filter_.tile_sums) {
+      work.tile_sums = moved(filter_.tile_sums.data, wave.first * 2 * problem_.accumulator());
+      work.tile_stride = kept_.most;
+    }
     fill_none(problem_.dtype, work.target_z, wave.rows, stream_);
     steps_of(problem_.dtype, wide_).states(work, tiles_, stream_);
     finish.wave = wave;
@@ -158,7 +161,7 @@ void Pass::states(Extra extra, FinishWork finish) {
 }
 
 void Pass::gradients(SlopeWork slopes, const Gradients& to, bool general, bool own_from_z) {
-  if (!problem_.gradient()) return;
+  if (!problem_.gradient()) return report(false);
   to_ = to;
   general_ = general;
   own_from_z_ = own_from_z;
@@ -168,7 +171,8 @@ void Pass::gradients(SlopeWork slopes, const Gradients& to, bool general, bool o
   zero(to.dx);  // rows that no product touches: ignored, or shifted out
   if (kept_.most == 0) {
     if (!to.add_to_dweight) zero(to.dweight);
-    return zero(to.dbias);
+    zero(to.dbias);
+    return report(false);
   }
   slopes.dtype = problem_.dtype;
   slopes.kept = kept_;
@@ -179,17 +183,22 @@ void Pass::gradients(SlopeWork slopes, const Gradients& to, bool general, bool o
     slopes.bounds = memory<float>(at().bounds);
     slopes.unit = memory<float>(at().unit);
   }
-  if (stored_.rows > 0) slopes.own_dz = memory<float>(at().own_dz);
   make_slopes(slopes, stream_);
+  if (stored_.rows > 0 || filtered()) own_slopes();
+  if (filtered()) begin_filter(slopes);
   if (to.dweight || to.dbias) {
     keys_ =
         sort_targets(kept_, memory<uint64_t>(at().keys), memory<uint64_t>(at().more_keys), stream_);
   }
   if (stored_.rows > 0) stored_gradients();
-  if (to.dx || !plan_.weight_sweep) {
+  const bool whole = to.dx || !plan_.weight_sweep;
+  if (whole || filtered()) {
     each_wave(stored_.rows, [&](const Wave& wave) {
       const Logits z = gather_wave(wave);
+      if (filtered()) judge_wave(z);
+      if (!whole) return;
       each_chunk([&](const Chunk& chunk) {
+        if (filtered()) list_kept(z, chunk, wide_);
         slopes_of(z, chunk);
         if (to.dx) add_x(z, chunk);
         if (!plan_.weight_sweep) add_weight(z, chunk);
@@ -197,48 +206,22 @@ void Pass::gradients(SlopeWork slopes, const Gradients& to, bool general, bool o
       if (to.dx) finish_x(z);
     });
   }
-  if (!plan_.weight_sweep) return;
+  report(filtered());
+  if (plan_.weight_sweep) sweep_weight();
+}
+
+void Pass::sweep_weight() const {
   each_chunk([&](const Chunk& chunk) {
     each_wave(0, [&](const Wave& wave) {
       const Logits z = gather_wave(wave);
+      if (filtered()) {
+        judge_chunk(z, chunk);
+        list_kept(z, chunk, wide_);
+      }
       slopes_of(z, chunk);
       add_weight(z, chunk);
     });
   });
-}
-
-void Pass::store(const Stored& stored, void* to) {
-  stored_ = {to, reinterpret_cast<float*>(static_cast<char*>(to) + stored.rows * stored.stride * 2),
-             stored.rows, stored.stride, stored.tiles};
-}
-
-StoredRows Pass::stored_of(const Wave& wave) const {
-  StoredRows rows = stored_;
-  rows.rows = std::max<int64_t>(0, std::min(stored_.rows - wave.first, wave.rows));
-  if (rows.rows == 0) return {};
-  rows.exponentials = moved(stored_.exponentials, wave.first * stored_.stride * 2);
-  rows.largest += wave.first * stored_.tiles;
-  return rows;
-}
-
-// All classes at once: dz has room already.
-void Pass::stored_gradients() {
-  const Wave wave{kept_.count, 0, stored_.rows};
-  const LogitMap map = logit_map(op_.temperature, op_.softcap, op_.cap_first);
-  StoredSlopes work;
-  work.dtype = problem_.dtype;
-  work.wave = wave;
-  work.stored = stored_;
-  work.slopes = memory<char>(at().slopes);
-  if (problem_.dtype == DType::f16) work.unit = memory<float>(at().unit);
-  const double steepest = map.capped ? map.in * map.out : map.in;
-  work.one = static_cast<float>(std::ldexp(steepest, -kStoredExponent));
-  slopes_of_stored(work, stream_);
-  const Logits z = gather_wave(wave);
-  const Chunk all{0, op_.classes, stored_.exponentials, stored_.stride};
-  if (to_.dx) add_x(z, all);
-  add_weight(z, all);
-  if (to_.dx) finish_x(z);
 }
 
 void Pass::slopes_of(const Logits& z, const Chunk& chunk) const {
@@ -255,25 +238,49 @@ void Pass::slopes_of(const Logits& z, const Chunk& chunk) const {
   work.stride = chunk.stride;
   work.column = chunk.column;
   work.columns = chunk.columns;
+  work.keep = keep_blocks();
+  if (filtered() && wide_) work.units = memory<int32_t>(at().units);
   steps_of(problem_.dtype, wide_).slopes(work, tiles_, stream_);
 }
 
-void Pass::add_x(const Logits& z, const Chunk& chunk) const {
+void Pass::multiply(const ProductX& p) const {
+  steps_of(problem_.dtype, wide_).product_x(p, tiles_, stream_);
+}
+void Pass::multiply(const ProductW& p) const {
+  steps_of(problem_.dtype, wide_).product_w(p, tiles_, stream_);
+}
+
+ProductX Pass::product_x(const Logits& z) const {
   ProductX p;
   p.wave = z.wave;
+  p.width = op_.width;
+  p.sums = memory<char>(at().sums_x);
+  p.sums_stride = z.x_stride;
+  return p;
+}
+ProductW Pass::product_w(const Logits& z) const {
+  ProductW p;
+  p.wave = z.wave;
+  p.x = z.x;
+  p.x_stride = z.x_stride;
+  p.width = op_.width;
+  return p;
+}
+
+void Pass::add_x(const Logits& z, const Chunk& chunk) const {
+  ProductX p = product_x(z);
   p.dz = chunk.dz;
   p.stride = chunk.stride;
   p.column = chunk.column;
   p.columns = chunk.columns;
   p.weight = op_.weight.data;
-  p.width = op_.width;
-  p.sums = memory<char>(at().sums_x);
-  p.sums_stride = z.x_stride;
   p.carry = chunk.column > 0;
-  steps_of(problem_.dtype, wide_).product_x(p, tiles_, stream_);
+  p.classes = lists_x(chunk);
+  multiply(p);
 }
 
 void Pass::finish_x(const Logits& z) const {
+  if (filtered()) add_tail_x(z);
   WriteX work;
   work.dtype = problem_.dtype;
   work.kept = kept_;
@@ -295,21 +302,22 @@ void Pass::add_weight(const Logits& z, const Chunk& chunk) const {
   targets.keys = keys_;
   targets.starts = memory<int64_t>(at().starts);
   targets.own_dz = memory<char>(at().own_dz);
+  targets.segments = memory<char>(at().segments);
+  targets.segment_stride = segment_stride(op_.width);
   targets.kept = kept_;
+  const float* unit = problem_.dtype == DType::f16 ? memory<float>(at().unit) : nullptr;
   if (last) {
     find_starts(kept_, keys_, chunk.column, chunk.columns, memory<int64_t>(at().starts), stream_);
+    sum_segments(
+        {problem_.dtype, targets, chunk.column, chunk.columns, op_.x.data, op_.width, unit},
+        stream_);
   }
-  const float* unit = problem_.dtype == DType::f16 ? memory<float>(at().unit) : nullptr;
   if (to_.dweight) {
-    ProductW p;
-    p.wave = z.wave;
+    ProductW p = product_w(z);
     p.dz = chunk.dz;
     p.stride = chunk.stride;
     p.column = chunk.column;
     p.columns = chunk.columns;
-    p.x = z.x;
-    p.x_stride = z.x_stride;
-    p.width = op_.width;
     p.unit = unit;
     p.add = to_.add_to_dweight;
     p.out = moved(to_.dweight.data, chunk.column * op_.width * size_of(to_.dweight.dtype));
@@ -318,7 +326,11 @@ void Pass::add_weight(const Logits& z, const Chunk& chunk) const {
     p.last = last;
     p.targets = targets;
     p.all_x = op_.x.data;
-    steps_of(problem_.dtype, wide_).product_w(p, tiles_, stream_);
+    if (filtered()) {
+      p.rows = lists_w(z);
+      p.tail = tail_sums(chunk);
+    }
+    multiply(p);
   }
   if (!to_.dbias) return;
   BiasWork work;
@@ -333,6 +345,12 @@ void Pass::add_weight(const Logits& z, const Chunk& chunk) const {
   work.last = last;
   work.targets = targets;
   work.out = moved(to_.dbias.data, chunk.column * size_of(to_.dbias.dtype));
+  if (filtered()) {
+    work.keep = keep_blocks();
+    work.column = chunk.column;
+    work.left = op_.classes - chunk.column;
+    work.tail = memory<double>(at().tail_bias) + chunk.column / kFilterColumns;
+  }
   add_bias(work, stream_);
 }
 

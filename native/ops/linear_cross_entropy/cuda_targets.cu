@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ops/linear_cross_entropy/target_sums.h"
+#include "ops/linear_cross_entropy/terms.h"
 
 namespace surprisal::linear_cross_entropy {
 namespace {
@@ -74,6 +75,67 @@ __global__ void __launch_bounds__(kThreads)
   store(starts + i, count_smaller(keys, kept.most, key, false));
 }
 
+// A block has the features of one segment: it is that of the target of its last place, or none.
+template <class T>
+__global__ void __launch_bounds__(kThreads) linear_segments_kernel(SegmentWork work) {
+  using A = accumulator_t<T>;
+  const TargetRows& targets = work.targets;
+  const int64_t most = targets.kept.most, place = block_index() * kTargetSegment;
+  const uint64_t key = load(targets.keys + place + kTargetSegment - 1);
+  if (key == kNoKey) return;
+  const uint64_t target = key >> 32;
+  const int64_t y = static_cast<int64_t>(target) - work.column;
+  if (y < 0 || y >= work.columns) return;
+  const int64_t begin = count_smaller(targets.keys, most, target << 32, false);
+  const int64_t ahead = place < begin ? 0 : ceil_div(place - begin, kTargetSegment);
+  const int64_t first = begin + ahead * kTargetSegment, end = first + kTargetSegment;
+  if (end > most || load(targets.keys + end - 1) >> 32 != target) return;
+  auto* rows = &shared<int64_t>();  // of x
+  auto* dz = reinterpret_cast<A*>(rows + kTargetSegment);
+  if (thread_index() < kTargetSegment) {
+    const int64_t n = row_at(targets, first + thread_index());
+    store(rows + thread_index(), targets.kept.row(load(targets.kept.position + n)));
+    store(dz + thread_index(), load(static_cast<const A*>(targets.own_dz) + n));
+  }
+  sync_threads();  // rows and dz are there
+  A* const to = targets.segment<A>(place);
+  const T* const x = static_cast<const T*>(work.x);
+  for (int64_t d = thread_index(); d < work.width; d += kThreads) {
+    A sum = 0;
+#pragma unroll 8
+    for (int i = 0; i < kTargetSegment; ++i)
+      sum += load(dz + i) * widened<A>(load(x + load(rows + i) * work.width + d));
+    store(to + d, work.unit ? sum * static_cast<A>(load(work.unit)) : sum);
+  }
+  if (thread_index() > 0) return;
+  A sum = 0;
+  for (int i = 0; i < kTargetSegment; ++i) sum += load(dz + i);
+  store(to + targets.segment_stride - 1, sum);
+}
+
+// A warp has a row: under a cap its logit, whose map tells how steep that is.
+template <class T>
+__global__ void __launch_bounds__(kThreads) linear_own_kernel(OwnWork work) {
+  using A = accumulator_t<T>;
+  const int64_t n = block_index() * (kThreads / kWarp) + warp_index();
+  if (n >= load(work.kept.count)) return;
+  const Slope<A> row = load_slope<A>(work.slopes, n);
+  A logit = 0;
+  if (work.map.capped && row.target >= 0) {
+    const T* x =
+        static_cast<const T*>(work.x) + work.kept.row(load(work.kept.position + n)) * work.width;
+    const T* w = static_cast<const T*>(work.weight) + int64_t{row.target} * work.width;
+    for (int64_t d = lane_index(); d < work.width; d += kWarp)
+      logit += widened<A>(load(x + d)) * widened<A>(load(w + d));
+    logit = warp_sum(logit);
+    if (work.bias) logit += widened<A>(load(static_cast<const T*>(work.bias) + row.target));
+  }
+  A steep;
+  DeviceMap<A>(work.map).value(logit, &steep);
+  if (lane_index() == 0)
+    store(static_cast<A*>(work.own_dz) + n, row.target < 0 ? A(0) : row.own * steep);
+}
+
 constexpr int64_t kRowsEach = 8;  // of a block
 
 template <class T>
@@ -108,7 +170,8 @@ __global__ void __launch_bounds__(kThreads) linear_bias_kernel(BiasWork work) {
   if (column < work.columns) {
     const T* dz = static_cast<const T*>(work.dz) + column;
     for (int64_t n = warp_index(); n < live; n += kGroups)
-      sum += widened<double>(load(dz + n * work.stride));
+      if (work.keep.kept(n, work.column + column))
+        sum += widened<double>(load(dz + n * work.stride));
   }
   auto* sums = &shared<double>();
   store(sums + thread_index(), sum);
@@ -117,9 +180,16 @@ __global__ void __launch_bounds__(kThreads) linear_bias_kernel(BiasWork work) {
   for (int g = 1; g < kGroups; ++g) sum += load(sums + g * kBiasColumns + lane_index());
   if (work.carry) sum += load(work.sums + column);
   if (!work.last) return store(work.sums + column, sum);
+  if (work.tail) {
+    const int64_t tile = column / kFilterColumns, left = work.left - tile * kFilterColumns;
+    sum += load(work.tail + tile) / double(left < kFilterColumns ? left : kFilterColumns);
+  }
   sum *= one_over_unit<double>(work.unit);
   const int64_t end = load(work.targets.starts + column + 1);
-  for (int64_t i = load(work.targets.starts + column); i < end; ++i)
+  int64_t i = load(work.targets.starts + column);
+  for (; i + kTargetSegment <= end; i += kTargetSegment)
+    sum += load(work.targets.segment<A>(i) + work.targets.segment_stride - 1);
+  for (; i < end; ++i)
     sum += load(static_cast<const A*>(work.targets.own_dz) + row_at(work.targets, i));
   store(static_cast<T*>(work.out) + column, narrowed<T>(static_cast<A>(sum)));
 }
@@ -141,6 +211,23 @@ void find_starts(const Kept& kept, const uint64_t* keys, int64_t column, int64_t
                  int64_t* starts, Stream& stream) {
   launch(stream, linear_starts_kernel, {ceil_div(columns + 1, kThreads), kThreads}, kept, keys,
          column, columns, starts);
+}
+
+void sum_segments(const SegmentWork& work, Stream& stream) {
+  const Shape shape{work.targets.kept.most / kTargetSegment, kThreads,
+                    kTargetSegment * int64_t{sizeof(int64_t) + sizeof(double)}};
+  visit_float(work.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    launch(stream, linear_segments_kernel<T>, shape, work);
+  });
+}
+
+void make_own_slopes(const OwnWork& work, Stream& stream) {
+  const Shape shape{ceil_div(work.kept.most, kThreads / kWarp), kThreads};
+  visit_float(work.dtype, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    launch(stream, linear_own_kernel<T>, shape, work);
+  });
 }
 
 void write_x(const WriteX& work, Stream& stream) {

@@ -53,6 +53,39 @@ struct Logits {
   LogitMap map;
 };
 
+// What forward knows of a row in kFilterColumns classes, its target apart: their largest z, and the
+// sum of e^(z - max) dz/dx, dz/dx as a part of the steepest.
+template <class A>
+struct alignas(2 * sizeof(A)) TileSums {
+  A max, mass;
+};
+
+// Which blocks of dz a filter keeps, by the wave's rows and the tiles of all classes. The others
+// are nowhere multiplied. Where a product takes several blocks in one step, of which one is kept,
+// the others are kWritten too, as zeros.
+struct Keep {
+  static constexpr uint8_t kKept = 1, kWritten = 2;
+  const uint8_t* blocks = nullptr;  // (tiles, stride), stride of rows; absent: all are kept
+  int64_t stride = 0;
+
+  __device__ uint8_t at(int64_t row, int64_t column) const {
+    if (!blocks) return kKept | kWritten;
+    return cuda::load(blocks + column / kFilterColumns * stride + row / kFilterRows);
+  }
+  __device__ bool kept(int64_t row, int64_t column) const { return at(row, column) & kKept; }
+  __device__ bool written(int64_t row, int64_t column) const { return at(row, column) & kWritten; }
+};
+
+// Of each group of blocks, those that a sum takes, see ListedSteps; absent: all.
+struct BlockLists {
+  const int32_t* lists = nullptr;  // (groups, stride)
+  int64_t stride = 0;
+
+  __device__ const int32_t* of(int64_t group) const {
+    return lists ? lists + group * stride : nullptr;
+  }
+};
+
 // What a span says of a row. `extra` and `weight` (the sum of the class weights) as Extra asks; for
 // Extra::largest `others` is the place in the span of the first largest z.
 template <class A>
@@ -76,6 +109,8 @@ struct StatesWork {
   void* chunk = nullptr;     // of dtypes whose kernels store z: (rows, columns)
   int64_t columns = 0;       // a multiple of span
   StoredRows stored;
+  void* tile_sums = nullptr;  // (tiles, tile_stride) TileSums of the wave's rows; may be absent
+  int64_t tile_stride = 0;
 };
 
 // See RowCoefficients.
@@ -94,6 +129,9 @@ struct SlopesWork {
   void* own_dz = nullptr;       // (rows) of accumulators: dz of the target, not times the unit
   void* dz = nullptr;           // (rows, stride) of the dtype, 0 at targets
   int64_t stride = 0, column = 0, columns = 0;
+  Keep keep;
+  // Of wgmma's tiles: how many are written, then which; absent: all.
+  const int32_t* units = nullptr;
 };
 
 // sums = carry ? sums + dz·W : dz·W.
@@ -106,6 +144,7 @@ struct ProductX {
   void* sums = nullptr;  // (rows, sums_stride) of accumulators
   int64_t sums_stride = 0;
   bool carry = false;
+  BlockLists classes;  // by rows
 };
 
 // Sorted keys of the kept rows: target << 32 | row. `starts` are the places in them of the chunk's
@@ -114,7 +153,16 @@ struct TargetRows {
   const uint64_t* keys = nullptr;
   const int64_t* starts = nullptr;  // (columns + 1)
   const void* own_dz = nullptr;     // of kept row 0
+  // What sum_segments has added up of the places that begin there, times the unit of dz; at the end
+  // of a line the sum of their dz.
+  void* segments = nullptr;
+  int64_t segment_stride = 0;
   Kept kept;
+
+  template <class A>
+  __device__ A* segment(int64_t place) const {
+    return static_cast<A*>(segments) + place / kTargetSegment * segment_stride;
+  }
 };
 
 // Rows of dW = dzᵀ·x, and at the end dz of the targets times their x.
@@ -131,6 +179,9 @@ struct ProductW {
   bool add = false;
   TargetRows targets;
   const void* all_x = nullptr;  // of row 0
+  BlockLists rows;              // by classes
+  // What dropped blocks add to each class of a tile; absent: nothing.
+  const void* tail = nullptr;  // (tiles, width) of accumulators, of the chunk
 };
 
 }  // namespace surprisal::linear_cross_entropy

@@ -145,6 +145,12 @@ __device__ inline void store_quad(T* to, const float (&x)[8], bool inside) {
                 cuda::Pack<uint32_t, 4>{{word[0], word[1], word[2], word[3]}});
 }
 
+__device__ inline void add_tile_sums(float* max, float* mass, float more_max, float more_mass) {
+  const float m = larger(more_max, *max), shift = m == kNone<float> ? 0.0f : m;
+  *mass = *mass * FastMath::exp(*max - shift) + more_mass * FastMath::exp(more_max - shift);
+  *max = m;
+}
+
 // What is stored of a tile of kStoredTile columns (StoredRows), relative to the largest z of the
 // row so far in the span, this tile's included. All lanes of a warp take part.
 template <class T, Cap cap, class Fragment, class Target>
@@ -187,6 +193,52 @@ __device__ inline void put_exponentials(Fragment& f, const TileRow (&rows)[Fragm
   }
 }
 
+// TileSums of a fragment's columns, by parts of kFilterColumns where it has more: put(slot, part,
+// sums) by the first lane of each quad. A second look at the logits, after their states were added:
+// those must have the same bits whether or not there is a filter.
+template <class T, Cap cap, class Fragment, class Target, class Put>
+__device__ inline void fold_tile_sums(Fragment& f, const StatesWork& work, Target&& target,
+                                      int64_t column, Put&& put) {
+  constexpr int kGroup = 4, E = 2 * kGroup;  // pairs at a time
+  constexpr int kPart = Fragment::kPairs * 8 > kFilterColumns ? static_cast<int>(kFilterColumns) / 8
+                                                              : Fragment::kPairs;
+  const Classes<T> classes(work.z);
+  const cuda::FastMap map(work.z.map);
+#pragma unroll
+  for (int s = 0; s < Fragment::kSlots; ++s) {
+#pragma unroll
+    for (int part = 0; part < Fragment::kPairs / kPart; ++part) {
+      float max = kNone<float>, mass = 0;
+#pragma unroll
+      for (int g = part * kPart; g < (part + 1) * kPart; g += kGroup) {
+        const int64_t first = column + Fragment::column() + 8 * g;
+        const int left = classes.left(first), own = place_in_group<kGroup>(target(s) - first);
+        float bias[E], z[E], slope[E], m = max;
+        classes.load_biases(first, bias);
+#pragma unroll
+        for (int e = 0; e < E; ++e) {
+          const float x = f.at(s, g + e / 2, e % 2) + bias[e];
+          slope[e] = 1;
+          z[e] = cap == Cap::some || (cap == Cap::unknown && map.capped)
+                     ? map.capped_value(x, slope + e)
+                     : map.in * x;
+          if (e / 2 * 8 + e % 2 >= left || e == own) z[e] = kNone<float>;
+          m = larger(z[e], m);
+        }
+        const float shift = m == kNone<float> ? 0.0f : m;
+        mass *= FastMath::exp(max - shift);
+#pragma unroll
+        for (int e = 0; e < E; ++e) mass += FastMath::exp(z[e] - shift) * slope[e];
+        max = m;
+      }
+#pragma unroll
+      for (int step = 1; step <= 2; step *= 2)
+        add_tile_sums(&max, &mass, cuda::shuffle_xor(max, step), cuda::shuffle_xor(mass, step));
+      if (cuda::lane_index() % 4 == 0) put(s, part, TileSums<float>{max, mass});
+    }
+  }
+}
+
 // The lanes of a quad have the same rows.
 template <int kSlots>
 __device__ inline void merge_quad(TileRow (&rows)[kSlots], Extra extra, float* weights) {
@@ -222,6 +274,11 @@ __device__ inline void put_slopes(Fragment& f, const SlopesWork& work, int64_t f
   const SlopeTerms<float, FastMath> terms(work);
   const float unit = work.unit ? cuda::load(work.unit) : 1.0f;
   const int64_t live = work.z.wave.live();
+  constexpr int kParts = Fragment::kPairs * 8 > kFilterColumns ? 2 : 1;
+  bool kept[kParts];
+#pragma unroll
+  for (int part = 0; part < kParts; ++part)
+    kept[part] = work.keep.kept(first_row, column + part * kFilterColumns);
 #pragma unroll
   for (int s = 0; s < Fragment::kSlots; ++s) {
     const int64_t n = first_row + Fragment::row(s);
@@ -241,7 +298,9 @@ __device__ inline void put_slopes(Fragment& f, const SlopesWork& work, int64_t f
 #pragma unroll
       for (int e = 0; e < E; ++e) {
         const float x = f.at(s, g + e / 2, e % 2) + bias[e];
-        dz[e] = e / 2 * 8 + e % 2 < left ? terms.slope(row, x, w[e]) * unit : 0.0f;
+        dz[e] = kept[g * 8 / kFilterColumns] && e / 2 * 8 + e % 2 < left
+                    ? terms.slope(row, x, w[e]) * unit
+                    : 0.0f;
         if (e != at_own) continue;
         own = x;
         dz[e] = 0;

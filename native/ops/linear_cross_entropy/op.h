@@ -43,6 +43,9 @@ struct Loss : Scored, Gradients {
   double epilogue_k = 0;
   double filter_eps = -1, filter_error = -1;  // LogitFilter; both negative: every block counts
   View filter_report;                         // (3) float64, absent unless the gradient is filtered
+  // On a device: what forward leaves to a filtered backward, (tiles of 128 classes, scored rows, 2)
+  // of accumulators (TileSums); absent: the gradient keeps every block.
+  View filter_tiles;
   View stored;  // bytes that forward leaves to backward on a device (StoredQuery), may be absent
 };
 
@@ -56,6 +59,7 @@ struct Forward : Loss {
 // kernels for it.
 struct StoredQuery : Linear {
   double label_smoothing = 0;
+  bool filtered = false;
   bool later_x = false, later_weight = false, later_bias = false, later_adds = false;
   View bytes;  // (1) float64, of the host
 };

@@ -1,9 +1,16 @@
 // A pass over the rows of an operation: its workspace, and the order of waves and chunks.
 #pragma once
 #include "ops/linear_cross_entropy/check.h"
-#include "ops/linear_cross_entropy/rows_device.h"
+#include "ops/linear_cross_entropy/filter.h"
 
 namespace surprisal::linear_cross_entropy {
+
+// A filter, and what forward leaves of it to backward.
+struct FilterOf {
+  double eps = -1, max_error = -1;
+  View tile_sums, report;
+  cuda::Numbers upstream;  // if it is one number
+};
 
 class Pass {
  public:
@@ -19,6 +26,7 @@ class Pass {
   void states(Extra extra, FinishWork finish);
   // Of the first rows keeps the exponentials there, or has their gradients made from them.
   void store(const Stored& stored, void* to);
+  void filter(const FilterOf& filter) { filter_ = filter; }
   // The coefficients of the gradients, then the gradients.
   void gradients(SlopeWork slopes, const Gradients& to, bool general, bool own_from_z = false);
 
@@ -38,13 +46,35 @@ class Pass {
     void* dz;
     int64_t stride;
   };
+  bool filtered() const { return problem_.filtered; }
+  void begin_filter(const SlopeWork& slopes);
+  FilterShape filter_shape() const;
+  JudgeWork judge_of(const Wave& wave, int64_t first, int64_t tiles) const;
+  void judge_wave(const Logits& z) const;
+  void judge_chunk(const Logits& z, const Chunk& chunk) const;
+  void list_kept(const Logits& z, const Chunk& chunk, bool units) const;
+  Keep keep_blocks() const;
+  BlockLists lists_x(const Chunk& chunk) const;
+  BlockLists lists_w(const Logits& z) const;
+  void* tail_sums(const Chunk& chunk) const;
+  void add_tail_x(const Logits& z) const;
+  void add_tail_weight(const Logits& z) const;
+  void share_tail() const;
+  void report(bool judged) const;
+
   Wave wave(int64_t first) const;
   Logits gather_wave(const Wave& wave) const;
   StoredRows stored_of(const Wave& wave) const;
   void stored_gradients();
+  void sweep_weight() const;
+  void own_slopes() const;
   void slopes_of(const Logits& z, const Chunk& chunk) const;
   void add_x(const Logits& z, const Chunk& chunk) const;
   void finish_x(const Logits& z) const;
+  ProductX product_x(const Logits& z) const;
+  ProductW product_w(const Logits& z) const;
+  void multiply(const ProductX& p) const;
+  void multiply(const ProductW& p) const;
   void add_weight(const Logits& z, const Chunk& chunk) const;
   template <class F>
   void each_wave(int64_t first, F&& f) const;
@@ -58,6 +88,8 @@ class Pass {
   Tiles tiles_;
   bool wide_ = false;  // see Problem
   StoredRows stored_;
+  FilterOf filter_;
+  JudgeWork judge_;
   char* memory_ = nullptr;
   Kept kept_;
   // Of the gradients.

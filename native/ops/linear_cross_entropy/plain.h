@@ -16,12 +16,14 @@ using namespace cuda;
 constexpr int kWarps = 4;  // rows of a block in the passes over z
 constexpr int kPassThreads = kWarps * kWarp;
 constexpr int64_t kPart = 1024;  // classes
+using KeptSteps = gemm::ListedSteps<kFilterColumns>;
 
 // z = x·Wᵀ of a chunk.
 struct LogitsWork {
   Logits z;
   void* out = nullptr;  // (rows, stride)
   int64_t stride = 0, column = 0, columns = 0;
+  Keep keep;
 };
 
 template <class T, int R>
@@ -51,7 +53,8 @@ __global__ void __launch_bounds__(gemm::kPlainThreads, 1) linear_logits_kernel(L
   const Logits& z = work.z;
   const int64_t live = z.wave.live();
   const PlainBlock<T, R> block(z.wave.rows, work.columns);
-  if (block.row >= live) return;
+  static_assert(PlainBlock<T, R>::kSide <= kFilterColumns, "of one block of a filter");
+  if (block.row >= live || !work.keep.kept(block.row, work.column + block.column)) return;
   const auto* weight = static_cast<const T*>(z.weight) + work.column * z.width;
   T sums[R][R] = {};
   gemm::multiply_plain<T, R>(sums, {z.x, z.x_stride, live, true},
@@ -72,6 +75,20 @@ struct PlainClasses {
   __device__ A weight_of(int64_t c) const { return weight ? load(weight + c) : A(1); }
 };
 
+// Of a warp's z, -inf where there is none, and their dz/dx.
+template <class A, int E>
+__device__ inline TileSums<A> tile_sums_of_warp(const A (&z)[E], const A (&slope)[E], A unit) {
+  A max = kNone<A>, mass = 0;
+#pragma unroll
+  for (int e = 0; e < E; ++e) max = larger(z[e], max);
+  max = warp_max(max);
+  const A shift = max == kNone<A> ? A(0) : max;
+#pragma unroll
+  for (int e = 0; e < E; ++e)
+    if (z[e] != kNone<A>) mass += std::exp(z[e] - shift) * slope[e] * unit;
+  return {max, warp_sum(mass)};
+}
+
 // A warp reads one row's z of one span.
 template <class A>
 __global__ void __launch_bounds__(kPassThreads, 2)
@@ -90,22 +107,28 @@ __global__ void __launch_bounds__(kPassThreads, 2)
   A weights = 0;
   constexpr int E = 4;
   const auto place = [](int e) { return e * kWarp; };
-  for (int64_t first = lane_index(); first < count; first += E * kWarp) {
-    A v[E], w[E], sum = 0;
+  static_assert(E * kWarp == kFilterColumns, "a tile at a time");
+  for (int64_t tile = 0; tile < count; tile += kFilterColumns) {
+    const int64_t first = tile + lane_index();
+    A v[E], w[E], slope[E], sum = 0;
 #pragma unroll
     for (int e = 0; e < E; ++e) {
       const int64_t i = first + e * kWarp;
       const bool inside = i < count;
-      v[e] = inside ? map.value(load(z + i) + classes.bias_of(begin + i)) : kNone<A>;
+      v[e] = inside ? map.value(load(z + i) + classes.bias_of(begin + i), slope + e) : kNone<A>;
       w[e] = inside ? classes.weight_of(begin + i) : A(0);
       sum += w[e];
       if (i == own && inside) store(static_cast<A*>(work.target_z) + n, v[e]);
     }
     const int64_t ahead = own - first;
     const bool here = ahead >= 0 && ahead % kWarp == 0 && ahead < E * kWarp;
-    row.template add<false>(v, here ? static_cast<int>(ahead / kWarp) : -1, work.extra, w, weights,
-                            static_cast<int>(first), place);
+    const int at = here ? static_cast<int>(ahead / kWarp) : -1;
+    row.template add<false>(v, at, work.extra, w, weights, static_cast<int>(first), place);
     weights += sum;
+    if (!work.tile_sums) continue;
+    if (here) v[at] = kNone<A>;
+    const TileSums<A> sums = tile_sums_of_warp(v, slope, 1 / steepest<A>(work.z.map));
+    if (lane_index() == 0) store(tile_sums_at<A>(work, n, begin + tile), sums);
   }
 #pragma unroll
   for (int step = 1; step < kWarp; step *= 2) {
@@ -137,6 +160,7 @@ __global__ void __launch_bounds__(kPassThreads, 2) linear_pass_slopes_kernel(Slo
   A* z = static_cast<A*>(work.dz) + n * work.stride;
   for (int64_t i = begin + lane_index(); i < end; i += kWarp) {
     const int64_t c = work.column + i;
+    if (!work.keep.kept(n, c)) continue;
     const A x = load(z + i) + classes.bias_of(c);
     if (c == row.target) {
       store(static_cast<A*>(work.own_dz) + n, terms.own(row, x));
@@ -160,7 +184,8 @@ __global__ void __launch_bounds__(gemm::kPlainThreads, 1) linear_plain_x_kernel(
   });
   gemm::multiply_plain<T, R>(sums, {p.dz, p.stride, live, true}, {weight, p.width, p.width, false},
                              block.row, block.column, 0, p.columns,
-                             &shared<gemm::PlainStage<T, R>>());
+                             &shared<gemm::PlainStage<T, R>>(),
+                             KeptSteps{p.classes.of(block.row / kFilterRows)});
   block.each(sums, [&](int64_t n, int64_t d, T& sum) {
     if (n < live && d < p.width) store(to + n * p.sums_stride + d, sum);
   });
@@ -173,7 +198,8 @@ __global__ void __launch_bounds__(gemm::kPlainThreads, 1) linear_plain_w_kernel(
   T sums[R][R] = {};
   gemm::multiply_plain<T, R>(sums, {p.dz, p.stride, p.columns, false},
                              {p.x, p.x_stride, p.width, false}, block.row, block.column, 0, live,
-                             &shared<gemm::PlainStage<T, R>>());
+                             &shared<gemm::PlainStage<T, R>>(),
+                             KeptSteps{p.rows.of(block.row / kFilterColumns)});
   const int y = thread_index() / gemm::kPlainSide, x = thread_index() % gemm::kPlainSide;
 #pragma unroll
   for (int i = 0; i < R; ++i)
@@ -208,7 +234,7 @@ template <class T>
 void plain_states(const StatesWork& work, const Tiles& tiles, Stream& stream) {
   for (int64_t column = 0; column < work.z.classes; column += work.columns) {
     const int64_t columns = std::min(work.columns, work.z.classes - column);
-    make_logits<T>({work.z, work.chunk, work.columns, column, columns}, tiles, stream);
+    make_logits<T>({work.z, work.chunk, work.columns, column, columns, {}}, tiles, stream);
     const int64_t spans = ceil_div(columns, work.span);
     launch(stream, linear_pass_states_kernel<T>,
            {ceil_div(work.z.wave.rows, kWarps) * spans, kPassThreads}, work, column / work.span,
@@ -218,7 +244,8 @@ void plain_states(const StatesWork& work, const Tiles& tiles, Stream& stream) {
 
 template <class T>
 void plain_slopes(const SlopesWork& work, const Tiles& tiles, Stream& stream) {
-  make_logits<T>({work.z, work.dz, work.stride, work.column, work.columns}, tiles, stream);
+  make_logits<T>({work.z, work.dz, work.stride, work.column, work.columns, work.keep}, tiles,
+                 stream);
   launch(stream, linear_pass_slopes_kernel<T>,
          {ceil_div(work.z.wave.rows, kWarps) * ceil_div(work.columns, kPart), kPassThreads}, work);
 }

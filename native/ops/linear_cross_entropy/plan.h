@@ -25,9 +25,17 @@ constexpr int64_t kUsefulWave = 1024;       // of rows beside stored ones
 constexpr int64_t kStatesBytes = 32 << 20;  // a loss alone takes no more of a larger workspace
 constexpr int64_t kSegment = 8192;          // rows or classes that a block adds up
 constexpr int64_t kShortRows = 32;          // tile of few rows
+// Of dz, what a filter keeps or drops.
+constexpr int64_t kFilterRows = kRowTile, kFilterColumns = kColumnTile;
+constexpr int64_t kFilterGroup = 8;  // blocks judged together, a multiple of those of any tile
+
+// Rows of one target, in their order, whose part of dW is added up ahead of it; then dbias'.
+constexpr int64_t kTargetSegment = 32;
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_to(int64_t n, int64_t step) { return ceil_div(n, step) * step; }
+
+constexpr int64_t segment_stride(int64_t width) { return round_to(width, 8) + 8; }
 
 struct Problem {
   DType dtype = DType::f32;
@@ -36,6 +44,7 @@ struct Problem {
   bool dx = false, dweight = false, dbias = false;
   bool adds = false;          // dW is added to a float32 array
   bool class_weight = false;  // as accumulators
+  bool filtered = false;
   int64_t budget = 0;
   int64_t stored = 0;  // rows, the first, whose exponentials forward has kept (Stored)
 
@@ -56,6 +65,7 @@ struct Problem {
     return std::max(kLeastSpan, round_to(ceil_div(classes, kMostSpans), kSpanStep));
   }
   constexpr int64_t spans() const { return ceil_div(classes, span()); }
+  constexpr int64_t tiles() const { return ceil_div(classes, kFilterColumns); }
 };
 
 // Where each array begins in the workspace; those that nobody asked for take no room.
@@ -65,8 +75,39 @@ struct Layout {
   int64_t bias_sums = 0;
   int64_t x = 0, states = 0, target_z = 0, sums_x = 0;  // of a wave
   int64_t chunk = 0, starts = 0, sums_w = 0;            // of a chunk
+  int64_t segments = 0;
+  // Of a filter. By tiles of classes, ...
+  int64_t weight_facts = 0, mean_rows = 0, tail_sums = 0, tail_bias = 0, tally = 0;
+  int64_t keep = 0, costs = 0, x_norms = 0, tail = 0;  // ... of a wave by tiles, ...
+  int64_t units = 0, lists_x = 0, lists_w = 0;         // ... of a wave and chunk
   int64_t bytes = 0;
 };
+
+// Blocks of a filter in a wave of rows and in a chunk of classes, to whole groups.
+struct FilterShape {
+  int64_t rows, columns;
+  constexpr FilterShape(int64_t wave, int64_t chunk)
+      : rows(round_to(ceil_div(wave, kFilterRows), kFilterGroup)),
+        columns(round_to(ceil_div(chunk, kFilterColumns), kFilterGroup)) {}
+};
+
+template <class Take>
+constexpr void take_filter(const Problem& p, int64_t wave, int64_t chunk, Layout& at, Take&& take) {
+  const FilterShape all(wave, p.classes), part(wave, chunk);
+  const int64_t a = p.accumulator();
+  at.weight_facts = take(true, all.columns * 6 * 8);
+  at.mean_rows = take(true, all.columns * p.width * p.element());
+  at.tail_sums = take(p.dweight, all.columns * p.width * a);
+  at.tail_bias = take(p.dbias, all.columns * 8);
+  at.tally = take(true, 4 * 8);
+  at.keep = take(true, all.rows * all.columns);
+  at.costs = take(true, all.rows * all.columns * 2 * 8);
+  at.x_norms = take(true, all.rows * 8);
+  at.tail = take(true, round_to(wave, kClearedRows) * all.columns * (p.half() ? 2 : a));
+  at.units = take(true, (2 * part.rows * part.columns + 1) * 4);
+  at.lists_x = take(p.dx, part.rows * (part.columns + 1) * 4);
+  at.lists_w = take(p.dweight, part.columns * (part.rows + 1) * 4);
+}
 
 // Rows of x are those of a wave, or all that are stored, which are one.
 constexpr Layout layout_of(const Problem& p, int64_t wave, int64_t chunk) {
@@ -101,6 +142,8 @@ constexpr Layout layout_of(const Problem& p, int64_t wave, int64_t chunk) {
   at.starts = take(by_class, ((p.stored > 0 ? p.classes : chunk) + 1) * 8);
   at.sums_w =
       take(p.dweight && !p.carries() && p.stored == 0 && wave < p.rows, chunk * p.width * a);
+  at.segments = take(p.dweight || p.dbias, p.rows / kTargetSegment * segment_stride(p.width) * a);
+  if (p.filtered) take_filter(p, most, p.stored > 0 ? std::max(chunk, p.classes) : chunk, at, take);
   at.bytes = end;
   return at;
 }

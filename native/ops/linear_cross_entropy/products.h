@@ -8,6 +8,8 @@ namespace surprisal::linear_cross_entropy {
 
 using namespace cuda;
 using gemm::Major;
+using KeptSteps = gemm::ListedSteps<kFilterColumns>;
+static_assert(kFilterRows == kFilterColumns && gemm::Large::kM <= kFilterRows, "blocks of a sum");
 
 template <class T, class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
@@ -24,7 +26,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   Fragment<Tile> f;
   load_sums(f, p, row, column);
   gemm::multiply_block<T, Tile, Major::k, Major::mn>(f.sums, dz, w, row, column, 0, p.columns,
-                                                     &shared<unsigned char>());
+                                                     &shared<unsigned char>(),
+                                                     KeptSteps{p.classes.of(row / kFilterRows)});
   store_sums(f, p, row, column);
 }
 
@@ -40,7 +43,8 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   Fragment<Tile> f;
   f.sums.clear();
   gemm::multiply_block<T, Tile, Major::mn, Major::mn>(f.sums, dz, x, row, column, 0, live,
-                                                      &shared<unsigned char>());
+                                                      &shared<unsigned char>(),
+                                                      KeptSteps{p.rows.of(row / kFilterColumns)});
   put_weights<T>(f, p, row, column);
 }
 

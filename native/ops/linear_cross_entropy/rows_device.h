@@ -71,10 +71,22 @@ struct SlopeWork : RowWork {
   LogitMap map;
   float* bounds = nullptr;  // (kept rows) of |dz| off the target; may be absent
   float* unit = nullptr;    // the power of two that brings their largest near 2^14
-  // (kept rows) dz of the target, where it will not come with the slopes; may be absent
-  float* own_dz = nullptr;
 };
 void make_slopes(const SlopeWork& work, cuda::Stream& stream);
+
+// dz of the targets, where it will not come with the slopes.
+struct OwnWork {
+  DType dtype = DType::f32;
+  Kept kept;
+  const void* x = nullptr;  // of row 0
+  const void* weight = nullptr;
+  const void* bias = nullptr;
+  int64_t width = 0;
+  LogitMap map;
+  const void* slopes = nullptr;  // (kept rows) Slope
+  void* own_dz = nullptr;        // (kept rows) of accumulators
+};
+void make_own_slopes(const OwnWork& work, cuda::Stream& stream);
 
 // dz of a wave whose exponentials are stored, in their place.
 struct StoredSlopes {
@@ -82,8 +94,9 @@ struct StoredSlopes {
   Wave wave;
   StoredRows stored;
   const void* slopes = nullptr;  // of the wave
-  const float* unit = nullptr;   // see SlopesWork
-  float one = 1;                 // dz/dx where z is the largest and what is stored 1
+  Keep keep;
+  const float* unit = nullptr;  // see SlopesWork
+  float one = 1;                // dz/dx where z is the largest and what is stored 1
 };
 void slopes_of_stored(const StoredSlopes& work, cuda::Stream& stream);
 
@@ -107,6 +120,17 @@ void fill_none(DType dtype, void* to, int64_t count, cuda::Stream& stream);
 uint64_t* sort_targets(const Kept& kept, uint64_t* keys, uint64_t* more, cuda::Stream& stream);
 void find_starts(const Kept& kept, const uint64_t* keys, int64_t column, int64_t columns,
                  int64_t* starts, cuda::Stream& stream);
+
+// Sums over each kTargetSegment rows of one target, counted from its first: TargetRows::segment.
+struct SegmentWork {
+  DType dtype = DType::f32;
+  TargetRows targets;
+  int64_t column = 0, columns = 0;  // classes, whose dz is known
+  const void* x = nullptr;          // of row 0
+  int64_t width = 0;
+  const float* unit = nullptr;
+};
+void sum_segments(const SegmentWork& work, cuda::Stream& stream);
 
 // dx of the wave's rows: sums / unit + dz of the target times its row of W.
 struct WriteX {
@@ -133,6 +157,11 @@ struct BiasWork {
   bool carry = false, last = true;
   TargetRows targets;
   void* out = nullptr;  // (columns)
+  // Of a filter. tail: what dropped blocks come to, for the classes of a tile together, as in
+  // ProductW.
+  Keep keep;
+  int64_t column = 0, left = 0;  // the chunk's first class, and how many there are from it on
+  const double* tail = nullptr;  // (tiles) of the chunk
 };
 void add_bias(const BiasWork& work, cuda::Stream& stream);
 

@@ -21,34 +21,47 @@ template <class T>
 struct WeightRow {
   using A = accumulator_t<T>;
   const ProductW& p;
-  int64_t row;         // of the chunk
-  int64_t begin, end;  // of its targets
+  int64_t row;     // of the chunk
+  int64_t begin;   // place of its targets: whole segments, then single rows
+  uint32_t count;  // of them
   A scale;
 
   __device__ WeightRow(const ProductW& work, int64_t row)
-      : p(work), row(row), begin(0), end(0), scale(one_over_unit<A>(work.unit)) {
+      : p(work), row(row), begin(0), count(0), scale(one_over_unit<A>(work.unit)) {
     if (!p.last || row >= p.columns) return;
     begin = cuda::load(p.targets.starts + row);
-    end = cuda::load(p.targets.starts + row + 1);
+    count = static_cast<uint32_t>(cuda::load(p.targets.starts + row + 1) - begin);
   }
 
-  // take(dz, x) of the rows whose target this is. What leads to the next is loaded meanwhile.
+  // take(sums) of what is added to the product's sums: those of earlier waves, what dropped blocks
+  // come to, the whole segments of rows whose target this is. One loop, so that what it does is
+  // compiled once.
+  template <class F>
+  __device__ void each_sum(F&& take) const {
+    if (row >= p.columns) return;
+    const int segments = static_cast<int>(count / kTargetSegment);
+    for (int i = -2; i < segments; ++i) {
+      const A* from = nullptr;
+      if (i >= 0) {
+        from = p.targets.template segment<A>(begin + i * kTargetSegment);
+      } else if (i == -2) {
+        if (p.carry) from = static_cast<const A*>(p.sums) + row * p.width;
+      } else if (p.tail && p.last) {
+        from = static_cast<const A*>(p.tail) + row / kFilterColumns * p.width;
+      }
+      if (from) take(from);
+    }
+  }
+
+  // take(dz, x) of the other rows whose target this is.
   template <class F>
   __device__ void each_target(F&& take) const {
     const Kept& kept = p.targets.kept;
-    A dz = 0;
-    const T* from = nullptr;
-    const auto find = [&](int64_t i) {
-      const int64_t n = row_at(p.targets, i);
-      dz = cuda::load(static_cast<const A*>(p.targets.own_dz) + n);
-      from = static_cast<const T*>(p.all_x) + kept.row(cuda::load(kept.position + n)) * p.width;
-    };
-    if (begin < end) find(begin);
-    for (int64_t i = begin; i < end; ++i) {
-      const A this_dz = dz;
-      const T* const this_x = from;
-      if (i + 1 < end) find(i + 1);
-      take(this_dz, this_x);
+    uint32_t i = count - count % kTargetSegment;
+    for (; i < count; ++i) {
+      const int64_t n = row_at(p.targets, begin + i);
+      take(cuda::load(static_cast<const A*>(p.targets.own_dz) + n),
+           static_cast<const T*>(p.all_x) + kept.row(cuda::load(kept.position + n)) * p.width);
     }
   }
 
@@ -63,7 +76,7 @@ struct WeightRow {
       for (int e = 0; e < E; ++e)
         if (first + place(e) < p.width) f(x[e], first + place(e));
     };
-    if (p.carry) each([&](A& v, int64_t d) { v += cuda::load(sums + d); });
+    each_sum([&](const A* from) { each([&](A& v, int64_t d) { v += cuda::load(from + d); }); });
     if (!p.last && !p.add) return each([&](A& v, int64_t d) { cuda::store(sums + d, v); });
     each([&](A& v, int64_t) { v *= scale; });
     each_target([&](A dz, const T* from) {

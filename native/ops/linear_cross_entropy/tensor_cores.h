@@ -31,6 +31,20 @@ struct WarpState {
   float max, others, extra, weight;
 };
 
+// Of the warps that share the columns of a tile.
+template <class Tile>
+__device__ inline void merge_tile_sums(const StatesWork& work, const TileSums<float>* parts,
+                                       int64_t row, int64_t live, int64_t column) {
+  for (int i = thread_index(); i < Tile::kM && row + i < live; i += Tile::kThreads) {
+    float max = kNone<float>, mass = 0;
+    for (int warp = 0; warp < Tile::kWarpsN; ++warp) {
+      const TileSums<float> part = load(parts + warp * Tile::kM + i);
+      add_tile_sums(&max, &mass, part.max, part.mass);
+    }
+    store(tile_sums_at<float>(work, row + i, column), TileSums<float>{max, mass});
+  }
+}
+
 template <class T, class Tile, bool kPlain>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     linear_states_kernel(StatesWork work) {
@@ -56,8 +70,16 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     gemm::multiply_block<T, Tile, Major::k, Major::k>(f.sums, x, w, row, column, 0, work.z.width,
                                                       memory);
     const auto target = [&](int slot) { return load(targets + F::row(slot)); };
-    add_states<T, kPlain, kPlain ? Cap::none : Cap::unknown>(f, rows, work, target, row, column,
-                                                             begin, &weights);
+    constexpr Cap kCap = kPlain ? Cap::none : Cap::unknown;
+    add_states<T, kPlain, kCap>(f, rows, work, target, row, column, begin, &weights);
+    if (work.tile_sums) {
+      auto* parts = reinterpret_cast<TileSums<float>*>(targets + Tile::kM);
+      fold_tile_sums<T, kCap>(f, work, target, column, [&](int slot, int, TileSums<float> sums) {
+        store(parts + warp_index() % Tile::kWarpsN * Tile::kM + F::row(slot), sums);
+      });
+      sync_threads();  // the warps' sums are there; the barrier of the next tile keeps them so
+      merge_tile_sums<Tile>(work, parts, row, live, column);
+    }
   }
   merge_quad(rows, work.extra, &weights);
   auto* states = reinterpret_cast<WarpState*>(memory);
@@ -98,7 +120,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   const gemm::TilePlace place(block_index(), ceil_div(work.z.wave.rows, Tile::kM),
                               ceil_div(work.columns, Tile::kN));
   const int64_t row = place.row * Tile::kM, column = work.column + place.column * Tile::kN;
-  if (row >= live) return;
+  if (row >= live || !work.keep.written(row, column)) return;
   Fragment<Tile> f;
   f.sums.clear();
   gemm::multiply_block<T, Tile, Major::k, Major::k>(f.sums, rows_of_x<T>(work.z, live),
@@ -114,8 +136,11 @@ void states_by_tiles(const StatesWork& work, const Tiles& tiles, Stream& stream)
     const int64_t blocks = ceil_div(work.z.wave.rows, Tile::kM) * work.spans;
     constexpr int64_t kStates = Tile::kWarpsN * Tile::kM * int64_t{sizeof(WarpState)};
     static_assert(kStates <= Tile::kShared, "states fit where the operands were");
+    constexpr int64_t kSums = Tile::kWarpsN * Tile::kM * int64_t{sizeof(TileSums<float>)};
     launch(stream, kernel,
-           {blocks, Tile::kThreads, Tile::kShared + Tile::kM * int64_t{sizeof(int32_t)}}, work);
+           {blocks, Tile::kThreads,
+            Tile::kShared + Tile::kM * int64_t{sizeof(int32_t)} + (work.tile_sums ? kSums : 0)},
+           work);
   };
   const bool plain = work.extra == Extra::none && !work.z.map.capped;
   if (tiles.tall(work.z.wave.rows, work.spans)) {

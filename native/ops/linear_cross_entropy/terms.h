@@ -128,6 +128,17 @@ struct SlopeTerms {
   }
 };
 
+// The steepest dz/dx.
+template <class A>
+inline SP_HOST_DEVICE A steepest(const LogitMap& map) {
+  return static_cast<A>(map.capped ? map.in * map.out : map.in);
+}
+
+template <class A>
+inline __device__ TileSums<A>* tile_sums_at(const StatesWork& work, int64_t n, int64_t column) {
+  return static_cast<TileSums<A>*>(work.tile_sums) + column / kFilterColumns * work.tile_stride + n;
+}
+
 template <class A>
 inline __device__ Slope<A> load_slope(const void* slopes, int64_t n) {
   const auto* s = static_cast<const Slope<A>*>(slopes) + n;

@@ -45,11 +45,17 @@ struct Turns {
   // Calls f(first row of the block's tile, column in tiles).
   template <class F>
   __device__ void each(F&& f) const {
+    each(nullptr, f);
+  }
+  // Of those tiles that are listed: how many, then which; without a list of all.
+  template <class F>
+  __device__ void each(const int32_t* list, F&& f) const {
     int rank = 0;
     if constexpr (Tile::kCluster > 1) rank = cluster_rank();
     const int64_t clusters = grid_size() / Tile::kCluster;
-    for (int64_t unit = block_index() / Tile::kCluster; unit < rows * columns; unit += clusters) {
-      const gemm::TilePlace place(unit, rows, columns);
+    const int64_t units = list ? int64_t{load(list)} : rows * columns;
+    for (int64_t unit = block_index() / Tile::kCluster; unit < units; unit += clusters) {
+      const gemm::TilePlace place(list ? load(list + 1 + unit) : unit, rows, columns);
       f(static_cast<int>(place.row * kRows) + rank * Tile::kM, static_cast<int>(place.column));
     }
   }
@@ -62,6 +68,11 @@ TensorMap lines_of(const void* data, int64_t lines, int64_t width, int64_t strid
                    int rows) {
   return tensor_map(data, DTypeOf<T>::value, lines, width, stride, gemm::box_rows(major, rows));
 }
+// Rows of the lists of a filter: blocks of it, or a cluster's rows where those are more.
+template <class Tile>
+constexpr int kBlocksOf = Tile::kM * Tile::kCluster > kFilterRows ? Tile::kM* Tile::kCluster
+                                                                  : static_cast<int>(kFilterRows);
+using KeptSteps = gemm::ListedSteps<kFilterRows>;
 template <class Tile>
 constexpr int kShare = Tile::kN / Tile::kCluster;  // columns that a block fetches
 

@@ -51,6 +51,15 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
         if constexpr (kStore) {
           if (row < work.stored.rows) put_exponentials<T, kCap>(f, rows, work, target, row, column);
         }
+        if (work.tile_sums) {
+          fold_tile_sums<T, kCap>(f, work, target, column,
+                                  [&](int slot, int part, TileSums<float> sums) {
+                                    const int n = row + F::row(slot);
+                                    const int at = column + part * kFilterColumns;
+                                    if (n < live && at < classes)
+                                      store(tile_sums_at<float>(work, n, at), sums);
+                                  });
+        }
       }
       merge_quad(rows, work.extra, &weights);
 #pragma unroll
@@ -75,14 +84,14 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   const Turns<Tile> turns{ceil_div(work.z.wave.cleared(), Turns<Tile>::kRows),
                           ceil_div(work.columns, Tile::kN)};
   const auto produce = [&](auto& memory, auto& place) {
-    turns.each([&](int row, int column) {
+    turns.each(work.units, [&](int row, int column) {
       gemm::fetch_steps<Tile, Major::k, Major::k>(memory, {&w.x, 0}, {&w.weight, 0}, place, row,
                                                   static_cast<int>(work.column + column * Tile::kN),
                                                   width);
     });
   };
   const auto consume = [&](auto& memory, auto& place, int consumer) {
-    turns.each([&](int row, int column) {
+    turns.each(work.units, [&](int row, int column) {
       WideFragment<Tile> f;
       gemm::multiply_steps<T, Tile, Major::k, Major::k>(f.sums, memory, place, consumer, steps);
       put_slopes<T>(f, work, row, work.column + column * Tile::kN);

@@ -21,19 +21,22 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
   const ProductX& p = w.p;
   const Turns<Tile> turns{ceil_div(p.wave.cleared(), Turns<Tile>::kRows),
                           ceil_div(p.width, Tile::kN)};
+  const auto kept = [&](int row) { return KeptSteps{p.classes.of(row / kBlocksOf<Tile>)}; };
   const auto produce = [&](auto& memory, auto& place) {
     turns.each([&](int row, int column) {
       gemm::fetch_steps<Tile, Major::k, Major::mn>(
           memory, {&w.dz, 0}, {&w.weight, static_cast<int>(p.column)}, place, row,
-          column * Tile::kN, static_cast<int>(p.columns));
+          column * Tile::kN, static_cast<int>(p.columns), kept(row));
     });
   };
   const auto consume = [&](auto& memory, auto& place, int consumer) {
     turns.each([&](int row, int column) {
       WideFragment<Tile> f;
       load_sums(f, p, row, column * Tile::kN);
-      gemm::multiply_steps<T, Tile, Major::k, Major::mn, true>(
-          f.sums, memory, place, consumer, static_cast<int>(ceil_div(p.columns, Tile::kK)));
+      const int steps = static_cast<int>(kept(row).steps(p.columns, Tile::kK));
+      if (steps > 0)
+        gemm::multiply_steps<T, Tile, Major::k, Major::mn, true>(f.sums, memory, place, consumer,
+                                                                 steps);
       store_sums(f, p, row, column * Tile::kN);
     });
   };
@@ -95,13 +98,13 @@ __device__ inline void put_wide_weights(F& f, const ProductW& p, int64_t row, in
     const WeightRow<T> weights(p, r);
     float* const sums = static_cast<float*>(p.sums) + r * p.width;
     const auto each = [&](auto&& take) { each_pair_of_row(f, s, first, width, take); };
-    if (p.carry) {
+    weights.each_sum([&](const float* from) {
       each([&](float& a, float& b, int64_t d) {
-        const Pair before = load(reinterpret_cast<const Pair*>(sums + d));
-        a += before.at[0];
-        b += before.at[1];
+        const Pair more = load(reinterpret_cast<const Pair*>(from + d));
+        a += more.at[0];
+        b += more.at[1];
       });
-    }
+    });
     if (!p.last && !p.add) {
       each([&](float& a, float& b, int64_t d) {
         store(reinterpret_cast<Pair*>(sums + d), Pair{{a, b}});
@@ -139,22 +142,23 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
 #if defined(SP_WGMMA)
   const ProductW& p = w.p;
   const int64_t live = p.wave.live();
-  const int steps = static_cast<int>(ceil_div(live, Tile::kK));
   const Turns<Tile> turns{ceil_div(p.columns, Turns<Tile>::kRows), ceil_div(p.width, Tile::kN)};
+  const auto kept = [&](int row) { return KeptSteps{p.rows.of(row / kBlocksOf<Tile>)}; };
   const auto produce = [&](auto& memory, auto& place) {
     turns.each([&](int row, int column) {
       gemm::fetch_steps<Tile, Major::mn, Major::mn>(memory, {&w.dz, 0}, {&w.x, 0}, place, row,
-                                                    column * Tile::kN, static_cast<int>(live));
+                                                    column * Tile::kN, static_cast<int>(live),
+                                                    kept(row));
     });
   };
   const auto consume = [&](auto& memory, auto& place, int consumer) {
     turns.each([&](int row, int column) {
       WideFragment<Tile> f;
-      if (steps > 0) {
-        gemm::multiply_steps<T, Tile, Major::mn, Major::mn>(f.sums, memory, place, consumer, steps);
-      } else {
-        f.clear();
-      }
+      f.clear();
+      const int steps = static_cast<int>(kept(row).steps(live, Tile::kK));
+      if (steps > 0)
+        gemm::multiply_steps<T, Tile, Major::mn, Major::mn, true>(f.sums, memory, place, consumer,
+                                                                  steps);
       put_wide_weights<T>(f, p, row, column * Tile::kN);
     });
   };
