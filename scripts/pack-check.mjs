@@ -30,23 +30,23 @@ const runtimes = resolve(values.runtimes);
 const mostPackedBytes = 5e6;
 const mostInstallSeconds = 3;
 
-// Name of the installed package -> what npm calls it.
+// Folder -> what npm calls it: the packages of one platform, which need no install script.
+const platform = `${process.platform}-${process.arch}`;
 const fetched = {
-  node22: 'node@22',
-  node24: 'node@24',
-  node26: 'node@26',
-  bun: 'bun',
-  deno: 'deno',
+  node22: `node-${platform}@22`,
+  node24: `node-${platform}@24`,
+  node26: `node-${platform}@26`,
+  bun: `@oven/bun-${platform}`,
+  deno: `@deno/${platform}${process.platform === 'linux' ? '-glibc' : ''}`,
   'typescript-5': 'typescript@5.9',
+  publint: 'publint',
 };
-// Where the package `node` puts the program, with or without its install script.
-const nested = `node_modules/node-${process.platform}-${process.arch}/bin/node`;
 const programs = {
-  'Node 22': ['node22/bin/node', `node22/${nested}`],
-  'Node 24': ['node24/bin/node', `node24/${nested}`],
-  'Node 26': ['node26/bin/node', `node26/${nested}`],
-  Bun: ['bun/bin/bun.exe', 'bun/bin/bun'],
-  Deno: ['deno/deno', 'deno/deno.exe'],
+  'Node 22': 'node22/bin/node',
+  'Node 24': 'node24/bin/node',
+  'Node 26': 'node26/bin/node',
+  Bun: 'bun/bin/bun',
+  Deno: 'deno/deno',
 };
 
 const results = [];
@@ -75,10 +75,14 @@ function fetchRuntimes() {
   mkdirSync(runtimes, { recursive: true });
   writeFileSync(join(runtimes, 'package.json'), '{ "private": true }\n');
   for (const [name, wanted] of Object.entries(fetched)) {
-    const { status, stderr } = spawnSync('npm', ['install', `${name}@npm:${wanted}`], {
-      cwd: runtimes,
-      encoding: 'utf8',
-    });
+    const { status, stderr } = spawnSync(
+      'npm',
+      ['install', '--ignore-scripts', `${name}@npm:${wanted}`],
+      {
+        cwd: runtimes,
+        encoding: 'utf8',
+      },
+    );
     if (status !== 0) console.log(`could not fetch ${wanted}: ${stderr.trim().split('\n').at(-1)}`);
   }
 }
@@ -152,10 +156,9 @@ function tryRuntime(name, program, args = []) {
 }
 
 tryRuntime(`Node ${process.versions.node.split('.')[0]}`, process.execPath);
-for (const [name, paths] of Object.entries(programs)) {
-  const folders = paths.map((path) => join(runtimes, 'node_modules', path));
-  const program = folders.find((path) => existsSync(path));
-  if (!program) notTried.push(`${name}: no ${folders[0]}`);
+for (const [name, path] of Object.entries(programs)) {
+  const program = join(runtimes, 'node_modules', path);
+  if (!existsSync(program)) notTried.push(`${name}: no ${program}`);
   else tryRuntime(name, program, name === 'Deno' ? ['run', '--allow-all'] : []);
 }
 
