@@ -78,6 +78,7 @@ const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
   },
   'native/ops/random/cuda.cu': { 80: drawn },
   'native/ops/reduce/cuda.cu': { 80: reduced },
+  'native/ops/sinkhorn/cuda_products.cu': { 80: [...folded, ...solved] },
   'native/ops/sinkhorn/cuda_solve_f32.cu': { 80: solved },
   'native/ops/softmax/cuda.cu': { 80: wide, '90a': [...wide, ...clusters] },
   'native/ops/linear_cross_entropy/cuda_products_bf16.cu': { 80: multiplied },

@@ -21,16 +21,16 @@ namespace {
 // What would be launched, for tests.
 struct LaunchQuery : Sizes {
   View out;  // float64: threads, blocks of (x,y) and of each self term, together, held in shared
-             // memory, held, bytes of shared memory
+             // memory, held, bytes of shared memory, by tensor cores, terms in turn
 };
 
 void query(const LaunchQuery& op) {
-  require(op.out.size == 7, "sinkhorn: size of the launches");
+  require(op.out.size == 9, "sinkhorn: size of the launches");
   const Launches l = plan_solve(op);
   const double values[] = {double(l.threads),  double(l.cross),       double(l.self),
                            double(l.together), double(l.held_shared), double(l.held),
-                           double(l.shared)};
-  for (int i = 0; i < 7; ++i) op.out.as<double>()[i] = values[i];
+                           double(l.shared),   double(l.products),    double(l.in_turn)};
+  for (int i = 0; i < 9; ++i) op.out.as<double>()[i] = values[i];
 }
 
 }  // namespace
@@ -68,10 +68,10 @@ void bind(node::Module& m) {
   m.def<LaunchQuery, query>(
       "sinkhornLaunches",
       {SP_FIELD(LaunchQuery, batch), SP_FIELD(LaunchQuery, n), SP_FIELD(LaunchQuery, m),
-       SP_FIELD(LaunchQuery, depth), SP_FIELD(LaunchQuery, debias), SP_FIELD(LaunchQuery, element),
-       SP_FIELD(LaunchQuery, held_bytes), SP_FIELD(LaunchQuery, workspace),
-       SP_FIELD(LaunchQuery, processors), SP_FIELD(LaunchQuery, shared),
-       SP_FIELD(LaunchQuery, out)});
+       SP_FIELD(LaunchQuery, depth), SP_FIELD(LaunchQuery, debias), SP_FIELD(LaunchQuery, dots),
+       SP_FIELD(LaunchQuery, element), SP_FIELD(LaunchQuery, held_bytes),
+       SP_FIELD(LaunchQuery, workspace), SP_FIELD(LaunchQuery, processors),
+       SP_FIELD(LaunchQuery, shared), SP_FIELD(LaunchQuery, out)});
 }
 
 }  // namespace surprisal::sinkhorn

@@ -58,7 +58,7 @@ std::vector<Place> places_of(const Problem& op, Sizes* sizes) {
 }
 
 void fill_side(const View& points, const View& given, const View& label, int64_t count, double rho,
-               int64_t width, int64_t element, Stream& stream, DeviceSide* side) {
+               int64_t width, bool wide, Stream& stream, DeviceSide* side) {
   side->points = points;
   side->given = given;
   side->label = label ? label.as<int32_t>() : nullptr;
@@ -67,10 +67,12 @@ void fill_side(const View& points, const View& given, const View& label, int64_t
   side->weight = stream.scratch<double>(count);
   side->log_weight = stream.scratch<double>(count);
   side->shift = stream.scratch<double>(count);
-  if (width > 0) side->centred = stream.scratch_bytes(count * width * element);
+  if (width == 0) return;
+  if (!wide) side->centred = stream.scratch<float>(count * width);
+  side->centred_wide = stream.scratch<double>(count * width);
 }
 
-Prepared prepare(const Problem& op, const View& potentials, Stream& stream) {
+Prepared prepare(const Problem& op, const View& potentials, bool solves, Stream& stream) {
   const int64_t rows = op.starts_x.as<int64_t>()[op.batch];
   const int64_t columns = op.starts_y.as<int64_t>()[op.batch];
   check(op, rows, columns);
@@ -86,13 +88,18 @@ Prepared prepare(const Problem& op, const View& potentials, Stream& stream) {
   s.batch = op.batch;
   s.depth = job.width;
   s.debias = op.debias;
+  s.dots = !op.labels && (job.kind == Cost::half_square || job.kind == Cost::cosine);
   s.element = out.wide ? 8 : 4;
   s.workspace = op.workspace_bytes;
   s.processors = stream.properties().processors;
   s.shared = stream.properties().shared;
   const std::vector<Place> places = places_of(op, &s);
-  fill_side(op.x, op.a, op.labels_x, rows, op.rho_a, job.width, s.element, stream, &job.x);
-  fill_side(op.y, op.b, op.labels_y, columns, op.rho_b, job.width, s.element, stream, &job.y);
+  fill_side(op.x, op.a, op.labels_x, rows, op.rho_a, job.width, out.wide, stream, &job.x);
+  fill_side(op.y, op.b, op.labels_y, columns, op.rho_b, job.width, out.wide, stream, &job.y);
+  job.products = has_products(s);
+  for (DeviceSide* side : {&job.x, &job.y})
+    if (job.products && solves)
+      side->halves = stream.scratch<Float16>(side->count * halves_of(job.width));
   auto* held = stream.scratch<Place>(op.batch);
   stream.upload(held, places.data(), op.batch * int64_t{sizeof(Place)});
   job.places = held;
@@ -111,22 +118,33 @@ Prepared prepare(const Problem& op, const View& potentials, Stream& stream) {
   job.centre = stream.scratch<double>(op.batch * job.width);
   job.box = stream.scratch<double>(2 * op.batch * job.width);
   job.diameter = stream.scratch<double>(1);
-  if (op.labels) job.label_cost = stream.scratch_bytes(2 * op.labels * op.labels * s.element);
+  if (op.labels) {
+    const int64_t area = op.labels * op.labels;
+    if (!out.wide) job.label_cost = stream.scratch<float>(2 * area);
+    job.label_cost_wide = stream.scratch<double>(2 * area);
+  }
   job.kept = potentials.as<double>();
   measure(op, job, out.wide, stream);
   return out;
 }
 
-// f(A{}) with the accumulators' type.
+// f(A{}) with each type that problems may be computed in. Which of them are is known on the device.
 template <class F>
-void by_width(bool wide, F&& f) {
-  wide ? f(double{}) : f(float{});
+void by_width(const Prepared& prepared, F&& f) {
+  if (!prepared.wide) f(float{});
+  f(double{});
 }
 
 void hold(Prepared& prepared, Stream& stream) {
-  prepared.job.held = stream.scratch_bytes(prepared.sizes.held_bytes);
-  by_width(prepared.wide,
-           [&](auto a) { hold_scores<decltype(a)>(prepared.job, prepared.most(), stream); });
+  Job& job = prepared.job;
+  void* held = stream.scratch_bytes(prepared.sizes.held_bytes);
+  if (prepared.wide) {
+    job.held_wide = static_cast<double*>(held);
+    hold_scores<double>(job, prepared.most(), stream);
+  } else {
+    job.held = static_cast<float*>(held);
+    hold_scores<float>(job, prepared.most(), stream);
+  }
 }
 
 // Rows of a term with their exponents.
@@ -139,10 +157,14 @@ Rows rows_of(const Prepared& prepared, Term term, bool transposed, bool at_poten
   rows.transposed = transposed;
   rows.at_potentials = at_potentials;
   const int64_t most = std::max(job.x.count, job.y.count);
-  rows.row = stream.scratch_bytes(most * prepared.sizes.element);
-  rows.column = stream.scratch_bytes(most * prepared.sizes.element);
+  if (!prepared.wide) {
+    rows.row = stream.scratch<float>(most);
+    rows.column = stream.scratch<float>(most);
+  }
+  rows.row_wide = stream.scratch<double>(most);
+  rows.column_wide = stream.scratch<double>(most);
   rows.upstream = upstream;
-  by_width(prepared.wide, [&](auto a) { make_exponents<decltype(a)>(rows, stream); });
+  by_width(prepared, [&](auto a) { make_exponents<decltype(a)>(rows, stream); });
   return rows;
 }
 
@@ -158,7 +180,7 @@ void point_gradient(const Gradients& op, const Prepared& prepared, bool second, 
     const Term term = t == 0 ? Term::cross : second ? Term::self_y : Term::self_x;
     work.factor = t == 0 ? 1 : -1;
     work.rows = rows_of(prepared, term, t == 0 && second, false, op.upstream, stream);
-    by_width(prepared.wide, [&](auto a) { add_sums<decltype(a)>(work, prepared.most(), stream); });
+    by_width(prepared, [&](auto a) { add_sums<decltype(a)>(work, prepared.most(), stream); });
   }
   PointWork points;
   points.job = job;
@@ -175,16 +197,15 @@ void label_gradient(const Gradients& op, const Prepared& prepared, Stream& strea
   stream.fill_bytes(bins, 0, area * int64_t{sizeof(double)});
   SumWork work;
   work.values = Values::labels;
-  work.out = stream.scratch_bytes(most * cuda::kWarp * prepared.sizes.element);
+  auto* masses = stream.scratch<double>(most * cuda::kWarp);
+  work.out = cuda::NumbersOut(masses, DType::f64);
   for (int t = 0; t < (op.debias ? 3 : 1); ++t) {
     work.rows = rows_of(prepared, static_cast<Term>(t), false, false, op.upstream, stream);
     for (work.first = 0; work.first < job.labels; work.first += cuda::kWarp) {
       work.width = std::min<int64_t>(cuda::kWarp, job.labels - work.first);
-      BinWork bin{work.rows, work.out, work.width, work.first, t == 0 ? 1 : -0.5, bins};
-      by_width(prepared.wide, [&](auto a) {
-        add_sums<decltype(a)>(work, prepared.most(), stream);
-        add_bins<decltype(a)>(bin, stream);
-      });
+      BinWork bin{work.rows, masses, work.width, work.first, t == 0 ? 1 : -0.5, bins};
+      by_width(prepared, [&](auto a) { add_sums<decltype(a)>(work, prepared.most(), stream); });
+      add_bins(bin, stream);
     }
   }
   write_bins(bins, area, op.dlabel_cost, stream);
@@ -197,7 +218,7 @@ void entries(const Prepared& prepared, bool plan, const View& upstream, const Vi
   work.out = out;
   work.pairs = out.size / prepared.job.batch;
   require(work.pairs == prepared.sizes.n * prepared.sizes.m, "sinkhorn: size of the plan");
-  by_width(prepared.wide, [&](auto a) { write_entries<decltype(a)>(work, stream); });
+  by_width(prepared, [&](auto a) { write_entries<decltype(a)>(work, stream); });
 }
 
 }  // namespace
@@ -205,21 +226,30 @@ void entries(const Prepared& prepared, bool plan, const View& upstream, const Vi
 void solve_cuda(const Solve& op, Stream& stream) {
   require(op.value.size == op.batch && op.info.size == 3 * op.batch, "sinkhorn: size of value");
   if (op.batch == 0) return;
-  Prepared prepared = prepare(op, op.potentials, stream);
+  Prepared prepared = prepare(op, op.potentials, true, stream);
   const Job& job = prepared.job;
   SolveWork work;
   work.plan = plan_solve(prepared.sizes);
   if (work.plan.held) hold(prepared, stream);
   work.job = job;
   const int64_t terms = 3 * op.batch, points = job.x.count + job.y.count;
-  work.weighted = stream.scratch_bytes(2 * points * prepared.sizes.element);
+  work.weighted = stream.scratch<double>(2 * points);
   work.counters = stream.scratch<uint32_t>(terms);
   stream.fill_bytes(work.counters, 0, terms * int64_t{sizeof(uint32_t)});
   work.stride = ceil_div(prepared.most(), kWarpRows);
   work.parts = stream.scratch_bytes(terms * 2 * work.stride * kPartBytes);
   auto* outcomes = stream.scratch<Outcome>(terms);
   work.outcomes = outcomes;
-  by_width(prepared.wide, [&](auto a) { run_solve<decltype(a)>(work, stream); });
+  if (work.plan.products) {
+    work.partial_stride = 2 * kMostBands * prepared.most();
+    work.partial =
+        stream.scratch<double>((work.plan.in_turn ? op.batch : terms) * work.partial_stride);
+    run_products(work, stream);
+  } else if (!prepared.wide) {
+    run_solve<float>(work, stream);
+  }
+  if (!prepared.wide) work.plan = plan_solve(prepared.sizes.wide());
+  run_solve<double>(work, stream);
   FinishWork end;
   end.job = job;
   end.outcomes = outcomes;
@@ -233,7 +263,7 @@ void solve_cuda(const Solve& op, Stream& stream) {
 void gradients_cuda(const Gradients& op, Stream& stream) {
   require(op.upstream.size == op.batch, "sinkhorn: size of upstream");
   if (op.batch == 0) return;
-  Prepared prepared = prepare(op, op.potentials, stream);
+  Prepared prepared = prepare(op, op.potentials, false, stream);
   if (op.da || op.db) {
     WeightWork work;
     work.job = prepared.job;
@@ -254,24 +284,24 @@ void gradients_cuda(const Gradients& op, Stream& stream) {
 
 void plan_cuda(const Plan& op, Stream& stream) {
   if (op.batch == 0) return;
-  entries(prepare(op, op.potentials, stream), true, {}, op.out, stream);
+  entries(prepare(op, op.potentials, false, stream), true, {}, op.out, stream);
 }
 
 void apply_cuda(const Apply& op, Stream& stream) {
   if (op.batch == 0) return;
-  const Prepared prepared = prepare(op, op.potentials, stream);
+  const Prepared prepared = prepare(op, op.potentials, false, stream);
   const Job& job = prepared.job;
   const int64_t from = op.transposed ? job.x.count : job.y.count;
   const int64_t to = op.transposed ? job.y.count : job.x.count;
   require(op.v.size == from * op.columns && op.out.size == to * op.columns, "sinkhorn: apply");
-  stream.fill_bytes(op.out.data, 0, op.out.size * prepared.sizes.element);
+  stream.fill_bytes(op.out.data, 0, op.out.size * size_of(op.out.dtype));
   SumWork work;
   work.rows = rows_of(prepared, Term::cross, op.transposed, true, {}, stream);
   work.values = Values::given;
-  work.given = op.v.data;
+  work.given = op.v;
   work.width = op.columns;
-  work.out = op.out.data;
-  by_width(prepared.wide, [&](auto a) { add_sums<decltype(a)>(work, prepared.most(), stream); });
+  work.out = op.out;
+  by_width(prepared, [&](auto a) { add_sums<decltype(a)>(work, prepared.most(), stream); });
 }
 
 }  // namespace surprisal::sinkhorn

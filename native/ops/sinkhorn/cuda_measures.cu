@@ -55,6 +55,7 @@ class Measurer {
     if (job_.kind != Cost::matrix) square = boxes();
     const double labels = job_.labels ? label_range() : 0;
     square = block_sum(square, memory_);
+    const double reach = job_.kind == Cost::cosine ? 1 : block_most(reach_, memory_);
     const double bad = block_sum(bad_, memory_), differs = block_sum(differs_, memory_);
     if (thread_index() > 0) return;
     // A large epsilon would make much of the rounding of the sums.
@@ -63,8 +64,11 @@ class Measurer {
     Facts* facts = job_.facts + problem_;
     store(&facts->mass[0], mass[0]);
     store(&facts->mass[1], mass[1]);
-    store(&facts->scale, labels + scale_of(square));
+    const double scale = labels + scale_of(square);
+    store(&facts->scale, scale);
+    set_precision(facts, scale);
     store(&facts->differs, uint32_t{differs > 0 || at_.n != at_.m});
+    store(&facts->power, reach > 0 && reach < 1e300 ? 13 - std::ilogb(reach) : 0);
     if (bad > 0) atomic_or(&facts->bad, 1u);
   }
 
@@ -175,8 +179,12 @@ class Measurer {
     store(job_.box + 2 * place + 1, most);
     // A centre that the points' own type cannot hold would round all of them.
     const double mean = sum / static_cast<double>(at_.n + at_.m);
-    const double centre = w_.wide ? mean : static_cast<double>(static_cast<float>(mean));
-    store(job_.centre + place, job_.kind == Cost::cosine ? 0 : centre);
+    double centre = w_.wide ? mean : static_cast<double>(static_cast<float>(mean));
+    // Points of 16 bits that lie around 0 stay what they are, for products of one half.
+    const bool near = 8 * std::fabs(mean) < most - least && size_of(job_.x.points.dtype) == 2;
+    if (job_.kind == Cost::cosine || (job_.products && near)) centre = 0;
+    store(job_.centre + place, centre);
+    for (const double end : {most - centre, centre - least}) reach_ = end > reach_ ? end : reach_;
   }
 
   // Checks the labels too.
@@ -218,12 +226,28 @@ class Measurer {
     }
   }
 
+  // What precision_of in instance.cpp says.
+  __device__ void set_precision(Facts* facts, double scale) const {
+    double size = scale;
+    if (job_.kind == Cost::matrix) {
+      const double least = from_ordered_bits(load(job_.range + 2 * problem_));
+      const double most = -from_ordered_bits(load(job_.range + 2 * problem_ + 1));
+      size = most > -least ? most : -least;
+    }
+    double epsilon = job_.epsilon;
+    for (const double lowest : {size * 0x1p-42, 0x1p-900})
+      epsilon = epsilon > lowest ? epsilon : lowest;
+    store(&facts->epsilon, epsilon);
+    store(&facts->wide, uint32_t{w_.wide || size > epsilon * 0x1p13 * 1.4 || scale < epsilon / 4});
+  }
+
   const MeasureWork& w_;
   const Job& job_;
   Sums& memory_;
   const int64_t problem_;
   const Place at_;
   double bad_ = 0, differs_ = 0, common_ = 1;
+  double reach_ = 0;  // of centred coordinates
 };
 
 __global__ void __launch_bounds__(kThreads)
@@ -291,56 +315,11 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t v = work.job.labels, i = block_index() * kThreads + thread_index();
   if (i >= v * v) return;
   const double w = work.label_cost[i], t = work.label_cost[i % v * v + i / v];
-  if (work.wide) {
-    store(static_cast<double*>(work.job.label_cost) + i, w);
-    store(static_cast<double*>(work.job.label_cost) + v * v + i, (w + t) / 2);
-  } else {
-    store(static_cast<float*>(work.job.label_cost) + i, static_cast<float>(w));
-    store(static_cast<float*>(work.job.label_cost) + v * v + i, static_cast<float>((w + t) / 2));
-  }
-}
-
-// The problem of point i.
-__device__ int64_t problem_of(const Job& job, bool second, int64_t i) {
-  int64_t low = 0, high = job.batch - 1;
-  while (low < high) {
-    const int64_t middle = (low + high + 1) / 2;
-    const int64_t start = second ? load(&job.places[middle].y) : load(&job.places[middle].x);
-    if (start <= i) {
-      low = middle;
-    } else {
-      high = middle - 1;
-    }
-  }
-  return low;
-}
-
-// Centred, or of length 1, as accumulators.
-template <class A>
-__global__ void __launch_bounds__(kThreads) sinkhorn_place_kernel(const __grid_constant__ Job job) {
-  const int64_t point = block_index() * kThreads + thread_index();
-  if (point >= job.x.count + job.y.count) return;
-  const bool second = point >= job.x.count;
-  const DeviceSide& side = second ? job.y : job.x;
-  const int64_t i = second ? point - job.x.count : point, depth = job.width;
-  // 1 - cos: half of the 1 is each side's.
-  double shift = job.kind == Cost::cosine ? 0.5 : 0;
-  if (job.kind == Cost::matrix) return store(side.shift + i, shift);
-  const double* centre = job.centre + problem_of(job, second, i) * depth;
-  A* to = static_cast<A*>(side.centred) + i;
-  double square = 0;
-  for (int64_t k = 0; k < depth; ++k) {
-    const double v = side.points[i * depth + k] - load(centre + k);
-    const A own = static_cast<A>(v);
-    square += job.kind == Cost::cosine ? v * v : static_cast<double>(own) * own;
-    store(to + k * side.count, own);
-  }
-  if (job.kind == Cost::half_square) shift = square / 2;
-  store(side.shift + i, shift);
-  if (job.kind != Cost::cosine) return;
-  const double inverse = square > 0 ? 1 / std::sqrt(square) : 0;
-  for (int64_t k = 0; k < depth; ++k)
-    store(to + k * side.count, static_cast<A>(side.points[i * depth + k] * inverse));
+  store(work.job.label_cost_wide + i, w);
+  store(work.job.label_cost_wide + v * v + i, (w + t) / 2);
+  if (work.wide) return;
+  store(work.job.label_cost + i, static_cast<float>(w));
+  store(work.job.label_cost + v * v + i, static_cast<float>((w + t) / 2));
 }
 
 }  // namespace
@@ -367,9 +346,7 @@ void measure(const Problem& op, const Job& job, bool wide, Stream& stream) {
   if (job.labels)
     launch(stream, sinkhorn_labels_kernel, {ceil_div(job.labels * job.labels, kThreads), kThreads},
            work);
-  const Shape points{ceil_div(job.x.count + job.y.count, kThreads), kThreads};
-  wide ? launch(stream, sinkhorn_place_kernel<double>, points, job)
-       : launch(stream, sinkhorn_place_kernel<float>, points, job);
+  place_points(job, stream);
 }
 
 }  // namespace surprisal::sinkhorn

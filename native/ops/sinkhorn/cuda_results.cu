@@ -48,9 +48,10 @@ __global__ void __launch_bounds__(kThreads)
       out.error = own.error > out.error ? own.error : out.error;
       out.converged = out.converged != 0 && own.converged != 0;
     }
+    if (facts.epsilon != job.epsilon) out.converged = 0;
     const double more = facts.mass[0] - facts.mass[1];
     const bool counted = job.geomloss && (job.x.rho >= 0) == (job.y.rho >= 0);
-    if (job.debias && !counted) out.value += job.epsilon / 2 * more * more;
+    if (job.debias && !counted) out.value += facts.epsilon / 2 * more * more;
   }
   work.value.set(problem, out.value);
   store(work.info + 3 * problem, out.iterations);
@@ -83,9 +84,9 @@ __global__ void __launch_bounds__(kThreads, 1)
   const double* self = kept_of(job, at, second ? Term::self_y : Term::self_x, second);
   const bool zero = job.cancels() && !facts.differs;
   const auto slope = [&](int64_t i) {
-    double s = weight_slope(rho, job.epsilon, other, load(cross + i));
+    double s = weight_slope(rho, facts.epsilon, other, load(cross + i));
     if (job.debias)
-      s += job.epsilon * (own - other) - weight_slope(rho, job.epsilon, own, load(self + i));
+      s += facts.epsilon * (own - other) - weight_slope(rho, facts.epsilon, own, load(self + i));
     return zero ? 0 : s;
   };
   double mean = 0;
@@ -119,6 +120,28 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// A thread has a pair of labels, and looks at all rows.
+__global__ void __launch_bounds__(kThreads)
+    sinkhorn_bins_kernel(const __grid_constant__ BinWork work) {
+  const Job& job = work.rows.job;
+  const int64_t t = block_index() * kThreads + thread_index();
+  if (t >= job.labels * work.width) return;
+  const int64_t l = t / work.width, f = t % work.width;
+  const bool second = work.rows.term == Term::self_y;
+  const int32_t* label = second ? job.y.label : job.x.label;
+  double* bin = work.bins + l * job.labels + work.first + f;
+  double sum = load(bin);
+  for (int64_t p = 0; p < job.batch; ++p) {
+    if (!counts(job, p)) continue;
+    const Place at = load(job.places + p);
+    const int64_t begin = second ? at.y : at.x, end = begin + (second ? at.m : at.n);
+    const double factor = work.factor * work.rows.upstream[p];
+    for (int64_t i = begin; i < end; ++i)
+      if (load(label + i) == l) sum += factor * load(work.masses + i * work.width + f);
+  }
+  store(bin, sum);
+}
+
 __global__ void __launch_bounds__(kThreads)
     sinkhorn_write_bins_kernel(const double* bins, int64_t count, NumbersOut out) {
   const int64_t i = block_index() * kThreads + thread_index();
@@ -139,6 +162,11 @@ void weight_gradients(const WeightWork& work, Stream& stream) {
 void write_points(const PointWork& work, Stream& stream) {
   const int64_t count = work.second ? work.job.y.count : work.job.x.count;
   launch(stream, sinkhorn_points_kernel, {ceil_div(count, kThreads), kThreads}, work);
+}
+
+void add_bins(const BinWork& work, Stream& stream) {
+  const int64_t count = work.rows.job.labels * work.width;
+  launch(stream, sinkhorn_bins_kernel, {ceil_div(count, kThreads), kThreads}, work);
 }
 
 void write_bins(const double* bins, int64_t count, NumbersOut out, Stream& stream) {

@@ -5,5 +5,4 @@ namespace surprisal::sinkhorn {
 template void make_exponents<double>(const Rows&, cuda::Stream&);
 template void add_sums<double>(const SumWork&, int64_t, cuda::Stream&);
 template void write_entries<double>(const EntryWork&, cuda::Stream&);
-template void add_bins<double>(const BinWork&, cuda::Stream&);
 }  // namespace surprisal::sinkhorn

@@ -1,6 +1,6 @@
 // Passes of a block over its rows: largest exponents, sums of powers, scores to be held.
 #pragma once
-#include "ops/sinkhorn/scores_device.h"
+#include "ops/sinkhorn/points_device.h"
 
 namespace surprisal::sinkhorn {
 
@@ -60,6 +60,45 @@ __device__ inline void sums_of_rows(const Scores<A>& s, Tiles<A>& tiles, int64_t
     for (int r = 0; r < kWarpRows; ++r) {
       sum[r] += static_cast<double>(part[r]);
       part[r] = 0;
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < kWarpRows; ++r) sum[r] = cuda::warp_sum(sum[r]);
+}
+
+// e^t - 1
+__device__ inline double less_one(double t) {
+  if (!(std::fabs(t) < 0x1p-6)) return std::expm1(t);
+  double p = 1;
+#pragma unroll
+  for (int k = 6; k > 1; --k) p = 1 + t * (1.0 / k) * p;
+  return t * p;
+}
+
+// Sums of b_j (e^((f_i + g_j - C_ij) inverse) - 1).
+template <class A>
+__device__ inline void excesses_of_rows(const Scores<A>& s, Tiles<A>& tiles, int64_t i,
+                                        const DevicePoints<A>& own, const DevicePoints<A>& other,
+                                        double inverse, double (&sum)[kWarpRows]) {
+  double f[kWarpRows];
+#pragma unroll
+  for (int r = 0; r < kWarpRows; ++r) {
+    const int64_t row = i + cuda::warp_index() * kWarpRows + r;
+    f[r] = row < own.n ? cuda::load(own.potential + row) - cuda::load(own.shift + row) : 0;
+    sum[r] = 0;
+  }
+  for (int64_t j = 0; j < s.columns; j += kColumns) {
+    Tile<A> z;
+    score_tile(s, tiles, i, j, z);
+#pragma unroll
+    for (int c = 0; c < kLaneColumns; ++c) {
+      const int64_t column = j + cuda::lane_index() + c * cuda::kWarp;
+      if (column >= s.columns) continue;
+      const double g = cuda::load(other.potential + column) - cuda::load(other.shift + column);
+      const double w = cuda::load(other.weight + column);
+#pragma unroll
+      for (int r = 0; r < kWarpRows; ++r)
+        sum[r] += w * less_one((f[r] + g + double(s.sign * z[r][c])) * inverse);
     }
   }
 #pragma unroll

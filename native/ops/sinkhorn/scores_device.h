@@ -65,12 +65,12 @@ __device__ inline Scores<A> scores_of(const Job& job, const Place& at, Term term
   const int64_t i = x_rows ? at.x : at.y, j = x_columns ? at.x : at.y;
   s.floor = job.geomloss ? A(1e-8) : A(0);
   s.depth = job.width;
-  s.x = static_cast<const A*>(row.centred) + i;
-  s.y = static_cast<const A*>(column.centred) + j;
+  s.x = in_type<A>(row.centred, row.centred_wide) + i;
+  s.y = in_type<A>(column.centred, column.centred_wide) + j;
   s.x_stride = row.count;
   s.y_stride = column.count;
   if (!job.labels) return s;
-  s.label_cost = static_cast<const A*>(job.label_cost);
+  s.label_cost = in_type<A>(job.label_cost, job.label_cost_wide);
   if (term != Term::cross) s.label_cost += job.labels * job.labels;
   s.label_x = row.label + i;
   s.label_y = column.label + j;
@@ -84,8 +84,9 @@ template <class A>
 __device__ inline Scores<A> held_scores(const Job& job, const Place& at, Term term,
                                         bool transposed) {
   Scores<A> s = scores_of<A>(job, at, term, transposed);
-  if (!job.held) return s;
-  s.z = static_cast<const A*>(job.held) + held_of(at, term);
+  const A* held = in_type<A>(job.held, job.held_wide);
+  if (!held) return s;
+  s.z = held + held_of(at, term);
   s.dtype = DTypeOf<A>::value;
   s.row_step = transposed ? 1 : s.columns;
   s.column_step = transposed ? s.rows : 1;
@@ -99,6 +100,8 @@ __device__ inline A score_at(const Scores<A>& s, int64_t i, int64_t j) {
   if constexpr (std::is_same_v<A, float>) {
     if (s.dtype == DType::f16) return to_float(cuda::load(static_cast<const Float16*>(s.z) + at));
     if (s.dtype == DType::bf16) return to_float(cuda::load(static_cast<const BFloat16*>(s.z) + at));
+  } else {
+    if (s.dtype != DType::f64) return cuda::number_at(s.z, s.dtype, at);
   }
   return cuda::load(static_cast<const A*>(s.z) + at);
 }

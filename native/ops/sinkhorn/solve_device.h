@@ -4,37 +4,47 @@
 
 namespace surprisal::sinkhorn {
 
-template <class A>
-__global__ void __launch_bounds__(kMostThreads, 1)
-    sinkhorn_solve_kernel(const __grid_constant__ SolveWork work) {
-  const int64_t each = work.plan.blocks_each();
-  const int64_t problem = cuda::block_index() / each, place = cuda::block_index() % each;
-  const int64_t cross = work.plan.cross, self = work.plan.self;
-  const Term term = place < cross          ? Term::cross
-                    : place < cross + self ? Term::self_x
-                                           : Term::self_y;
+// By block `rank` of `size`.
+template <class A, bool kProducts>
+__device__ __forceinline__ void solve_term(const SolveWork& work, int64_t problem, Term term,
+                                           int64_t rank, int64_t size) {
   unsigned char* memory = &cuda::shared<unsigned char>();
   auto& control = *reinterpret_cast<ControlMemory*>(memory);
   auto& tiles = *reinterpret_cast<Tiles<A>*>(memory + kControlBytes);
   A* held = nullptr;
-  const Place at = cuda::load(work.job.places + problem);
-  const Facts* facts = work.job.facts + problem;
-  if (cuda::load(&facts->bad) || (work.job.cancels() && !cuda::load(&facts->differs))) return;
   if (work.plan.held_shared) {
+    const Place at = cuda::load(work.job.places + problem);
     held = reinterpret_cast<A*>(memory + kControlBytes + work.plan.tile_bytes);
     const Scores<A> s = scores_of<A>(work.job, at, term, false);
     hold(s, tiles, 0, s.rows, held, s.columns | 1);
   }
   Team team;
-  team.rank = term == Term::cross ? place : (place - cross) % (self > 0 ? self : 1);
-  team.size = term == Term::cross ? cross : self;
+  team.rank = rank;
+  team.size = size;
   const int64_t index = problem * 3 + static_cast<int>(term);
   team.counter = work.counters + index;
   team.stride = work.stride;
   team.parts = static_cast<Part*>(work.parts) + index * 2 * work.stride;
   team.segments = control.segments;
-  Solver<A> solver(work, problem, term, team, control, tiles, held);
+  Solver<A, kProducts> solver(work, problem, term, team, control, tiles, held);
   solver.run(work.outcomes + index);
+}
+
+template <class A, bool kProducts>
+__global__ void __launch_bounds__(kMostThreads, 1)
+    sinkhorn_solve_kernel(const __grid_constant__ SolveWork work) {
+  const Job& job = work.job;
+  const int64_t each = work.plan.blocks_each(), cross = work.plan.cross, self = work.plan.self;
+  const int64_t problem = cuda::block_index() / each, place = cuda::block_index() % each;
+  const Facts* facts = job.facts + problem;
+  if (cuda::load(&facts->bad) || (job.cancels() && !cuda::load(&facts->differs))) return;
+  if (!is_own<A>(job, problem)) return;
+  // One call, which is long.
+  const bool in_turn = work.plan.in_turn, own = place < cross;
+  const int first = own ? 0 : place < cross + self ? 1 : 2, last = own && in_turn ? 2 : first;
+  const int64_t rank = own ? place : (place - cross) % self;
+  for (int term = first; term <= last; ++term)
+    solve_term<A, kProducts>(work, problem, static_cast<Term>(term), rank, own ? cross : self);
 }
 
 // Each block some rows of each term.
@@ -45,13 +55,13 @@ __global__ void __launch_bounds__(kMostThreads, 1)
   const int64_t terms = job.debias ? 3 : 1, index = cuda::block_index() / blocks;
   const Place at = cuda::load(job.places + index / terms);
   const Term term = static_cast<Term>(index % terms);
-  if (cuda::load(&job.facts[index / terms].bad)) return;
+  if (cuda::load(&job.facts[index / terms].bad) || !is_own<A>(job, index / terms)) return;
   const Scores<A> s = scores_of<A>(job, at, term, false);
   const int64_t rows = cuda::block_size() / cuda::kWarp * kWarpRows;
   const int64_t begin = cuda::block_index() % blocks * rows;
   if (begin >= s.rows) return;
   hold(s, tiles, begin, begin + rows < s.rows ? begin + rows : s.rows,
-       static_cast<A*>(job.held) + held_of(at, term), s.columns);
+       in_type<A>(job.held, job.held_wide) + held_of(at, term), s.columns);
 }
 
 template <class A>
@@ -62,13 +72,17 @@ void hold_scores(const Job& job, int64_t most, cuda::Stream& stream) {
                {job.batch * terms * blocks, kMostThreads, int64_t{sizeof(Tiles<A>)}}, job, blocks);
 }
 
-template <class A>
-void run_solve(const SolveWork& work, cuda::Stream& stream) {
+template <class A, bool kProducts>
+void launch_solve(const SolveWork& work, cuda::Stream& stream) {
   static_assert(sizeof(Tiles<A>) == tile_bytes(sizeof(A)), "plan.h");
   const Launches& plan = work.plan;
   cuda::Shape shape{work.job.batch * plan.blocks_each(), plan.threads, plan.shared};
   shape.together = plan.together;
-  cuda::launch(stream, sinkhorn_solve_kernel<A>, shape, work);
+  cuda::launch(stream, sinkhorn_solve_kernel<A, kProducts>, shape, work);
+}
+template <class A>
+void run_solve(const SolveWork& work, cuda::Stream& stream) {
+  launch_solve<A, false>(work, stream);
 }
 
 }  // namespace surprisal::sinkhorn

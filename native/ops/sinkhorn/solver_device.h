@@ -1,50 +1,42 @@
-// How a team of blocks solves a term. For each row i: s_i = sum over j of
-// 2^(k Z_ij + guess_i + weighted_j), where guess_i is the row's own potential, so that s_i is near
-// 1, no maximum is needed and s_i - 1 is the error of the row's marginal; rows whose sum leaves the
-// range (or has no guess) are done again from their maximum. D FMA, one exponential and three more
-// instructions a pair; of memory, the columns' points once for the rows of a block.
+// How a team of blocks solves a term: half steps (step_device.h), after each of which every block
+// decides alike what follows (control.h), and updates of the potentials.
 #pragma once
-#include "ops/sinkhorn/control.h"
-#include "ops/sinkhorn/passes_device.h"
-#include "ops/sinkhorn/points_device.h"
-#include "ops/sinkhorn/team.h"
+#include "ops/sinkhorn/step_device.h"
 
 namespace surprisal::sinkhorn {
 
-struct ControlMemory {
-  Control control;
-  Decision decision;
-  Part segments[kSegments];
-  int32_t fine[kMostThreads / cuda::kWarp];
-};
-static_assert(sizeof(ControlMemory) <= kControlBytes, "plan.h");
-
-template <class A>
+// kProducts: scores of large problems are made by tensor cores.
+template <class A, bool kProducts>
 class Solver {
  public:
   __device__ Solver(const SolveWork& work, int64_t problem, Term term, const Team& team,
                     ControlMemory& memory, Tiles<A>& tiles, const A* held)
       : job_(work.job),
-        at_(cuda::load(work.job.places + problem)),
+        place_(work.job.places + problem),
         facts_(work.job.facts + problem),
         diameter_(work.job.diameter),
+        last_epsilon_(cuda::load(&facts_->epsilon)),
         weighted_(static_cast<A*>(work.weighted)),
+        partial_(work.partial +
+                 (work.plan.in_turn ? problem : problem * 3 + static_cast<int>(term)) *
+                     work.partial_stride),
         term_(term),
         held_(held),
         team_(team),
         memory_(memory),
         tiles_(tiles) {}
 
+  __device__ Place at() const { return cuda::load(place_); }
   __device__ bool self() const { return term_ != Term::cross; }
   __device__ int halves() const { return self() ? 1 : 2; }
 
   __device__ DevicePoints<A> points(int half) const {
     const bool second = term_ == Term::self_y || half == 1;
     const DeviceSide& side = second ? job_.y : job_.x;
-    const int64_t start = second ? at_.y : at_.x, before = second ? job_.x.count : 0;
+    const int64_t start = second ? at().y : at().x, before = second ? job_.x.count : 0;
     DevicePoints<A> p;
-    p.n = second ? at_.m : at_.n;
-    p.potential = kept_of(job_, at_, term_, half == 1);
+    p.n = second ? at().m : at().n;
+    p.potential = kept_of(job_, at(), term_, half == 1);
     p.seen = p.potential + p.n;
     p.softmin = p.seen + p.n;
     p.weight = side.weight + start;
@@ -57,7 +49,7 @@ class Solver {
   }
 
   __device__ Scores<A> scores(int half) const {
-    Scores<A> s = held_scores<A>(job_, at_, term_, half == 1);
+    Scores<A> s = held_scores<A>(job_, at(), term_, half == 1);
     if (!held_) return s;
     const int64_t pitch = (half == 1 ? s.rows : s.columns) | 1;
     s.z = held_;
@@ -68,7 +60,8 @@ class Solver {
     return s;
   }
 
-  __device__ void run(Outcome* outcome) {
+  // Inlined, as a half step is: a call would put the solver into memory.
+  __device__ __forceinline__ void run(Outcome* outcome) {
     begin();
     double marginal[2] = {points(0).mass, points(1).mass};
     for (bool done = false; !done;) {
@@ -76,9 +69,8 @@ class Solver {
         translate(marginal[0], marginal[1]);
       }
       for (int half = 0; half < halves() && !done; ++half) {
-        const DevicePoints<A> own = points(half);
-        const Part sums = step(half, own);
-        Decision next = decide(half, sums, own);
+        const Part sums = step(half);
+        const Decision next = decide(half, sums, points(half));
         fresh_ = fresh_ && half + 1 < halves();
         done = next.done;
         for (int side = next.from; side < next.to; ++side) {
@@ -101,7 +93,7 @@ class Solver {
       Control::Options o;
       o.way = job_.geomloss ? Way::follow : self() ? Way::symmetrise : Way::balance;
       o.self = self();
-      o.epsilon = job_.epsilon;
+      o.epsilon = last_epsilon_;
       o.tolerance = job_.tolerance;
       o.scale = cuda::load(&facts_->scale);
       o.ratio = job_.kind == Cost::half_square ? 4 : 2;
@@ -207,91 +199,47 @@ class Solver {
     cuda::sync_threads();  // the decision is there
     const Decision d = cuda::load(&memory_.decision);
     epsilon_ = d.next;
-    final_ = d.next == job_.epsilon;
+    final_ = d.next == last_epsilon_;
     return d;
   }
 
-  // Whether all warps of the block say so.
-  __device__ bool all_fine(bool fine) {
-    const int warps = cuda::block_size() / cuda::kWarp;
-    if (warps == 1) return fine;
-    if (cuda::lane_index() == 0) cuda::store(memory_.fine + cuda::warp_index(), int32_t{fine});
-    cuda::sync_threads();  // every warp has said it
-    for (int w = 0; w < warps; ++w) fine = fine && cuda::load(memory_.fine + w);
-    cuda::sync_threads();  // everybody has heard it
-    return fine;
-  }
-
-  // Softmins of the other side's potential at every point of `own`.
-  __device__ Part step(int half, const DevicePoints<A>& own) {
-    const Scores<A> s = scores(half);
-    const A* other = points(self() ? 0 : 1 - half).weighted;
-    const int rows = cuda::block_size() / cuda::kWarp * kWarpRows;
-    const A k = unit_of<A>(epsilon_);
-    for (int64_t i = team_.rank * rows; i < own.n; i += team_.size * rows) {
-      const int64_t first = i + cuda::warp_index() * kWarpRows;
-      A guess[kWarpRows];
-      double sum[kWarpRows];
-      bool again = fresh_;
-#pragma unroll
-      for (int r = 0; r < kWarpRows; ++r) {
-        const int64_t row = first + r < own.n ? first + r : own.n - 1;
-        const double f = cuda::load(own.potential + row) - cuda::load(own.shift + row);
-        guess[r] = static_cast<A>(static_cast<double>(k) * f);
-        sum[r] = 0;
-      }
-      // First as it is, then, if need be, from the maxima.
-      for (int round = fresh_ ? 1 : 0; round < 2; ++round) {
-        A row[kWarpRows];
-        if (round == 1) {
-          most_of_rows(s, tiles_, i, k, other, row);
-        } else {
-#pragma unroll
-          for (int r = 0; r < kWarpRows; ++r) row[r] = guess[r];
-        }
-        double found[kWarpRows];
-        sums_of_rows(s, tiles_, i, k, row, other, found);
-        bool fine = true;
-#pragma unroll
-        for (int r = 0; r < kWarpRows; ++r) {
-          if (round == 0 || again || !in_range<A>(sum[r])) {
-            guess[r] = row[r];
-            sum[r] = found[r];
-          }
-          fine = fine && (first + r >= own.n || in_range<A>(sum[r]));
-        }
-        if (round == 0 && all_fine(fine)) break;
-      }
-      put_rows(own, first, static_cast<double>(k), guess, sum);
+  // Softmins of the other side's potential at the points of a side.
+  __device__ __forceinline__ Part step(int half) {
+    RowStep<A, Solver> step(*this, half, self() ? 0 : 1 - half, unit_of<A>(epsilon_), team_,
+                            memory_, tiles_);
+    if constexpr (kProducts) {
+      if (has_products(at().n, at().m)) return product_step(step, half);
     }
-    return team_.total(ceil_div(own.n, kWarpRows));
-  }
-
-  // Lane r has row r.
-  __device__ void put_rows(const DevicePoints<A>& own, int64_t first, double unit,
-                           const A (&guess)[kWarpRows], const double (&sum)[kWarpRows]) {
-    if (first >= own.n) return;
-    Part part;
-    const int lane = cuda::lane_index();
-    if (lane < kWarpRows && first + lane < own.n) {
-      double g = static_cast<double>(guess[0]), s = sum[0];
-#pragma unroll
-      for (int r = 1; r < kWarpRows; ++r) {
-        if (lane == r) {
-          g = static_cast<double>(guess[r]);
-          s = sum[r];
-        }
-      }
-      const int64_t i = first + lane;
-      const double f = cuda::load(own.potential + i), w = cuda::load(own.weight + i);
-      const double softmin = (g - std::log2(s)) / unit + cuda::load(own.shift + i);
-      const double share = std::exp2(unit * (f - softmin));
-      cuda::store(own.softmin + i, softmin);
-      part = {w > 0 ? w * std::fabs(share - own.marginal(f)) : 0, w > 0 ? w * share : 0,
-              std::fabs(f)};
+    if constexpr (std::is_same_v<A, double>) {
+      if (cuda::load(&facts_->scale) < epsilon_ / 512) return step.weak(epsilon_);
     }
-    part = lanes_total<kWarpRows>(part);
-    if (lane == 0) team_.put(first / kWarpRows, part);
+    return step.run(fresh_);
+  }
+  // Both sides' softmins at once, or a measure's and itself's, take one power a pair.
+  __device__ Part product_step(RowStep<A, Solver>& step, int half) {
+    const bool squares = has_squares(at().n, at().m);
+    const PassSums sums = squares && self()          ? PassSums::triangle
+                          : squares && job_.geomloss ? PassSums::both
+                                                     : PassSums::rows;
+    double* columns = partial_ + kMostBands * (at().n > at().m ? at().n : at().m);
+    if (sums == PassSums::both && half == 1)
+      return step.settle_chunks(columns, units_of(sums, at().n, at().m).bands());
+    return step.by_products(product_sides(half), sums, partial_, columns);
+  }
+  __device__ ProductSides product_sides(int half) const {
+    const auto halves = [&](bool second) {
+      const DeviceSide& side = second ? job_.y : job_.x;
+      const auto stride = static_cast<int>(halves_of(job_.width));
+      return Halves{side.halves + (second ? at().y : at().x) * stride,
+                    static_cast<int>(second ? at().m : at().n), stride};
+    };
+    const bool second = term_ == Term::self_y || half == 1;
+    ProductSides sides;
+    sides.x = halves(second);
+    sides.y = halves(self() ? second : !second);
+    sides.shrink = std::exp2(-2.0 * cuda::load(&facts_->power));
+    sides.split = cuda::load(&facts_->low);
+    return sides;
   }
 
   // After the last softmins: what backward needs, and the value.
@@ -299,7 +247,7 @@ class Solver {
     Part total;
     for (int half = 0; half < halves(); ++half) {
       const DevicePoints<A> p = points(half);
-      const double damp = p.damp(job_.epsilon);
+      const double damp = p.damp(last_epsilon_);
       // Of a symmetric problem the value at (softmin f, f) is larger than that at (f, f).
       const bool stepped = self() && !job_.geomloss;
       add(total, sum_points(p.n, [&](int64_t i) {
@@ -328,7 +276,7 @@ class Solver {
     // follows from their potentials: epsilon would multiply the rounding of a sum.
     const double excess = job_.geomloss ? control.mass - x * y : total.mass + x * (1 - y);
     out.value = self() && job_.geomloss ? 2 * total.error : total.error;
-    if (!counted()) out.value -= job_.epsilon * excess;
+    if (!counted()) out.value -= last_epsilon_ * excess;
     cuda::store(outcome, out);
   }
   // GeomLoss's value, where both marginals are relaxed or none, has no term of the plan's mass.
@@ -338,14 +286,16 @@ class Solver {
     return job_.geomloss && x == y;
   }
   __device__ double reward_scale(double rho) const {
-    return counted() && rho >= 0 ? 1 + job_.epsilon / (2 * rho) : 1;
+    return counted() && rho >= 0 ? 1 + last_epsilon_ / (2 * rho) : 1;
   }
 
   const Job& job_;
-  const Place at_;
+  const Place* place_;
   const Facts* facts_;
   const double* diameter_;
+  const double last_epsilon_;
   A* weighted_;
+  double* partial_;
   const Term term_;
   const A* held_;
   Team team_;

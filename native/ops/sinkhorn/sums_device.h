@@ -32,10 +32,9 @@ __device__ inline bool is_second(const Rows& rows, bool columns) {
   return rows.term == Term::cross ? rows.transposed != columns : rows.term == Term::self_y;
 }
 
-// Whether the problem has a plan that says something.
-__device__ inline bool counts(const Job& job, int64_t problem) {
-  const Facts* facts = job.facts + problem;
-  return !cuda::load(&facts->bad) && !(job.cancels() && !cuda::load(&facts->differs));
+template <class A>
+__device__ inline A unit_of(const Job& job, int64_t problem) {
+  return unit_of<A>(cuda::load(&job.facts[problem].epsilon));
 }
 
 constexpr int kExponentThreads = 256;
@@ -47,15 +46,17 @@ __global__ void __launch_bounds__(kExponentThreads)
   const Job& job = rows.job;
   const int64_t problem = cuda::block_index() / each;
   const Place at = cuda::load(job.places + problem);
-  if (!counts(job, problem)) return;
-  const double unit = unit_of<A>(job.epsilon);
+  if (!counts(job, problem) || !is_own<A>(job, problem)) return;
+  const double unit = unit_of<A>(job, problem);
   for (int side = 0; side < 2; ++side) {
     const bool columns = side == 1, second = is_second(rows, columns);
     const SidePart part = part_of(rows, at, columns);
     const double* shift = (second ? job.y.shift : job.x.shift) + part.start;
     const double* log = (second ? job.y.log_weight : job.x.log_weight) + part.start;
     const int64_t which = rows.at_potentials ? 0 : columns ? 1 : 2;
-    A* to = static_cast<A*>(columns ? rows.column : rows.row) + part.start;
+    A* to = (columns ? in_type<A>(rows.column, rows.column_wide)
+                     : in_type<A>(rows.row, rows.row_wide)) +
+            part.start;
     const int64_t first = cuda::block_index() % each * kExponentThreads + cuda::thread_index();
     for (int64_t i = first; i < part.n; i += each * kExponentThreads) {
       const double f = cuda::load(part.kept + which * part.n + i) - cuda::load(shift + i);
@@ -132,7 +133,7 @@ class Summer {
     const SidePart part = part_of(rows_, at_, true);
     if (w_.values == Values::points) return cuda::load(s_.y + f * s_.y_stride + j);
     if (w_.values == Values::given)
-      return cuda::load(static_cast<const A*>(w_.given) + (part.start + j) * w_.width + f);
+      return static_cast<A>(w_.given[(part.start + j) * w_.width + f]);
     const int32_t* label = is_second(rows_, true) ? job_.y.label : job_.x.label;
     return cuda::load(label + part.start + j) == w_.first + f ? A(1) : A(0);
   }
@@ -151,11 +152,12 @@ class Summer {
     score_tile(s_, memory_.tiles, i, j, z);
     const int warp = cuda::warp_index(), lane = cuda::lane_index();
     const int64_t own = i + warp * kWarpRows;
-    const A scale = unit_of<A>(job_.epsilon) * s_.sign;
+    const A scale = unit_of<A>(job_, problem_) * s_.sign;
     // GeomLoss's distance is flat below 1e-4.
     const A least = job_.geomloss ? A(1.00001e-4) : A(0);
-    const A* columns = static_cast<const A*>(rows_.column) + part_of(rows_, at_, true).start;
-    const A* exponents = static_cast<const A*>(rows_.row) + part_of(rows_, at_, false).start;
+    const A* columns =
+        in_type<A>(rows_.column, rows_.column_wide) + part_of(rows_, at_, true).start;
+    const A* exponents = in_type<A>(rows_.row, rows_.row_wide) + part_of(rows_, at_, false).start;
 #pragma unroll
     for (int r = 0; r < kWarpRows; ++r) {
       const A row = own + r < s_.rows ? cuda::load(exponents + own + r) : kNothing<A>;
@@ -194,10 +196,7 @@ class Summer {
     const SidePart own = part_of(rows_, at_, false);
     const int64_t to = (own.start + i) * w_.width + f;
     const double mass = row_mass(rows_, own, i);
-    if (w_.out) {
-      cuda::store(static_cast<A*>(w_.out) + to, static_cast<A>(mass * mean));
-      return;
-    }
+    if (w_.out) return w_.out.set(to, mass * static_cast<double>(mean));
     const double upstream = rows_.upstream.weight(problem_);
     const double scale = w_.factor * upstream * mass / plain;
     if (scale == 0) return;
@@ -221,7 +220,7 @@ template <class A>
 __global__ void __launch_bounds__(kSumThreads)
     sinkhorn_sums_kernel(const __grid_constant__ SumWork work, int64_t blocks, int64_t parts) {
   const int64_t problem = cuda::block_index() / (blocks * parts);
-  if (!counts(work.rows.job, problem)) return;
+  if (!counts(work.rows.job, problem) || !is_own<A>(work.rows.job, problem)) return;
   const int64_t rest = cuda::block_index() % (blocks * parts);
   Summer<A>(work, cuda::shared<SumMemory<A>>(), problem)
       .run(rest % blocks * kSumRows, rest / blocks * cuda::kWarp);
@@ -251,43 +250,19 @@ __global__ void __launch_bounds__(kExponentThreads)
   if (at >= rows.job.batch * work.pairs) return;
   const int64_t problem = at / work.pairs, pair = at % work.pairs;
   const Place place = cuda::load(rows.job.places + problem);
+  if (!is_own<A>(rows.job, problem)) return;
   if (!counts(rows.job, problem)) {
     work.out.set(at, 0);
     return;
   }
   const Scores<A> s = scores_of<A>(rows.job, place, Term::cross, false);
   const int64_t i = pair / place.m, j = pair % place.m;
-  const A scale = unit_of<A>(rows.job.epsilon) * s.sign;
-  const A row = cuda::load(static_cast<const A*>(rows.row) + place.x + i);
-  const A column = cuda::load(static_cast<const A*>(rows.column) + place.y + j);
+  const A scale = unit_of<A>(rows.job, problem) * s.sign;
+  const A row = cuda::load(in_type<A>(rows.row, rows.row_wide) + place.x + i);
+  const A column = cuda::load(in_type<A>(rows.column, rows.column_wide) + place.y + j);
   const A e = power_of_two(scale * score_of_pair(s, i, j) + (column + row));
   const double mass = row_mass(rows, part_of(rows, place, false), i);
   work.out.set(at, rows.upstream.weight(problem) * mass * static_cast<double>(e));
-}
-
-// A thread has a pair of labels, and looks at all rows.
-template <class A>
-__global__ void __launch_bounds__(kExponentThreads)
-    sinkhorn_bins_kernel(const __grid_constant__ BinWork work) {
-  const Rows& rows = work.rows;
-  const Job& job = rows.job;
-  const int64_t t = cuda::block_index() * kExponentThreads + cuda::thread_index();
-  if (t >= job.labels * work.width) return;
-  const int64_t l = t / work.width, f = t % work.width;
-  const int32_t* label = is_second(rows, false) ? job.y.label : job.x.label;
-  double* bin = work.bins + l * job.labels + work.first + f;
-  double sum = cuda::load(bin);
-  for (int64_t p = 0; p < job.batch; ++p) {
-    if (!counts(job, p)) continue;
-    const Place at = cuda::load(job.places + p);
-    const SidePart own = part_of(rows, at, false);
-    const double factor = work.factor * rows.upstream[p];
-    for (int64_t i = own.start; i < own.start + own.n; ++i) {
-      if (cuda::load(label + i) != l) continue;
-      sum += factor * cuda::load(static_cast<const A*>(work.masses) + i * work.width + f);
-    }
-  }
-  cuda::store(bin, sum);
 }
 
 template <class A>
@@ -310,13 +285,6 @@ template <class A>
 void write_entries(const EntryWork& work, cuda::Stream& stream) {
   const int64_t count = work.rows.job.batch * work.pairs;
   cuda::launch(stream, sinkhorn_entries_kernel<A>,
-               {ceil_div(count, kExponentThreads), kExponentThreads}, work);
-}
-
-template <class A>
-void add_bins(const BinWork& work, cuda::Stream& stream) {
-  const int64_t count = work.rows.job.labels * work.width;
-  cuda::launch(stream, sinkhorn_bins_kernel<A>,
                {ceil_div(count, kExponentThreads), kExponentThreads}, work);
 }
 
