@@ -58,6 +58,12 @@ Pass::Pass(const Linear& op, const Problem& now, const Problem& later, const cha
   const int64_t minimum = std::max(plan_.minimum, plan_pass(later).minimum);
   require_workspace(name, minimum, op.workspace_bytes);
   const Properties& device = stream.properties();
+  if (device.arch < 80 && size_of(op.x.dtype) == 2) {
+    throw Error(Code::invalid_type, std::string(name) +
+                                        ": expected float32 or float64 on a device of compute "
+                                        "capability below 8.0, got " +
+                                        name_of(op.x.dtype));
+  }
   tiles_.processors = device.processors;
   wide_ = now.wide(device.has_wgmma(), reinterpret_cast<uintptr_t>(op.weight.data));
   memory_ = stream.scratch<char>(plan_.at.bytes);

@@ -99,27 +99,31 @@ __device__ inline void write_totals(const TotalsWork& work, const Totals& totals
                                                      : totals.loss / totals.denominator);
 }
 
+// Indices within the segment are ints: what lives across the calls that read weights has few
+// registers.
 __global__ void __launch_bounds__(kThreads) linear_totals_kernel(TotalsWork work) {
   const Kept& kept = work.kept;
-  const int64_t count = load(kept.count);
-  const int64_t begin = block_index() * kSegment + thread_index();
-  const int64_t end = (block_index() + 1) * kSegment;
+  const auto each = [](int64_t count, auto body) {
+    const int64_t rest = count - block_index() * kSegment;
+    const int end = static_cast<int>(rest < kSegment ? rest : kSegment);
+    for (int i = thread_index(); i < end; i += kThreads) body(block_index() * kSegment + i);
+  };
   Totals sum;
-  for (int64_t n = begin; n < (end < count ? end : count); n += kThreads) {
-    const int32_t y = load(kept.target + n);
+  each(load(kept.count), [&](int64_t n) {
     const int64_t source = kept.row(load(kept.position + n)) + kept.shift;
     const double tokens = work.token_weight.weight(source);
-    sum.denominator += work.class_weight.weight(y) * tokens;
     if (work.row_loss) sum.loss += tokens * load(work.row_loss + n);
-  }
-  for (int64_t i = begin; i < (end < work.tokens ? end : work.tokens); i += kThreads)
+    sum.denominator += work.class_weight.weight(load(kept.target + n)) * tokens;
+  });
+  each(work.tokens, [&](int64_t i) {
     if (std::isnan(work.token_weight[i])) report_fault(work.token_fault, i, 0, 0, 0);
-  for (int64_t c = begin; c < (end < work.classes ? end : work.classes); c += kThreads) {
+  });
+  each(work.classes, [&](int64_t c) {
     const double w = work.class_weight[c];
     if (!(w >= 0)) report_fault(work.class_fault, c, bits_of_double(w), 0, 0);
     if (work.widened) work.widened.set(c, w);
     add_totals(sum, {0, w, w, 0});
-  }
+  });
   sum = block_total(sum);
   if (thread_index() > 0) return;
   grid_size() == 1 ? write_totals(work, sum) : store(work.partial + block_index(), sum);

@@ -6,6 +6,11 @@
 #include "ops/linear_cross_entropy/target_sums.h"
 #include "ops/linear_cross_entropy/terms.h"
 
+// Not for sm_75: what stands in for its missing tensor cores (cuda/ptx_sm75.h) spills beside these.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#define SP_LINEAR_FRAGMENTS
+#endif
+
 namespace surprisal::linear_cross_entropy {
 
 using TileRow = RowSoFar<float, FastMath>;

@@ -14,6 +14,7 @@ static_assert(kFilterRows == kFilterColumns && gemm::Large::kM <= kFilterRows, "
 template <class T, class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     linear_product_x_kernel(ProductX p) {
+#if defined(SP_LINEAR_FRAGMENTS)
   const int64_t live = p.wave.live();
   const gemm::TilePlace place(block_index(), ceil_div(p.wave.rows, Tile::kM),
                               ceil_div(p.width, Tile::kN));
@@ -29,11 +30,13 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
                                                      &shared<unsigned char>(),
                                                      KeptSteps{p.classes.of(row / kFilterRows)});
   store_sums(f, p, row, column);
+#endif
 }
 
 template <class T, class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     linear_product_w_kernel(ProductW p) {
+#if defined(SP_LINEAR_FRAGMENTS)
   const int64_t live = p.wave.live();
   const gemm::TilePlace place(block_index(), ceil_div(p.columns, Tile::kM),
                               ceil_div(p.width, Tile::kN));
@@ -46,6 +49,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
                                                       &shared<unsigned char>(),
                                                       KeptSteps{p.rows.of(row / kFilterColumns)});
   put_weights<T>(f, p, row, column);
+#endif
 }
 
 template <class T>

@@ -48,6 +48,7 @@ __device__ inline void merge_tile_sums(const StatesWork& work, const TileSums<fl
 template <class T, class Tile, bool kPlain>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     linear_states_kernel(StatesWork work) {
+#if defined(SP_LINEAR_FRAGMENTS)
   using F = Fragment<Tile>;
   const int64_t live = work.z.wave.live();
   const gemm::TilePlace place(block_index(), ceil_div(work.z.wave.rows, Tile::kM), work.spans);
@@ -111,11 +112,13 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     store(static_cast<SpanState<float>*>(work.states) + place.column * work.z.wave.rows + row + i,
           SpanState<float>{sum.max, sum.others, sum.extra, sum_weight});
   }
+#endif
 }
 
 template <class T, class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
     linear_slopes_kernel(SlopesWork work) {
+#if defined(SP_LINEAR_FRAGMENTS)
   const int64_t live = work.z.wave.live();
   const gemm::TilePlace place(block_index(), ceil_div(work.z.wave.rows, Tile::kM),
                               ceil_div(work.columns, Tile::kN));
@@ -127,6 +130,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks)
                                                     rows_of_weight<T>(work.z), row, column, 0,
                                                     work.z.width, &shared<unsigned char>());
   put_slopes<T>(f, work, row, column);
+#endif
 }
 
 template <class T>
