@@ -65,7 +65,8 @@ const settings = readdirSync('.').filter((file) =>
     file,
   ),
 );
-for (const path of [...sources, ...settings, 'build/ts', addons.cmake, emulator, python]) copy(path);
+for (const path of [...sources, ...settings, 'build/ts', addons.cmake, emulator, python])
+  copy(path);
 for (const dependency of packages()) copy(join('node_modules', dependency));
 copy(process.execPath, 'bin/node');
 for (const file of ['bin/node', addons.cmake, emulator, python]) strip(file);

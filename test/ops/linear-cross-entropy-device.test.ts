@@ -2,6 +2,7 @@
 // several blocks to sort, waves of every kind; the bound on scratch memory.
 import { describe, expect, test, vi } from 'vitest';
 import * as sp from '../../src/index.js';
+import { collectGarbage } from '../../src/native.js';
 import { runtime } from '../../src/runtime.js';
 import { plain } from '../cases/cross-entropy.js';
 import {
@@ -101,6 +102,8 @@ describe.skipIf(missing)('exponentials kept for backward', () => {
     const data = draw(c, dtype);
     const padded = Math.ceil(c.classes / 256) * 256;
     const stored = kept * (2 * padded + padded / 64);
+    collectGarbage();
+    sp.cuda.synchronize();
     const { live } = sp.cuda.memory();
     const workspaceBytes = stored + 4_200_000;
     const { inputs, mainGrad, loss, backward } = run(c, data, dtype, { workspaceBytes });

@@ -55,7 +55,7 @@ __device__ inline void add_squares(const T* row, const T* mean, int64_t width, A
 
 // A block has a tile: its mean row, then the rows' distances from it, a warp a row at a time.
 template <class T, int E>
-__global__ void __launch_bounds__(kThreads, 4) linear_weight_facts_kernel(WeightFactsWork work) {
+__global__ void __launch_bounds__(kThreads, 3) linear_weight_facts_kernel(WeightFactsWork work) {
   using A = accumulator_t<T>;
   constexpr int kWarps = kThreads / kWarp;
   const int64_t tile = block_index(), first = tile * kFilterColumns;

@@ -126,7 +126,9 @@ __global__ void __launch_bounds__(kPassThreads, 2)
     row.template add<false>(v, at, work.extra, w, weights, static_cast<int>(first), place);
     weights += sum;
     if (!work.tile_sums) continue;
-    if (here) v[at] = kNone<A>;
+#pragma unroll
+    for (int e = 0; e < E; ++e)
+      if (e == at) v[e] = kNone<A>;
     const TileSums<A> sums = tile_sums_of_warp(v, slope, 1 / steepest<A>(work.z.map));
     if (lane_index() == 0) store(tile_sums_at<A>(work, n, begin + tile), sums);
   }
