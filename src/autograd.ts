@@ -149,7 +149,11 @@ function snapshot(options: Named, known: readonly string[]): Named {
   for (const name of known) {
     const value = options[name];
     if (value === undefined) continue;
-    own[name] = value?.constructor === Object ? { ...value } : value;
+    own[name] = Array.isArray(value)
+      ? [...value]
+      : value?.constructor === Object
+        ? { ...value }
+        : value;
   }
   return own;
 }

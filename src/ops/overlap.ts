@@ -297,7 +297,7 @@ function tubeOf(t: In, options: Options): Tensor {
     perValue: options.perClass ?? false,
     radius: options.radius ?? 2,
     classes: isLabels ? Math.max(2, prediction.shape[1]) : 0,
-    ignored: options.ignoreIndex ?? defaultIgnoreIndex,
+    ignored: isLabels ? (options.ignoreIndex ?? defaultIgnoreIndex) : -1,
   });
   return tube;
 }
@@ -313,7 +313,7 @@ function tubeOf(t: In, options: Options): Tensor {
  *
  * prediction [B, C, H, W] or [B, C, D, H, W] and target as `diceLoss` takes them; masks are thinned
  * channel by channel, class indices all together or, with `perClass`, each alone (voxels of
- * ignoreIndex are background). A target from `tubedSkeleton` is passed with `tubed`.
+ * ignoreIndex are background to that, and add to no sum). A target from `tubedSkeleton` is passed with `tubed`.
  * -> as `diceLoss`. Differentiable in prediction.
  *
  * Kirchhoff et al., ECCV 2024 ("Skeleton Recall Loss", section 3), after their code.

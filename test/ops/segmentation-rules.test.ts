@@ -299,3 +299,48 @@ describe('fromLogits', () => {
     expect(bars('sigmoid')).toEqual(bars(true));
   });
 });
+
+describe('overlaps', () => {
+  const overlaps = ['diceLoss', 'jaccardLoss', 'tverskyLoss', 'skeletonRecallLoss'];
+
+  test.each(overlaps)('%s over a batch of no images is that of nothing', (name) => {
+    const none = sp.zeros([0, 2, 5, 6], { requiresGrad: true });
+    const options = { overBatch: true, reduction: 'none', smooth: 0 };
+    const loss = losses[name](none, none.detach(), options);
+    const size = name === 'skeletonRecallLoss' ? 1 : 2;
+    expect(read(loss as never)).toEqual(new Float64Array(size));
+    loss.sum().backward();
+    expect(gradOf(none as never).shape).toEqual([0, 2, 5, 6]);
+  });
+
+  test('what is ignored adds nothing to the recall of a skeleton either', () => {
+    const target = labels(withAt([17, -100], [40, -100]));
+    for (const options of [{}, { perClass: true }, { background: false, radius: 1 }]) {
+      const [held, spoiled] = [3, Number.NaN].map((x) => {
+        const values = logits.slice();
+        for (const [b, i] of [
+          [0, 17],
+          [1, 10],
+        ])
+          for (let c = 0; c < 3; ++c) values[(b * 3 + c) * 30 + i] = x;
+        const p = image(values);
+        const loss = sp.skeletonRecallLoss(p, target as never, options);
+        loss.backward();
+        return [loss.item(), ...read(gradOf(p as never))];
+      });
+      expect(held.every(Number.isFinite)).toBe(true);
+      expect(spoiled).toEqual(held);
+    }
+  });
+
+  test('masks have no value that is ignored', () => {
+    const mask = sp.tensor(
+      classes.flatMap((c) => [c > 0 ? 1 : 0]),
+      { shape: [2, 1, 5, 6], dtype: 'uint8' },
+    );
+    const p = sp.sigmoid(sp.tensor(logits.slice(0, 60), { shape: [2, 1, 5, 6] }));
+    const loss = (options?: object) => sp.skeletonRecallLoss(p, mask as never, options).item();
+    expect(loss({ ignoreIndex: 1 })).toBe(loss());
+    expect(loss()).toBeGreaterThan(-1);
+  });
+});

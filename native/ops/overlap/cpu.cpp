@@ -64,7 +64,9 @@ void forward(const Forward& op) {
   const bool reduced = reduction != Reduction::none;
   require(op.loss.size == (reduced ? 1 : units * scored), "overlap: size of loss");
   require(!op.slopes || op.slopes.size == op.batch * op.channels * 2, "overlap: slopes");
-  const Scratch<double> sums(op.batch * op.channels * 3);
+  // Of no images too there is an overlap over the batch.
+  const Scratch<double> sums(std::max(units, op.batch) * op.channels * 3);
+  std::fill_n(sums.data(), units * op.channels * 3, 0.0);
   SURPRISAL_DISPATCH(overlap::sum, op, sums.data());
   if (op.over_batch) {
     for (int64_t i = op.channels * 3; i < op.batch * op.channels * 3; ++i)

@@ -252,6 +252,8 @@ void forward(const Forward& op) {
         const T* const mask = op.mask.as<T>() + k * voxels;
         T* const result = op.result.as<T>() + k * voxels;
         is_narrow ? skeleton_of<int32_t>(op, mask, result) : skeleton_of<int64_t>(op, mask, result);
+        for (int64_t i = 0; op.classes > 0 && i < voxels; ++i)
+          if (number(mask[i]) == static_cast<double>(op.ignored)) result[i] = mask[i];
       }
     });
   });

@@ -18,7 +18,7 @@ struct Forward {
   bool per_value = false;  // each value of the mask apart
   int64_t radius = 0;
   // Of targets of the skeleton recall loss: class indices are refused outside [0, classes) but for
-  // `ignored`, which is background.
+  // `ignored`, which is background and stays as it is.
   int64_t classes = 0;
   int64_t ignored = -1;
 };
