@@ -14,7 +14,7 @@ const judges = {
     'linear-cross-entropy-logprobs',
     'linear-cross-entropy.',
   ],
-  movement: ['shape-ops', 'slice', 'join'],
+  movement: ['shape-ops', 'slice.', 'join'],
   optimiser: ['optim'],
 };
 // Of operations that take other kernels on devices without clusters, what runs there as well.

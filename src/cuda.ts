@@ -142,7 +142,13 @@ export const cuda = {
       refusePromise('cuda.withStream', result);
       return result;
     } finally {
-      native(() => runtime.deviceSetStream(index, outer));
+      try {
+        native(() => runtime.deviceSetStream(index, outer));
+      } catch (error) {
+        // The caller's outer stream is gone: what comes goes to the device's own.
+        native(() => runtime.deviceSetStream(index, undefined));
+        throw error;
+      }
     }
   },
 

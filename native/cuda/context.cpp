@@ -129,8 +129,7 @@ void Context::enter() {
     order(current_, next);
   } catch (const Error&) {
     // What a stream has not done when somebody destroys it nobody can wait for.
-    const driver::Status status = poisoned_ ? 0 : driver::stream_query(next);
-    if (poisoned_ || (status && status != driver::kNotReady)) throw;
+    if (poisoned_ || driver::stream_query(current_) != driver::kInvalidHandle) throw;
   }
   current_ = next;
 }
@@ -140,6 +139,8 @@ void Context::set_stream(void* stream) {
   const auto refuse = [&](const std::string& why) {
     throw Error(Code::invalid_value, "cuda: no stream of " + device_name(device) + ": " + why);
   };
+  if (reinterpret_cast<uintptr_t>(stream) == 2)
+    refuse("cudaStreamPerThread is another one on each thread");
   int of = device;
   const driver::Status status = driver::stream_device(stream, &of);
   // A handle that is none of this device says nothing about the device itself.

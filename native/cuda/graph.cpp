@@ -78,6 +78,8 @@ void Graph::abandon() {
 
 void Graph::launch() {
   context.expect_alive();
+  // It writes to what it wrote to before, which somebody may be reading.
+  if (context.reads > 0) Reader::instance().let_go_of_all(context);
   const Entered entered(context);
   if (context.capture) refuse_in_capture("a graph cannot be launched");
   context.expect_faults();

@@ -125,15 +125,17 @@ void Read::leave_block() {
 void Read::let_go() {
   if (!counted_) return;
   const int64_t left = bytes_ - enqueued_;
-  if (left > 0) rest_ = context_.allocate(left, false);
+  std::shared_ptr<Block> rest;
+  if (left > 0) rest = context_.allocate(left, false);
   // Also of the rest's memory, whose last user may be a copy to the host.
   context_.order(stream_, context_.stream());
   if (left > 0) {
-    rest_from_ = enqueued_;
-    context_.check(driver::copy(rest_->data, static_cast<char*>(block_->data) + rest_from_, left,
+    context_.check(driver::copy(rest->data, static_cast<char*>(block_->data) + enqueued_, left,
                                 context_.stream()),
                    "read");
     context_.order(context_.stream(), stream_);
+    rest_from_ = enqueued_;
+    rest_ = std::move(rest);
   }
   leave_block();
 }
@@ -213,16 +215,25 @@ void Reader::drain(void* owner) {
 }
 
 void Reader::let_go_of(Block& block) {
-  try {
-    const Entered entered(block.context);
-    const std::vector<Read*> all = block.context.reading;
-    for (Read* read : all)
-      if (read->block() == &block) read->let_go();
-    return;
-  } catch (const OutOfMemory&) {
-  }
+  if (let_go(block.context, &block)) return;
   std::unique_lock<std::mutex> lock(mutex_);
   change_.wait(lock, [&] { return block.readers == 0; });
+}
+
+void Reader::let_go_of_all(Context& context) {
+  if (!let_go(context, nullptr)) wait_for_all(context);
+}
+
+bool Reader::let_go(Context& context, const Block* block) {
+  try {
+    const Entered entered(context);
+    const std::vector<Read*> all = context.reading;
+    for (Read* read : all)
+      if (!block || read->block() == block) read->let_go();
+    return true;
+  } catch (const OutOfMemory&) {
+    return false;
+  }
 }
 
 void Reader::wait_for_all(Context& context) {

@@ -75,6 +75,7 @@ class Reader {
   // Operations that are enqueued from here on may write to memory that is being copied: they wait
   // on the device. Waits for the copies here only where there is no memory to do without.
   void let_go_of(Block& block);
+  void let_go_of_all(Context& context);
   void wait_for_all(Context& context);
   // Lets go of somebody else's memory when what is enqueued now, which may use it, is done.
   void release_later(Context& context, std::shared_ptr<void> owner);
@@ -83,6 +84,8 @@ class Reader {
 
  private:
   void loop();
+  // Of one block, or of all; false where there is no memory for what is still to be read.
+  bool let_go(Context& context, const Block* block);
 
   std::mutex mutex_;
   std::condition_variable work_, change_;

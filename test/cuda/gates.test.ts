@@ -21,7 +21,7 @@ type Architecture = '80' | '90a';
 
 /** Whether a file has code of its own for some architectures; else that is made from shared PTX. */
 const hasOwnCode = (file: string) =>
-  /\/((cross_entropy|norm|softmax)\/cuda|cuda\/code)\.cu$|\/cuda_sm90_/.test(file);
+  /\/((cross_entropy|divergence|norm|softmax)\/cuda|cuda\/code)\.cu$|\/cuda_sm90_/.test(file);
 
 /** What a build was asked for: 80, 90a, 75-real, ... */
 function architectures(): string[] {
@@ -67,7 +67,7 @@ const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
   'native/ops/cast/cuda.cu': { 80: wide },
   'native/ops/cross_entropy/cuda.cu': { 80: rows, '90a': [...rows, ...clusters] },
   'native/ops/cross_entropy/cuda_sums.cu': { 80: [/st\.global\.cs\.v4/, /shfl\.sync\.bfly/] },
-  'native/ops/divergence/cuda.cu': { 80: wide },
+  'native/ops/divergence/cuda.cu': { 80: wide, '90a': [...wide, ...clusters] },
   'native/ops/elementwise/cuda.cu': { 80: wide },
   'native/ops/indexing/cuda.cu': { 80: wide },
   'native/ops/indexing/cuda_sums.cu': { 80: sorted },
@@ -222,6 +222,12 @@ describe.skipIf(why !== undefined).each(kernelFiles)('%s', (file) => {
   // Sums in an order of their own each time would have other bits.
   test('adds no floating-point numbers atomically', () => {
     for (const text of all.values()) expect(text).not.toMatch(/\b(atom|red)\.\S*add\S*\.b?f\d/);
+  });
+
+  // Code from the PTX of sm_80 knows no clusters, however new the device.
+  test('plans clusters only where there is code with them', () => {
+    if (readFileSync(file, 'utf8').includes('has_clusters()'))
+      expect([hasOwnCode(file), needed[file]?.['90a']]).toEqual([true, expect.anything()]);
   });
 
   const wanted = Object.entries(needed[file] ?? {}) as [Architecture, RegExp[]][];

@@ -122,6 +122,27 @@ describe.skipIf(isMissing)('graphs', () => {
     sp.graphFree(graph);
   });
 
+  test('a replay comes after the reads of its results that are on their way', async () => {
+    const size = 2_200_000;
+    for (const seed of [1, 2, 3]) {
+      sp.deviceInject({ seed });
+      const x = uploaded(counting(size)) as never;
+      sp.graphBegin(0);
+      const y = through(x, size);
+      const graph = sp.graphEnd(0);
+      sp.graphLaunch(graph);
+      const outs = [new Float32Array(size), new Float32Array(size)];
+      const reads = [sp.deviceRead(y, outs[0])];
+      sp.deviceUpload(x, counting(size, 9), 0);
+      sp.graphLaunch(graph);
+      reads.push(sp.deviceRead(y, outs[1]));
+      await Promise.all(reads);
+      expect(isSame(outs[0], counting(size))).toBe(true);
+      expect(isSame(outs[1], counting(size, 9))).toBe(true);
+      sp.graphFree(graph);
+    }
+  });
+
   test('a replay whose values are refused throws at the next read, each time', () => {
     const index = uploaded(new Int32Array([0, 1]) as never, 'int32');
     sp.graphBegin(0);
