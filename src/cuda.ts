@@ -144,10 +144,9 @@ export const cuda = {
     } finally {
       try {
         native(() => runtime.deviceSetStream(index, outer));
-      } catch (error) {
-        // The caller's outer stream is gone: what comes goes to the device's own.
+      } catch {
+        // The outer stream was destroyed meanwhile: what comes goes to the device's own.
         native(() => runtime.deviceSetStream(index, undefined));
-        throw error;
       }
     }
   },

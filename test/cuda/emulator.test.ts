@@ -45,7 +45,9 @@ async function build(): Promise<void> {
   if (existsSync(program) && statSync(program).mtimeMs > newest) return;
   mkdirSync(output, { recursive: true });
   // Of the emulator all but the driver, which stands on the runtime.
-  const parts = files('native/cuda/emulator', /\.cpp$/).filter((path) => !/driver|identity/.test(path));
+  const parts = files('native/cuda/emulator', /\.cpp$/).filter(
+    (path) => !/driver|identity/.test(path),
+  );
   const sources = [...parts, ...files('test/cuda/emulator', /\.cpp$/)];
   const objects = sources.map((source) => {
     return join(output, `${source.startsWith('test') ? 'test' : 'native'}-${basename(source)}.o`);
