@@ -133,9 +133,9 @@ __global__ void __launch_bounds__(kThreads)
   double sum = load(bin);
   for (int64_t p = 0; p < job.batch; ++p) {
     if (!counts(job, p)) continue;
+    const double factor = work.factor * work.rows.upstream[p];  // a call: little lives across it
     const Place at = load(job.places + p);
     const int64_t begin = second ? at.y : at.x, end = begin + (second ? at.m : at.n);
-    const double factor = work.factor * work.rows.upstream[p];
     for (int64_t i = begin; i < end; ++i)
       if (load(label + i) == l) sum += factor * load(work.masses + i * work.width + f);
   }
