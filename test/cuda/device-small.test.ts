@@ -1,6 +1,5 @@
 // Every kernel at the smallest sizes that take it, beside the CPU's results for the same numbers:
 // what shows most mistakes of a kernel in little time. The tests of test/ops are the full ones.
-import '../harness/few-processors.js';
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import { launch, native } from '../../src/native.js';
