@@ -38,6 +38,7 @@ function cpuPaths() {
 
 const total = { passed: 0, failed: 0, skipped: 0 };
 const broken = [];
+const failures = [];
 
 /** Runs vitest once and adds what its JSON report counts. */
 function tests(name, filter, env = {}) {
@@ -54,6 +55,11 @@ function tests(name, filter, env = {}) {
       (file) => file.status === 'failed' && file.assertionResults.length === 0,
     );
     failed = result.numFailedTests + unloaded.length;
+    for (const file of unloaded) failures.push(`${name}: ${file.name}: ${file.message}`);
+    for (const { assertionResults } of result.testResults)
+      for (const test of assertionResults)
+        if (test.status === 'failed')
+          failures.push(`${name}: ${test.fullName}: ${test.failureMessages.join('\n')}`);
     total.passed += result.numPassedTests;
     total.skipped += result.numPendingTests + result.numTodoTests;
   } catch (error) {
@@ -136,6 +142,8 @@ if (all) {
   run('scripts/build.mjs', ['native', 'ts', ...(device?.startsWith('cuda') ? ['emulator'] : [])]);
   tests('subset', filters(), deviceEnvironment());
 }
+// Again at the end: what came in between fills many screens.
+for (const failure of failures) console.log(`\nfailed: ${failure.slice(0, 2000)}`);
 if (broken.length > 0) console.log(`\nnot clean: ${broken.join('; ')}`);
 const skipped = total.skipped > 0 ? `, ${total.skipped} skipped` : '';
 console.log(`\n${total.passed} passed, ${total.failed} failed${skipped}`);
