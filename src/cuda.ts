@@ -103,8 +103,10 @@ export const cuda = {
 
   /**
    * Bytes that a device keeps for the next tensors at most (default Infinity): what is freed beyond
-   * goes back to the driver, and at the next wait for the device to everybody else. What several
-   * threads set is the device's: the last one counts.
+   * goes back to the driver, and at the next wait for the device to everybody else, so that steps
+   * which need more than this ask the system anew after each value that is read. The driver is told
+   * the same bound for all that it has of this process, as it would keep what it is given back
+   * otherwise. What several threads set is the device's: the last one counts.
    *
    * @throws ERR_INVALID_VALUE for `bytes` that are negative or NaN.
    */

@@ -32,9 +32,10 @@ function expectNative(op: string): void {
  * The address of a managed tensor over the memory of `t`, for a library that takes it over: it must
  * call its deleter once, until then the memory lives. The stream of `t` is the device's own
  * (`cuda.stream()`): the other library waits for it, or `cuda.synchronize()` comes before. At its
- * end the other way round: after the deleter this library writes new values there, in the order of
- * that stream alone. So what another stream still does with the memory must be done, or that stream
- * waited for by `cuda.stream()`, before the deleter is called.
+ * end the other way round: after the deleter this library writes new values there, behind what is
+ * then on the stream of the thread that calls it: that of `cuda.withStream` inside of one, else the
+ * device's own, as for threads of others. So what another stream still does with the memory must be
+ * done, or that stream waited for by this one, before the deleter is called.
  *
  * @throws ERR_INVALID_VALUE when the memory of `t` was lent read-only and `versioned` is not set:
  *   the older struct cannot say so.

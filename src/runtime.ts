@@ -82,6 +82,10 @@ export interface Runtime {
     address: bigint,
     versioned: boolean,
   ): { raw: Raw; shape: number[]; dtype: string; device: number; readOnly: boolean };
+  /** The architecture that plans count on (90 for an H100 with code for sm_90a). */
+  deviceCode(device: number): number;
+  /** The same as it should be, for a compute capability and a build (default: this one). */
+  deviceCodeFor(capability: number, architectures?: string): number;
   deviceStream(device: number): bigint;
   deviceSetStream(device: number, stream: bigint | undefined): void;
   graphBegin(device: number): void;

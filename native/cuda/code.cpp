@@ -1,5 +1,6 @@
 #include "cuda/code.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <sstream>
 #include <vector>
@@ -42,6 +43,12 @@ LoadedCode code_for(const std::string& built, int capability) {
     if (target.ptx && target.arch > ptx.arch) ptx = code;
   }
   return machine.arch ? machine : ptx;
+}
+
+LoadedCode code_from(const Probed& features, const Probed& arch) {
+  const int least = std::min({features.ptx, arch.ptx, arch.threads});
+  const bool all_90 = least == 90 && features.binary == 90 && arch.binary == 90;
+  return {least, all_90 && features.threads == kProbeThreads + 32};
 }
 
 int planned_arch(const LoadedCode& code) { return code.arch == 90 && !code.wgmma ? 89 : code.arch; }

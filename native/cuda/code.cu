@@ -1,4 +1,4 @@
-// Says, by how many threads a block of it may have, which code a device has loaded: the driver
+// Say, by how many threads a block of them may have, which code a device has loaded: the driver
 // tells the architecture of a kernel, but not whether its features were compiled in.
 #include "cuda/code.h"
 #include "cuda/device.h"
@@ -11,11 +11,18 @@ constexpr int kThreads = kProbeThreads + kWarp;
 #else
 constexpr int kThreads = kProbeThreads;
 #endif
+#if defined(__CUDA_ARCH__)
+constexpr int kArch = __CUDA_ARCH__ / 10;
+#else
+constexpr int kArch = 1;
+#endif
 
-__global__ void __launch_bounds__(kThreads) code_probe_kernel() {}
+__global__ void __launch_bounds__(kThreads) features_probe_kernel() {}
+__global__ void __launch_bounds__(kArch) arch_probe_kernel() {}
 
 }  // namespace
 
-const void* code_probe() { return reinterpret_cast<const void*>(&code_probe_kernel); }
+const void* features_probe() { return reinterpret_cast<const void*>(&features_probe_kernel); }
+const void* arch_probe() { return reinterpret_cast<const void*>(&arch_probe_kernel); }
 
 }  // namespace surprisal::cuda

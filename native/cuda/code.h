@@ -22,9 +22,18 @@ int planned_arch(const LoadedCode& code);
 // Empty where the device runs code of this build.
 std::string missing_code(const std::string& built, const std::string& name, int capability);
 
-// A kernel to ask about what has been loaded: it may have kProbeThreads threads a block, one warp
-// more in code with wgmma.
+// Kernels to ask about what has been loaded. The first may have kProbeThreads threads a block, one
+// warp more in code with wgmma; the second as many as the number of its architecture (90).
 constexpr int kProbeThreads = 64;
-const void* code_probe();
+const void* features_probe();
+const void* arch_probe();
+// What the driver says of a kernel: the architecture of the PTX that it was made from, the one that
+// it is machine code for, the most threads of a block.
+struct Probed {
+  int ptx = 0, binary = 0, threads = 0;
+};
+// What they say together. Where they contradict each other it is the least that they allow: a plan
+// for older code is slow, one for newer code fails.
+LoadedCode code_from(const Probed& features, const Probed& arch);
 
 }  // namespace surprisal::cuda

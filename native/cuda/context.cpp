@@ -134,6 +134,17 @@ void Context::enter() {
   current_ = next;
 }
 
+void Context::follow_caller() noexcept {
+  try {
+    const std::lock_guard<std::recursive_mutex> lock(mutex);
+    if (stream_here() == current_ || poisoned_) return;
+    const DeviceGuard guard(*this);
+    enter();
+  } catch (const Error&) {
+    // The stream has gone, or the device.
+  }
+}
+
 void Context::set_stream(void* stream) {
   if (capture) refuse_in_capture("the stream cannot be changed");
   const auto refuse = [&](const std::string& why) {
@@ -223,6 +234,14 @@ std::shared_ptr<Block> Context::allocate(int64_t bytes, bool counted) {
     peak = std::max(peak, live);
   }
   return std::make_shared<Block>(*this, pool, data, bytes, counted);
+}
+
+std::shared_ptr<Block> Context::allocate_at_once(int64_t bytes) {
+  void* data = nullptr;
+  const driver::Status status = pool_->take(bytes, &data);
+  if (status == driver::kOutOfMemory) return nullptr;
+  check(status, "allocate");
+  return std::make_shared<Block>(*this, pool_, data, bytes, false);
 }
 
 MemoryUse Context::memory_use(bool reset_peak) {

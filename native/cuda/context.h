@@ -48,6 +48,10 @@ class Context {
   // Goes over to the calling thread's stream. Work of all streams stays in one order, in which
   // memory that was freed is used again.
   void enter();
+  // What the calling thread's stream has got or waits for without our knowing, from a library that
+  // knows its pointers, goes before what is enqueued from here on: a thread says so before it frees
+  // what others may have used. Never throws.
+  void follow_caller() noexcept;
   void* own_stream() const { return own_stream_; }
   void* memory_stream() const;  // where the driver allocates and frees
   // Where a pool's memory changes hands. While a graph is captured only that of its own pool does
@@ -69,9 +73,12 @@ class Context {
   // --- memory ---
   // Tries the cache, the driver, then once more with the cache given back, then throws OutOfMemory.
   std::shared_ptr<Block> allocate(int64_t bytes, bool counted);
+  // The same if nothing need be given back or waited for; else null.
+  std::shared_ptr<Block> allocate_at_once(int64_t bytes);
   MemoryUse memory_use(bool reset_peak);
   void trim();
-  // What is freed beyond this goes back to the driver, and from there to others.
+  // What is freed beyond this goes back to the driver, and from there to others at the next wait:
+  // the driver is told the same bound, as it would keep what it gets otherwise.
   void limit_recycled(int64_t bytes);
   // Copies to `device` go directly from here on, where the two are connected.
   void share_with(int device);

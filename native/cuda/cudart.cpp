@@ -99,10 +99,15 @@ Status properties(int device, Properties& out) {
 
 const char* built_for() { return SURPRISAL_BUILT_FOR; }
 Status loaded_code(LoadedCode& out) {
-  cudaFuncAttributes attributes{};
-  const Status status = done(cudaFuncGetAttributes(&attributes, code_probe()));
-  out = {attributes.ptxVersion, attributes.maxThreadsPerBlock > kProbeThreads};
-  return status;
+  Probed found[2];
+  const void* const probes[2] = {features_probe(), arch_probe()};
+  for (int i = 0; i < 2; ++i) {
+    cudaFuncAttributes told{};
+    if (const Status status = done(cudaFuncGetAttributes(&told, probes[i]))) return status;
+    found[i] = {told.ptxVersion, told.binaryVersion, told.maxThreadsPerBlock};
+  }
+  out = code_from(found[0], found[1]);
+  return 0;
 }
 
 const char* error_name(Status status) { return cudaGetErrorName(static_cast<cudaError_t>(status)); }

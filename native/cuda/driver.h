@@ -51,7 +51,8 @@ Status event_synchronize(void* event);
 // A pool that keeps what is freed until it is trimmed.
 Status pool_create(int device, void** pool);
 Status pool_trim(void* pool);
-// Of what is free, at most so many bytes stay when the device is waited for.
+// From so many bytes on, in use or not, what is free goes back to the system when the device is
+// waited for.
 Status pool_keep(void* pool, int64_t bytes);
 // Lets another device read the pool's memory, where the two are connected.
 Status pool_share(void* pool, int device);
@@ -83,6 +84,7 @@ Status graph_destroy(void* graph);
 // Makes the emulated device fail; false in the real driver.
 struct Injection {
   int64_t capacity = -1;       // bytes of device memory from now on
+  int64_t host_room = -1;      // bytes of page-locked memory that there are from now on
   Status fail_next = 0;        // of the next work that runs
   int64_t seed = -1;           // of how streams interleave
   void* end_stream = nullptr;  // destroyed, as by whoever has made it

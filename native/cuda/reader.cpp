@@ -28,51 +28,77 @@ driver::Status wait(void* event) {
 
 }  // namespace
 
-void read_now(Context& context, const Block* block, void* to, int64_t bytes) {
-  context.expect_alive();
+Arrivals::~Arrivals() {
+  if (!fault.data && pieces.empty()) return;
   const DeviceGuard guard(context);
-  std::deque<Piece> arrivals;
-  Landing fault = take_landing(sizeof(Fault));
-  Context::FaultCheck check;
-  int64_t enqueued = 0;
-  bool first = true;
-  while (first || enqueued < bytes || !arrivals.empty()) {
-    while (first || (enqueued < bytes && arrivals.size() < kPiecesInFlight)) {
-      std::lock_guard<std::recursive_mutex> lock(context.mutex);
-      if (context.capture) refuse_in_capture("device values cannot be read");
-      context.enter();
-      if (first) {
-        check = context.begin_fault_check();
-        if (check.needed)
-          context.check(
-              driver::copy(fault.data, context.fault_slot(), sizeof(Fault), context.stream()),
-              "read");
-      }
-      first = false;
-      const int64_t piece = std::min(bytes - enqueued, kLargestLanding);
-      Piece arrival{take_landing(piece), nullptr, enqueued, piece};
-      if (piece > 0)
-        context.check(
-            driver::copy(arrival.landing.data, static_cast<const char*>(block->data) + enqueued,
-                         piece, context.stream()),
-            "read");
-      arrival.event = context.record(context.stream());
-      arrivals.push_back(arrival);
-      enqueued += piece;
-    }
-    const Piece arrival = arrivals.front();
-    arrivals.pop_front();
-    context.check(wait(arrival.event), "read");
-    if (arrival.bytes > 0)
-      std::memcpy(static_cast<char*>(to) + arrival.offset, arrival.landing.data,
-                  static_cast<size_t>(arrival.bytes));
-    give_landing(arrival.landing);
-    std::lock_guard<std::recursive_mutex> lock(context.mutex);
-    context.give_event(arrival.event);
+  // Where that fails, so has the device.
+  if (driver::stream_synchronize(stream)) return;
+  give_landing(fault);
+  std::lock_guard<std::recursive_mutex> lock(context.mutex);
+  for (const Piece& piece : pieces) {
+    give_landing(piece.landing);
+    if (piece.event) context.give_event(piece.event);
   }
+}
+
+void Arrivals::enqueue_fault(const Context::FaultCheck& wanted) {
+  fault = take_landing(sizeof(Fault));
+  if (wanted.needed)
+    context.check(driver::copy(fault.data, context.fault_slot(), sizeof(Fault), stream), "read");
+}
+
+Fault Arrivals::take_fault() {
   Fault found;
   std::memcpy(&found, fault.data, sizeof(Fault));
   give_landing(fault);
+  fault = {};
+  return found;
+}
+
+void Arrivals::enqueue(const char* from, int64_t offset, int64_t bytes) {
+  pieces.push_back({take_landing(bytes), nullptr, offset, bytes});
+  Piece& piece = pieces.back();
+  if (bytes > 0) context.check(driver::copy(piece.landing.data, from, bytes, stream), "read");
+  piece.event = context.record(stream);
+}
+
+void Arrivals::take(char* to) {
+  const Piece piece = pieces.front();
+  pieces.pop_front();
+  if (piece.bytes > 0 && to)
+    std::memcpy(to + piece.offset, piece.landing.data, static_cast<size_t>(piece.bytes));
+  give_landing(piece.landing);
+  std::lock_guard<std::recursive_mutex> lock(context.mutex);
+  context.give_event(piece.event);
+}
+
+void read_now(Context& context, const Block* block, void* to, int64_t bytes) {
+  context.expect_alive();
+  const DeviceGuard guard(context);
+  Arrivals arrivals(context);
+  Context::FaultCheck check;
+  int64_t enqueued = 0;
+  bool first = true;
+  while (first || enqueued < bytes || !arrivals.pieces.empty()) {
+    while (first || (enqueued < bytes && arrivals.pieces.size() < kPiecesInFlight)) {
+      std::lock_guard<std::recursive_mutex> lock(context.mutex);
+      if (context.capture) refuse_in_capture("device values cannot be read");
+      context.enter();
+      arrivals.stream = context.stream();
+      if (first) {
+        check = context.begin_fault_check();
+        arrivals.enqueue_fault(check);
+      }
+      first = false;
+      const int64_t piece = std::min(bytes - enqueued, kLargestLanding);
+      const auto* from = block ? static_cast<const char*>(block->data) + enqueued : nullptr;
+      arrivals.enqueue(from, enqueued, piece);
+      enqueued += piece;
+    }
+    context.check(wait(arrivals.pieces.front().event), "read");
+    arrivals.take(static_cast<char*>(to));
+  }
+  const Fault found = arrivals.take_fault();
   std::lock_guard<std::recursive_mutex> lock(context.mutex);
   context.end_fault_check(check, found);
 }
@@ -86,19 +112,18 @@ Read::Read(Context& context, std::shared_ptr<Block> block, void* to, int64_t byt
       to_(static_cast<char*>(to)),
       bytes_(bytes),
       owner_(owner),
-      done_(std::move(done)) {
+      done_(std::move(done)),
+      arrivals_(context) {
   context_.expect_alive();
   const Entered entered(context_);
   if (context_.capture) refuse_in_capture("device values cannot be read");
-  stream_ = bytes_ <= kAmongOperations ? context_.stream() : context_.read_stream();
-  if (stream_ != context_.stream()) context_.order(context_.stream(), stream_);
-  fault_ = take_landing(sizeof(Fault));
+  void*& stream = arrivals_.stream;
+  stream = bytes_ <= kAmongOperations ? context_.stream() : context_.read_stream();
+  if (stream != context_.stream()) context_.order(context_.stream(), stream);
   if (looks_for_faults) check_ = context_.begin_fault_check();
-  if (check_.needed)
-    context_.check(driver::copy(fault_.data, context_.fault_slot(), sizeof(Fault), stream_),
-                   "read");
+  arrivals_.enqueue_fault(check_);
   for (int i = 0; i == 0 || (i < kPiecesInFlight && enqueued_ < bytes_); ++i) enqueue_piece();
-  counted_ = block_ && stream_ != context_.stream();
+  counted_ = block_ && stream != context_.stream();
   if (counted_) {
     ++block_->readers;
     context_.reading.push_back(this);
@@ -122,36 +147,34 @@ void Read::leave_block() {
   --block_->readers;
 }
 
-void Read::let_go() {
-  if (!counted_) return;
+bool Read::let_go() {
+  if (!counted_) return true;
   const int64_t left = bytes_ - enqueued_;
   std::shared_ptr<Block> rest;
-  if (left > 0) rest = context_.allocate(left, false);
+  if (left > 0) {
+    rest = context_.allocate_at_once(left);
+    if (!rest) return false;
+  }
   // Also of the rest's memory, whose last user may be a copy to the host.
-  context_.order(stream_, context_.stream());
+  context_.order(arrivals_.stream, context_.stream());
   if (left > 0) {
     context_.check(driver::copy(rest->data, static_cast<char*>(block_->data) + enqueued_, left,
                                 context_.stream()),
                    "read");
-    context_.order(context_.stream(), stream_);
+    context_.order(context_.stream(), arrivals_.stream);
     rest_from_ = enqueued_;
     rest_ = std::move(rest);
   }
   leave_block();
+  return true;
 }
 
 void Read::enqueue_piece() {
   const int64_t bytes = std::min(bytes_ - enqueued_, kLargestLanding);
-  Piece piece{take_landing(bytes), nullptr, enqueued_, bytes};
-  const Block* from = rest_ ? rest_.get() : block_.get();
-  if (bytes > 0)
-    context_.check(
-        driver::copy(piece.landing.data,
-                     static_cast<char*>(from->data) + enqueued_ - (rest_ ? rest_from_ : 0), bytes,
-                     stream_),
-        "read");
-  piece.event = context_.record(stream_);
-  pieces_.push_back(piece);
+  const Block* block = rest_ ? rest_.get() : block_.get();
+  const int64_t skipped = rest_ ? rest_from_ : 0;
+  const char* from = block ? static_cast<char*>(block->data) + enqueued_ - skipped : nullptr;
+  arrivals_.enqueue(from, enqueued_, bytes);
   enqueued_ += bytes;
 }
 
@@ -159,23 +182,16 @@ bool Read::poll() {
   progressed = false;
   try {
     const DeviceGuard guard(context_);
-    while (!pieces_.empty()) {
-      const Piece piece = pieces_.front();
-      const driver::Status status = driver::event_query(piece.event);
+    while (!arrivals_.pieces.empty()) {
+      const driver::Status status = driver::event_query(arrivals_.pieces.front().event);
       if (status == driver::kNotReady) return false;
       context_.check(status, "read");
       progressed = true;
-      pieces_.pop_front();
-      if (piece.bytes > 0 && !abandoned_)
-        std::memcpy(to_ + piece.offset, piece.landing.data, static_cast<size_t>(piece.bytes));
-      give_landing(piece.landing);
+      arrivals_.take(abandoned_ ? nullptr : to_);
       std::lock_guard<std::recursive_mutex> lock(context_.mutex);
-      context_.give_event(piece.event);
       if (enqueued_ < bytes_) enqueue_piece();
     }
-    Fault found;
-    std::memcpy(&found, fault_.data, sizeof(Fault));
-    give_landing(fault_);
+    const Fault found = arrivals_.take_fault();
     std::lock_guard<std::recursive_mutex> lock(context_.mutex);
     context_.end_fault_check(check_, found);
     finish(nullptr);
@@ -215,6 +231,7 @@ void Reader::drain(void* owner) {
 }
 
 void Reader::let_go_of(Block& block) {
+  if (block.context.is_poisoned()) return;  // which the operation is told
   if (let_go(block.context, &block)) return;
   std::unique_lock<std::mutex> lock(mutex_);
   change_.wait(lock, [&] { return block.readers == 0; });
@@ -225,15 +242,12 @@ void Reader::let_go_of_all(Context& context) {
 }
 
 bool Reader::let_go(Context& context, const Block* block) {
-  try {
-    const Entered entered(context);
-    const std::vector<Read*> all = context.reading;
-    for (Read* read : all)
-      if (!block || read->block() == block) read->let_go();
-    return true;
-  } catch (const OutOfMemory&) {
-    return false;
-  }
+  const Entered entered(context);
+  const std::vector<Read*> all = context.reading;
+  bool all_gone = true;
+  for (Read* read : all)
+    if (!block || read->block() == block) all_gone &= read->let_go();
+  return all_gone;
 }
 
 void Reader::wait_for_all(Context& context) {

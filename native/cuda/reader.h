@@ -24,6 +24,25 @@ struct Piece {
   int64_t offset = 0, bytes = 0;
 };
 
+// What a read has on its way. What it leaves behind when something fails goes back, too, once
+// nobody writes there any more.
+struct Arrivals {
+  explicit Arrivals(Context& context) : context(context) {}
+  ~Arrivals();
+  Arrivals(const Arrivals&) = delete;
+  Arrivals& operator=(const Arrivals&) = delete;
+  // Copies the fault record along if any kernel could have left one.
+  void enqueue_fault(const Context::FaultCheck& wanted);
+  Fault take_fault();  // and gives its memory back
+  void enqueue(const char* from, int64_t offset, int64_t bytes);
+  void take(char* to);  // the first piece, which has arrived; null: to nowhere
+
+  Context& context;
+  void* stream = nullptr;  // where the copies are
+  Landing fault;
+  std::deque<Piece> pieces;
+};
+
 // Waits for the device; then throws what kernels have reported. `block` may be null with no bytes.
 void read_now(Context& context, const Block* block, void* to, int64_t bytes);
 
@@ -40,9 +59,9 @@ class Read {
   void* owner() const { return owner_; }
   const Block* block() const { return block_.get(); }
   // Lets operations write to the block, in the order of the compute stream: what is not yet on its
-  // way to the host is copied aside. With the context's lock held; throws OutOfMemory, and then
-  // nothing has changed.
-  void let_go();
+  // way to the host is copied aside. With the context's lock held. False where that finds no memory
+  // at once: to win some back takes longer than the copies, and waits for more.
+  bool let_go();
   void abandon() { abandoned_ = true; }
   bool progressed = false;
 
@@ -58,10 +77,8 @@ class Read {
   int64_t bytes_, enqueued_ = 0;
   void* owner_;
   Done done_;
-  void* stream_;
-  Landing fault_;
+  Arrivals arrivals_;
   Context::FaultCheck check_;
-  std::deque<Piece> pieces_;
   bool counted_ = false;  // among the block's readers, and the context's
   std::atomic<bool> abandoned_{false};
 };
@@ -84,7 +101,7 @@ class Reader {
 
  private:
   void loop();
-  // Of one block, or of all; false where there is no memory for what is still to be read.
+  // Of one block, or of all; false where a read could not.
   bool let_go(Context& context, const Block* block);
 
   std::mutex mutex_;

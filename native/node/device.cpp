@@ -2,6 +2,11 @@
 
 #include "core/check.h"
 #include "node/bind.h"
+#if defined(SURPRISAL_EMULATOR)
+#include <thread>
+
+#include "node/dlpack_abi.h"
+#endif
 #if defined(SURPRISAL_CUDA)
 #include "cuda/context.h"
 #include "cuda/error.h"
@@ -176,6 +181,7 @@ void free_memory(napi_env env, DeviceMemory& memory) {
   memory.freed = true;
   memory.data = nullptr;
   tell_v8(env, memory, -memory.bytes());
+  if (memory.block) memory.block->context.follow_caller();
   memory.block = nullptr;
   held[memory.place] = held.back();
   held[memory.place]->place = memory.place;
@@ -255,10 +261,12 @@ napi_value pointer(const Call& call) {
 #if defined(SURPRISAL_EMULATOR)
 napi_value inject(const Call& call) {
   cuda::driver::Injection injection;
-  napi_value capacity, failure, seed;
+  napi_value capacity, failure, seed, room;
   napi_get_named_property(call.env, call.values[0], "capacity", &capacity);
   napi_get_named_property(call.env, call.values[0], "failNext", &failure);
   napi_get_value_int64(call.env, capacity, &injection.capacity);
+  napi_get_named_property(call.env, call.values[0], "hostRoom", &room);
+  napi_get_value_int64(call.env, room, &injection.host_room);
   napi_get_named_property(call.env, call.values[0], "seed", &seed);
   napi_get_value_int64(call.env, seed, &injection.seed);
   napi_value ended;
@@ -278,13 +286,15 @@ napi_value inject(const Call& call) {
   return nullptr;
 }
 
-// (architectures, capability) -> the architecture that plans count on
-napi_value code_for(const Call& call) {
-  const auto capability = static_cast<int>(call.integer(1, "capability"));
+// What the driver says of two probes -> the architecture that plans count on
+napi_value code_from(const Call& call) {
+  const auto probed = [&](size_t i) {
+    const View said = call.array(i, "probed");
+    const auto* at = said.as<int32_t>();
+    return cuda::Probed{at[0], at[1], at[2]};
+  };
   napi_value out;
-  napi_create_int32(call.env,
-                    cuda::planned_arch(cuda::code_for(call.text(0, "architectures"), capability)),
-                    &out);
+  napi_create_int32(call.env, cuda::planned_arch(cuda::code_from(probed(0), probed(1))), &out);
   return out;
 }
 
@@ -303,6 +313,29 @@ napi_value make_stream(const Call& call) {
   napi_value out;
   napi_create_bigint_uint64(call.env, reinterpret_cast<uint64_t>(stream), &out);
   return out;
+}
+
+// (stream, to, from, bytes): a copy that another library enqueues, by pointers that it knows.
+napi_value foreign_copy(const Call& call) {
+  const auto pointer = [&](size_t i) {
+    return reinterpret_cast<void*>(call.address(i, "pointer"));
+  };
+  const cuda::DeviceGuard guard(Context::of(0));
+  Context::of(0).check(
+      cuda::driver::copy(pointer(1), pointer(2), call.integer(3, "bytes"), pointer(0)), "copy");
+  return nullptr;
+}
+
+// The end of what another library has taken over by DLPack, on a thread of its own.
+napi_value foreign_end(const Call& call) {
+  const uint64_t address = call.address(0, "address");
+  const bool versioned = call.flag(1);
+  const auto end = [](auto* managed) { managed->deleter(managed); };
+  std::thread([&] {
+    if (versioned) return end(reinterpret_cast<dlpack::ManagedVersioned*>(address));
+    end(reinterpret_cast<dlpack::Managed*>(address));
+  }).join();
+  return nullptr;
 }
 #endif
 
@@ -345,7 +378,9 @@ void bind_device(napi_env env, napi_value exports) {
   define<from_pointer>(env, exports, "deviceFromPointer");
   define<pointer>(env, exports, "devicePointer");
 #if defined(SURPRISAL_EMULATOR)
-  define<code_for>(env, exports, "deviceCodeFor");
+  define<code_from>(env, exports, "deviceCodeFrom");
+  define<foreign_copy>(env, exports, "deviceForeignCopy");
+  define<foreign_end>(env, exports, "deviceForeignEnd");
   define<inject>(env, exports, "deviceInject");
   define<pending>(env, exports, "devicePending");
   define<make_stream>(env, exports, "deviceMakeStream");

@@ -71,6 +71,24 @@ napi_value stream(const Call& call) {
   return out;
 }
 
+// The architecture that plans count on, on a device.
+napi_value code(const Call& call) {
+  napi_value out;
+  napi_create_int32(call.env, Context::of(call.device(0)).properties.arch, &out);
+  return out;
+}
+
+// The same for a device of a compute capability and the code that was compiled: what is expected.
+// (capability, architectures: those of this build)
+napi_value code_for(const Call& call) {
+  const std::string built =
+      call.is_absent(1) ? cuda::driver::built_for() : call.text(1, "architectures");
+  const auto capability = static_cast<int>(call.integer(0, "capability"));
+  napi_value out;
+  napi_create_int32(call.env, cuda::planned_arch(cuda::code_for(built, capability)), &out);
+  return out;
+}
+
 // Where the operation that has just run out of memory can be called again; -1 for nowhere.
 napi_value repeatable(const Call& call) {
   napi_value out;
@@ -93,6 +111,8 @@ void bind_device_state(napi_env env, napi_value exports) {
   define<limit_recycled>(env, exports, "deviceLimitRecycled");
   define<set_stream>(env, exports, "deviceSetStream");
   define<stream>(env, exports, "deviceStream");
+  define<code>(env, exports, "deviceCode");
+  define<code_for>(env, exports, "deviceCodeFor");
   define<repeatable>(env, exports, "deviceRepeatable");
   define<calls>(env, exports, "deviceCalls");
 }

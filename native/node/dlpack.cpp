@@ -53,6 +53,16 @@ uint64_t handed_over(M& managed, const dlpack::Tensor& tensor, std::unique_ptr<E
   return reinterpret_cast<uint64_t>(&managed);
 }
 
+// The deleter's thread is any, and what has used the memory its stream has waited for.
+std::shared_ptr<void> lent_out(const DeviceMemory& memory) {
+#if defined(SURPRISAL_CUDA)
+  if (memory.block)
+    return std::shared_ptr<void>(memory.data,
+                                 [block = memory.block](void*) { block->context.follow_caller(); });
+#endif
+  return memory.block;
+}
+
 // (memory or typed array, shape, versioned, readOnly) -> address of a managed tensor
 napi_value to_dlpack(const Call& call) {
   auto exported = std::make_unique<Export>();
@@ -74,8 +84,8 @@ napi_value to_dlpack(const Call& call) {
                               exported->shape.data(),
                               exported->strides.data(),
                               0};
-  exported->owner = view.device == kCpu ? pin(call.env, call.values[0])
-                                        : std::shared_ptr<void>(call.memory(0, "tensor").block);
+  exported->owner =
+      view.device == kCpu ? pin(call.env, call.values[0]) : lent_out(call.memory(0, "tensor"));
   uint64_t address;
   if (call.flag(2)) {
     dlpack::ManagedVersioned& managed = exported->versioned;

@@ -19,13 +19,18 @@ export interface Emulated extends Required<Runtime> {
   deviceCalls(): number;
   /** What is enqueued and has not run. */
   devicePending(): number;
-  /** The architecture that plans count on, for a build and a device. */
-  deviceCodeFor(architectures: string, capability: number): number;
+  /** By what the driver says of two probes: PTX, machine code, threads. */
+  deviceCodeFrom(features: Int32Array, arch: Int32Array): number;
+  /** As another library copies on a stream, and ends what it has taken over by DLPack. */
+  deviceForeignCopy(stream: bigint, to: bigint, from: bigint, bytes: number): void;
+  deviceForeignEnd(address: bigint, versioned: boolean): void;
   deviceRepeatable(): number;
   deviceStream(device: number): bigint;
   deviceMakeStream(device?: number): bigint;
   deviceInject(what: {
     capacity?: number;
+    /** Bytes of page-locked memory that there are from now on. */
+    hostRoom?: number;
     failNext?: string;
     seed?: number;
     endStream?: bigint;

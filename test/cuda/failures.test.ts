@@ -62,6 +62,43 @@ describe.skipIf(isMissing)('out of memory', () => {
     ]);
   });
 
+  test('no page-locked memory: a read fails, and what it had goes to the next one', () => {
+    const out = child(`
+      const n = 2 ** 21; // two pieces
+      const x = a.deviceAllocate(0, 'float32', n), y = a.deviceAllocate(0, 'float32', n / 2);
+      for (const [to, size] of [[x, n], [y, n / 2]])
+        a.deviceUpload(to, new Float32Array(size).fill(5), 0);
+      a.deviceSynchronize(0);
+      a.deviceInject({ hostRoom: 2 ** 22 + 2 ** 14 }); // of one, and of a few small ones
+      const said = new Set();
+      const note = (e) => said.add(e.code + ' ' + e.message);
+      (async () => {
+        for (let i = 0; i < 10; i++) {
+          await a.deviceRead(x, new Float32Array(n)).catch(note);
+          try { a.deviceReadSync(x, new Float32Array(n)); } catch (e) { note(e); }
+        }
+        console.log([...said].join());
+        const out = new Float32Array(n / 2);
+        a.deviceReadSync(y, out);
+        console.log(out[7], out[n / 2 - 1]);
+        await a.deviceRead(y, out.fill(0));
+        console.log(out[7], out[n / 2 - 1]);
+        a.deviceInject({ hostRoom: 0 });
+        a.graphBegin(0);
+        said.clear();
+        for (let i = 0; i < 10; i++) try { a.deviceSynchronize(0); } catch (e) { note(e); }
+        a.graphFree(a.graphEnd(0));
+        console.log([...said].join());
+        a.deviceSynchronize(0);
+      })();
+    `).split('\n');
+    expect(out[0]).toMatch(
+      /^ERR_OUT_OF_MEMORY cuda: no page-locked memory: out of memory \([^()]*\)$/,
+    );
+    expect(out.slice(1, 3)).toEqual(['5 5', '5 5']);
+    expect(out[3]).toMatch(/^\S+ cuda.graph: device values cannot be read [^,]*$/);
+  });
+
   test("in an operation's scratch memory: nothing leaks and the next call works", () => {
     const out = child(`
       const n = 200000;

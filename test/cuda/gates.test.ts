@@ -63,7 +63,11 @@ const sorted = [/atom\.shared\.add\.u32/, /vote\.sync\.ballot/, /ld\.global\S*\.
 const drawn = [/mul\.(wide|hi)\.u(32|64)/, /st\.global\S*\.v4\.[fu]32/];
 // Fast exponentials of tiles from shared memory, and the blocks' barrier.
 const solved = [/ex2\.approx\.ftz/, /ld\.shared/, /atom\S*\.add/, /ld\.volatile/];
+// By which code.h tells what has been loaded: features, architecture.
+const probes = (features: number, arch: number) =>
+  [features, arch].map((threads) => new RegExp(`\\.maxntid ${threads}\\b`));
 const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
+  'native/cuda/code.cu': { 80: probes(64, 80), '90a': probes(96, 90) },
   'native/ops/cast/cuda.cu': { 80: wide },
   'native/ops/cross_entropy/cuda.cu': { 80: rows, '90a': [...rows, ...clusters] },
   'native/ops/cross_entropy/cuda_sums.cu': { 80: [/st\.global\.cs\.v4/, /shfl\.sync\.bfly/] },

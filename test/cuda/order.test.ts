@@ -73,11 +73,14 @@ describe.skipIf(isMissing)('work behind a long step', () => {
     const memory = uploaded(counting(large));
     const zeros = uploaded(new Float32Array(large));
     sp.deviceTrim(0);
-    const { total, free } = sp.deviceMemory(0, false);
+    sp.deviceFree(sp.deviceAllocate(0, 'float32', 1000));
+    const { total, free, recycled } = sp.deviceMemory(0, false);
     const out = new Float32Array(large);
     const read = sp.deviceRead(memory, out);
     sp.deviceInject({ capacity: total - free });
     sp.deviceCopy(memory, zeros);
+    // What is kept for the next tensors stays: the copies are done sooner than that is won back.
+    expect([recycled > 0, sp.deviceMemory(0, false).recycled]).toEqual([true, recycled]);
     await read;
     expect(isSame(out, counting(large))).toBe(true);
     expect(downloaded(memory, large)[9]).toBe(0);
@@ -205,6 +208,79 @@ describe.skipIf(isMissing)('streams of callers', () => {
     );
     const lines = ['[ true, true ] true', 'true', '5', 'true', '3'];
     expect(out.split('\n')).toEqual(lines);
+  });
+});
+
+describe.skipIf(isMissing)('memory that other libraries know', () => {
+  test.each([false, true])(
+    'is used again after what the thread that ends a DLPack tensor has waited for, versioned: %s',
+    (versioned) => {
+      for (const seed of seeds) {
+        sp.deviceInject({ seed });
+        const n = 1000;
+        const memory = uploaded(counting(n));
+        const out = sp.deviceAllocate(0, 'float32', n);
+        const [own, theirs] = [sp.deviceStream(0), sp.deviceMakeStream()];
+        const address = sp.devicePointer(memory);
+        const lent = sp.deviceToDLPack(memory, [n], versioned);
+        sp.deviceFree(memory);
+        sp.deviceSynchronize(0);
+        sp.deviceSetStream(0, theirs);
+        sp.deviceCopy(out, uploaded(new Float32Array(n)));
+        // The other library has read it on the device's own stream.
+        sp.deviceForeignCopy(own, sp.devicePointer(out), address, 4 * n);
+        sp.deviceForeignEnd(lent, versioned);
+        const next = uploaded(new Float32Array(n).fill(-1));
+        expect(sp.devicePointer(next)).toBe(address);
+        expect(downloaded(next, n)[9]).toBe(-1);
+        sp.deviceSetStream(0, undefined);
+        expect(downloaded(out, n)).toEqual(counting(n));
+        for (const each of [out, next]) sp.deviceFree(each);
+      }
+    },
+  );
+
+  test('and after what the stream of the thread that frees it has got', () => {
+    const worker = `
+      const { parentPort } = require('node:worker_threads');
+      const stream = a.deviceMakeStream();
+      a.deviceSetStream(0, stream);
+      const x = a.deviceAllocate(0, 'float32', 10), wide = a.deviceAllocate(0, 'float64', 10);
+      a.deviceUpload(x, new Float32Array(10), 0);
+      a.cast.call(x, wide);
+      parentPort.postMessage('entered');
+      parentPort.once('message', () => {
+        const next = a.deviceAllocate(0, 'float32', 1000);
+        a.deviceUpload(next, new Float32Array(1000).fill(-1), 0);
+        a.deviceReadSync(next, new Float32Array(1000));
+        parentPort.postMessage(a.devicePointer(next));
+      });
+    `;
+    const out = child(
+      `
+      const { Worker } = require('node:worker_threads');
+      const memory = a.deviceAllocate(0, 'float32', 1000), copy = a.deviceAllocate(0, 'float32', 1000);
+      a.deviceUpload(memory, new Float32Array(1000).fill(3), 0);
+      a.deviceSynchronize(0);
+      const [own, address] = [a.deviceStream(0), a.devicePointer(memory)];
+      const worker = new Worker(
+        'const a = require(' + JSON.stringify(process.env.ADDON) + ');' + process.env.PROGRAM,
+        { eval: true },
+      );
+      worker.on('message', (next) => {
+        if (next === 'entered') {
+          a.deviceForeignCopy(own, a.devicePointer(copy), address, 4000);
+          a.deviceFree(memory);
+          return worker.postMessage('go on');
+        }
+        const out = new Float32Array(1000);
+        a.deviceReadSync(copy, out);
+        console.log(next === address, out[0], out[999]);
+      });
+      `,
+      { PROGRAM: worker, ADDON: addon },
+    );
+    expect(out).toBe('true 3 3');
   });
 });
 

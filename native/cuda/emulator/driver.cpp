@@ -65,7 +65,7 @@ struct Machine {
   std::mt19937_64 random{emulator::base_seed()};
   const bool eager = number_from("SURPRISAL_EMULATOR_EAGER", 0) != 0;
   int64_t capacity = number_from("SURPRISAL_EMULATOR_MEMORY", int64_t{8} << 30);
-  int64_t used = 0;
+  int64_t used = 0, host_room = INT64_MAX;
   std::unordered_map<void*, int64_t> blocks;
   Status fail_next = 0;
   std::map<int, std::pair<Status, std::string>> failed;  // by device
@@ -276,6 +276,9 @@ Status memory_info(int64_t* free, int64_t* total) {
   return 0;
 }
 Status host_allocate(void** out, int64_t bytes) {
+  const Locked m;
+  if (bytes > m->host_room) return kOutOfMemory;
+  m->host_room -= bytes;
   *out = std::malloc(static_cast<size_t>(bytes));
   return *out ? 0 : kOutOfMemory;
 }
@@ -376,6 +379,7 @@ Status graph_destroy(void* graph) {
 bool inject(const Injection& injection) {
   const Locked m;
   if (injection.capacity >= 0) m->capacity = injection.capacity;
+  if (injection.host_room >= 0) m->host_room = injection.host_room;
   if (injection.fail_next) m->fail_next = injection.fail_next;
   auto& all = m->queues;
   all.erase(std::remove(all.begin(), all.end(), injection.end_stream), all.end());
