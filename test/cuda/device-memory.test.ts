@@ -56,7 +56,7 @@ describe.skipIf(needsCuda('memory of a device'))('memory of a device', () => {
     expect(failureOf(() => y.sum().backward()).message).toMatch(/that mul saved has been disposed/);
   });
 
-  test('500 training steps leave nothing behind', () => {
+  test('training steps leave nothing behind', () => {
     const { w, b, loss } = model();
     const optimizer = new sp.optim.SGD([w, b], { lr: 0.01 });
     const step = () =>
@@ -67,8 +67,11 @@ describe.skipIf(needsCuda('memory of a device'))('memory of a device', () => {
       });
     step();
     const before = live();
-    for (let i = 0; i < 500; i++) step();
-    expect(live()).toBe(before);
+    // What is left shows to the byte, after any step. An emulated device takes 40 ms for one.
+    for (let i = 0; i < (inject ? 40 : 500); i++) {
+      step();
+      expect(live()).toBe(before);
+    }
   });
 
   test('a backward disposes what it used up', () => {
