@@ -30,9 +30,9 @@ export function pairsOf(
     const [p, t] = [prediction, target].map((v) => sp.tensor(v, { shape, dtype, device }));
     const counts = sp.zeros([images, axes, 3], { dtype: 'int32', device });
     const pairs = sp.full([images * capacity + 1], -2, { dtype: 'int32', device });
-    const fields = bettiFields('bettiMatchingBatch', options, p, axes);
-    const given = { prediction: p.raw, target: t.raw, counts: counts.raw, pairs: pairs.raw };
-    launch(native.bettiMatchingPairs, { ...fields, ...given, capacity });
+    const fields = bettiFields('bettiMatchingBatch', options, axes, p, t);
+    const own = { counts: counts.raw, pairs: pairs.raw, capacity };
+    launch(native.bettiMatchingPairs, own, fields);
     return { counts: read(counts), pairs: read(pairs) };
   });
 }
