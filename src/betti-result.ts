@@ -60,8 +60,8 @@ export class BettiMatch {
   }
 
   /**
-   * Both images with their pairs drawn in, and the persistence diagram in which lines join what is
-   * matched. Arrays of three axes are drawn as projections along the first. Both images are held for
+   * Both images with their pairs drawn in, the persistence diagram in which lines join what is
+   * matched, and the bars, those of the target dashed, matched ones one below the other. Arrays of three axes are drawn as projections along the first. Both images are held for
    * this, uncopied, as long as the matching is: what writes into their memory copies them first.
    */
   toSVG(options?: SvgOptions): string {
@@ -77,7 +77,7 @@ export class PersistenceBarcode {
     readonly dims: readonly (Bars | null)[],
   ) {}
 
-  /** The persistence diagram. */
+  /** The persistence diagram, and the bars from birth (a dot) to death. */
   toSVG(options?: SvgOptions): string {
     return diagramSVG(this.dims, options);
   }

@@ -1,5 +1,5 @@
 // Pictures of barcodes and Betti matchings: images as embedded PNGs, pairs as marks on them, and the
-// persistence diagram; where cycles were asked for, the edges of loops. Matched pairs are green, what
+// persistence diagram, beside it the bars; where cycles were asked for, the edges of loops. Matched pairs are green, what
 // only the prediction has is red, what only the target has is blue; degree 0 is drawn as circles, 1
 // as squares, 2 as diamonds.
 import { crc32, deflateSync } from 'node:zlib';
@@ -170,17 +170,49 @@ function drawn(
 const text = (x: number, y: number, words: string) =>
   `<text x="${short(x)}" y="${short(y)}" font-family="sans-serif" font-size="12">${words}</text>`;
 
-/** The axes of a persistence diagram whose points are placed by `place`. */
-function diagramFrame(x0: number, size: number): string {
-  const frame = `<rect x="${x0}" y="${gap}" width="${size}" height="${size}" fill="none" stroke="#888"/>`;
-  return `${frame}${line(x0, gap + size, x0 + size, gap, '#bbb')}${text(x0, gap - 8, 'birth → death')}`;
+const panelFrame = (x0: number, size: number, title: string) =>
+  `<rect x="${x0}" y="${gap}" width="${size}" height="${size}" fill="none" stroke="#888"/>${text(x0, gap - 8, title)}`;
+
+/** The axes of a persistence diagram. */
+const diagramFrame = (x0: number, size: number) =>
+  panelFrame(x0, size, 'birth → death') + line(x0, gap + size, x0 + size, gap, '#bbb');
+
+interface DrawnBar {
+  degree: number;
+  values: readonly [birth: number, death: number];
+  color: string;
+  /** Of the target. */
+  isDashed: boolean;
+}
+
+/** Bars as lines from birth (a dot) to death, one below the other, each degree's number before its first. */
+function barPanel(
+  x0: number,
+  size: number,
+  bars: readonly DrawnBar[],
+  place: (value: number) => number,
+): string {
+  const parts = [panelFrame(x0, size, 'bars')];
+  const step = Math.min(8, size / (bars.length + 1));
+  for (const [i, { degree, values, color, isDashed }] of bars.entries()) {
+    const y = gap + (i + 1) * step;
+    const [birth, death] = values.map((value) => x0 + place(value));
+    const dash = isDashed ? ' stroke-dasharray="3 2"' : '';
+    const width = short(Math.min(2, 0.6 * step));
+    parts.push(
+      `<line class="bar" x1="${short(birth)}" y1="${short(y)}" x2="${short(death)}" y2="${short(y)}" stroke="${color}" stroke-width="${width}"${dash}/>`,
+      `<circle cx="${short(birth)}" cy="${short(y)}" r="${short(Math.min(2, 0.4 * step))}" fill="${color}"/>`,
+    );
+    if (degree !== bars[i - 1]?.degree) parts.push(text(x0 - 10, y + 4, String(degree)));
+  }
+  return parts.join('');
 }
 
 function svg(width: number, height: number, body: string): string {
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}">${body}</svg>`;
 }
 
-/** The images side by side with their pairs and loops, and the diagram beside them. */
+/** The images side by side with their pairs and loops, the diagram and the bars beside them. */
 export function matchingSVG(
   dims: readonly (MatchedPairs | null)[],
   images: MatchedImages,
@@ -223,15 +255,22 @@ export function matchingSVG(
     if (points.length === 2) parts.push(line(...points[0], ...points[1], color));
     for (const [i, [x, y]] of points.entries()) parts.push(mark(degree, x, y, 3, color, i === 0));
   }
-  return svg(left(3), size + 2 * gap, parts.join(''));
+  const all = pairs.flatMap(({ degree, kind, bars }) =>
+    bars.map(({ side, values }): DrawnBar => {
+      return { degree, values, color: colors[kind], isDashed: side === 1 };
+    }),
+  );
+  parts.push(barPanel(left(3), size, all, place));
+  return svg(left(4), size + 2 * gap, parts.join(''));
 }
 
-/** The persistence diagram of one barcode. */
+/** The persistence diagram and the bars of one barcode. */
 export function diagramSVG(dims: readonly (Bars | null)[], options?: SvgOptions): string {
   const { size, most } = settings(options);
   const range = finiteRange(dims.flatMap((bars) => (bars ? [bars.birth, bars.death] : [])));
   const place = (value: number) => placeOf(value, range, size);
   const parts = [diagramFrame(gap, size)];
+  const all: DrawnBar[] = [];
   for (const [degree, bars] of dims.entries()) {
     if (!bars) continue;
     const { birth, death } = bars;
@@ -241,7 +280,10 @@ export function diagramSVG(dims: readonly (Bars | null)[], options?: SvgOptions)
     for (const i of order.slice(0, most)) {
       const [x, y] = [gap + place(birth[i]), gap + size - place(death[i])];
       parts.push(mark(degree, x, y, 3, colors.prediction, true));
+      const values = [birth[i], death[i]] as const;
+      all.push({ degree, values, color: colors.prediction, isDashed: false });
     }
   }
-  return svg(size + 2 * gap, size + 2 * gap, parts.join(''));
+  parts.push(barPanel(size + 2 * gap, size, all, place));
+  return svg(2 * size + 3 * gap, size + 2 * gap, parts.join(''));
 }

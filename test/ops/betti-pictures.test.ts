@@ -30,3 +30,33 @@ test('pictures: what never dies, infinities, padding beyond the values', () => {
     }
   }
 });
+
+test('bars from birth to death, essential ones to the border, those of the target dashed', () => {
+  const image = sp.tensor([[0.25, 0.75, 0.5, 1, 0]]);
+  const linesOf = (svg: string) =>
+    [...svg.matchAll(/<line class="bar" x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)"[^>]*>/g)].map(
+      ([all, x1, , x2]) => [Number(x1), Number(x2), all.includes('dash')],
+    );
+  // Panels of 256 pixels after gaps of 24: the second of a barcode, the fourth of a matching.
+  const bars = sp.persistenceBarcode(image, { essential: true });
+  const left = 24 + 256 + 24;
+  expect(linesOf(bars.toSVG())).toEqual([
+    [left + 256, left, false],
+    [left + 128, left, false],
+  ]);
+  const two = sp.persistenceBarcode(image);
+  expect(two.dims[0]!.birth).toHaveLength(1);
+  expect(linesOf(two.toSVG())).toHaveLength(1);
+  const target = sp.tensor([[0, 1, 0, 0, 1]]);
+  const match = sp.bettiMatching(image, target);
+  const dashed = linesOf(match.toSVG()).map(([, , isDashed]) => isDashed);
+  const { matched, unmatchedPrediction, unmatchedTarget } = match.dims[0]!;
+  const [n, p, t] = [
+    matched.length / 4,
+    unmatchedPrediction.length / 2,
+    unmatchedTarget.length / 2,
+  ];
+  expect(dashed).toHaveLength(2 * n + p + t);
+  expect(dashed.filter((isDashed) => isDashed)).toHaveLength(n + t);
+  expect(linesOf(match.toSVG({ most: 0 }))).toEqual([]);
+});
