@@ -39,20 +39,32 @@ export function expectThinningMemory(name: string, shape: Shape, before: number)
   expectMemoryOfImages(name, imagesOf(shape, before), voxels, { each: 4, scratch: 28 });
 }
 
-/** Refuses bad numbers of erosions of soft skeletons, and sweeps that would not fit the memory. */
-export function expectIterations(name: string, iterations: number, images: Tensor): void {
+/**
+ * Refuses bad numbers of erosions of soft skeletons, and sweeps that would not fit the memory, with what
+ * else the call and its backward take: so many bytes a voxel.
+ */
+export function expectIterations(
+  name: string,
+  iterations: number,
+  images: Tensor,
+  bytesEach: number,
+): void {
   expectNumber(name, 'iterations', iterations, { min: 0, max: 1000, integer: true });
-  expectFreeMemory(name, sweepBytes(images, iterations));
+  expectFreeMemory(name, sweepBytes(images, iterations) + images.size * bytesEach);
 }
 
+/** Whether a call with this tensor will be differentiated. */
+export const isTracked = ({ requiresGrad }: Tensor) => requiresGrad && isGradEnabled();
+
 /** Scratch memory of the sweeps that run at once, as native/cpu/soft_skeleton*.h take it. */
-function sweepBytes({ shape, dtype, requiresGrad }: Tensor, iterations: number): number {
+function sweepBytes(t: Tensor, iterations: number): number {
+  const { shape, dtype } = t;
   const { planes, rows, columns, volume } = axesOf(shape, 2);
   const [units, lines] = volume ? [planes, rows] : [rows, 1];
   const each = lines * Math.floor((columns + 31) / 16) * 16 * (dtype === 'float64' ? 8 : 4);
   const steps = Math.max(1, Math.min(16, Math.floor(8192 / each)));
   const held = (count: number) => Math.min(count + steps, units);
-  const withGrad = requiresGrad && isGradEnabled();
+  const withGrad = isTracked(t);
   let sum = (iterations + 1) * held(3) + 2 * held(iterations + 3);
   if (withGrad) {
     const besides = 2 * held(3) + (volume ? 2 : 1) * Math.min(6, units);

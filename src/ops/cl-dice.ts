@@ -3,12 +3,13 @@ import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../a
 import {
   accumulatorOf,
   type DType,
+  dtypeInfo,
   type FloatDType,
   type LossDType,
   type MaybeFloat,
 } from '../dtype.js';
 import { expectDType, expectNumber, expectOneOf, expectShape } from '../expect.js';
-import { axesOf, expectIterations, expectSpatial } from '../image-axes.js';
+import { axesOf, expectIterations, expectSpatial, isTracked } from '../image-axes.js';
 import { checkReduction, type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { throughSoftmax, wideSoftmax } from '../probabilities.js';
@@ -71,6 +72,17 @@ interface Saved {
 
 const imagesIn = ({ prediction, target }: In) => ({ maps: prediction as Tensor, target });
 
+/** Bytes a voxel of arrays of the images' size: probabilities, the kept skeleton, gradients. */
+function imageBytes({ prediction, targetSkeleton }: In, { fromLogits }: ClDiceOptions): number {
+  const { dtype } = prediction as Tensor<FloatDType>;
+  const [own, wide] = [dtypeInfo[dtype].bytes, dtypeInfo[accumulatorOf(dtype)].bytes];
+  const isSoftmax = activationOf(fromLogits) === 'softmax';
+  const forward = isSoftmax ? (own === wide ? wide : 2 * wide) : 0;
+  if (!isTracked(prediction)) return forward;
+  const backward = isSoftmax ? 2 * wide + (own === wide ? 0 : own) : own;
+  return forward + backward + (targetSkeleton ? 0 : wide);
+}
+
 function check(t: In, options: ClDiceOptions): void {
   const { prediction, targetSkeleton } = t;
   checkMaps(name, imagesIn(t));
@@ -82,7 +94,7 @@ function check(t: In, options: ClDiceOptions): void {
     expectShape(name, 'targetSkeleton', targetSkeleton, prediction.shape, 'like prediction');
   }
   const { iterations = 10, smooth = 1, diceWeight = 0, sums = 'batch' } = options;
-  expectIterations(name, iterations, prediction);
+  expectIterations(name, iterations, prediction, imageBytes(t, options));
   expectNumber(name, 'smooth', smooth, { min: 0 });
   expectNumber(name, 'diceWeight', diceWeight, { min: 0, max: 1 });
   expectOneOf(name, 'sums', sums, sumKinds);

@@ -1,8 +1,8 @@
 // Soft skeletons of images: see the doc comment below. Nothing is stored for backward.
 import { defineOp, type Gradients, type Op } from '../autograd.js';
-import { type DType, floats, type MaybeFloat } from '../dtype.js';
+import { type DType, dtypeInfo, floats, type MaybeFloat } from '../dtype.js';
 import { expectDType, expectOnCpu } from '../expect.js';
-import { axesOf, expectIterations, expectSpatial, imagesOf } from '../image-axes.js';
+import { axesOf, expectIterations, expectSpatial, imagesOf, isTracked } from '../image-axes.js';
 import { launch, native } from '../native.js';
 import type { Shape } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
@@ -70,7 +70,8 @@ export const softSkeleton: Op<
     expectOnCpu(name, 'image', image);
     expectDType(name, 'image', image, floats);
     expectSpatial(name, 'image', image);
-    expectIterations(name, iterations, image);
+    const { bytes } = dtypeInfo[image.dtype];
+    expectIterations(name, iterations, image, isTracked(image) ? 2 * bytes : bytes);
   },
   forward({ image }: { image: Tensor }, { iterations = 10 }: SoftSkeletonOptions) {
     const output = empty(image.shape, image.dtype);
