@@ -3,8 +3,8 @@
 import type { Gradients, Needs, Op } from './autograd.js';
 import { type BettiOptions, bettiFields, unlessAborted } from './betti-options.js';
 import { accumulatorOf, type FloatDType } from './dtype.js';
-import type { LossReduction } from './loss-options.js';
-import { type Field, launch, native } from './native.js';
+import { type LossReduction, reductions } from './loss-options.js';
+import { launch, native } from './native.js';
 import { type ByPrediction, byLogits } from './probabilities.js';
 import type { Shape } from './shape.js';
 import { activationOf } from './targets.js';
@@ -27,7 +27,7 @@ export function barcodeForward(
   images: { prediction: Tensor; target?: Tensor },
   o: BarcodeLossOptions,
   needs: Needs,
-  own: Record<string, Field>,
+  own: { kind: number; perfect?: number; exponent?: number; numbers?: Int32Array },
 ) {
   const { prediction, target } = images;
   const { shape } = prediction;
@@ -35,21 +35,19 @@ export function barcodeForward(
   const dtype = accumulatorOf(prediction.dtype);
   const output = empty(reduction === 'none' ? shape.slice(0, 2) : [], dtype);
   const grad = needs.prediction ? empty(shape, dtype) : undefined;
-  launch(native.barcodeLoss, {
-    perfect: 0,
-    exponent: 1,
-    numbers: undefined,
-    ...bettiFields(name, o, prediction, shape.length - 2),
-    prediction: prediction.raw,
-    target: target?.raw,
+  const fields = {
     weightMatched: weights.matched ?? 1,
     weightPrediction: weights.unmatchedPrediction ?? 1,
     weightTarget: weights.unmatchedTarget ?? 1,
-    reduction: ['none', 'mean', 'sum'].indexOf(reduction),
+    reduction: reductions.indexOf(reduction),
     loss: output.raw,
     grad: grad?.raw,
-    ...own,
-  });
+    kind: own.kind,
+    perfect: own.perfect ?? 0,
+    exponent: own.exponent ?? 1,
+    numbers: own.numbers,
+  };
+  launch(native.barcodeLoss, fields, bettiFields(name, o, shape.length - 2, prediction, target));
   const count = shape[0] * shape[1];
   const activation = activationOf(o.fromLogits);
   const saved = grad && {

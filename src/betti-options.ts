@@ -53,11 +53,12 @@ export interface BettiOptions {
   signal?: AbortSignal;
 }
 
-/** Options of `bettiMatching`, which does not mix filtrations. */
-export interface BettiMatchingOptions extends BettiOptions {
+/** Options of `bettiMatching`, which does not mix filtrations and weighs nothing. */
+export interface BettiMatchingOptions extends Omit<BettiOptions, 'weights' | 'pushUnmatchedTo'> {
   filtration?: Filtration;
 }
 
+/** Of matchings and their loss. */
 export const bettiOptionNames = [
   'filtration',
   'dims',
@@ -65,14 +66,29 @@ export const bettiOptionNames = [
   'imageBars',
   'padding',
   'minLength',
-  'weights',
-  'pushUnmatchedTo',
   'essential',
-  'cycles',
-  'threshold',
   'fromLogits',
   'signal',
 ] as const;
+
+/** Where options have an effect that some of the functions do not take. */
+const elsewhere: Readonly<Record<string, string>> = {
+  weights: 'bettiMatchingLoss and topologyLoss',
+  pushUnmatchedTo: 'bettiMatchingLoss',
+  threshold: 'bettiMatching and bettiMatchingBatch',
+  comparison: 'bettiMatching, bettiMatchingBatch and bettiMatchingLoss',
+  imageBars: 'bettiMatching, bettiMatchingBatch and bettiMatchingLoss',
+};
+
+/** Refuses options that the function does not take, saying which ones do. */
+export function expectBettiOptions(op: string, o: object, known: readonly string[]): void {
+  for (const name in o) {
+    if (known.includes(name) || !(name in elsewhere)) continue;
+    const message = `expected ${name} as an option of ${elsewhere[name]} only, got '${name}' here`;
+    fail(op, 'ERR_UNKNOWN_OPTION', message);
+  }
+  expectOptions(op, o, known);
+}
 
 const weightNames = ['matched', 'unmatchedPrediction', 'unmatchedTarget'] as const;
 
@@ -156,11 +172,19 @@ export const ownOptions = <O extends BettiOptions>(o: O): O => ({
   ...(o.weights && { weights: { ...o.weights } }),
 });
 
-/** What native code calls the options, for images as it takes them. */
-export function bettiFields(op: string, o: BettiOptions, image: Tensor, axes: number) {
+/** What native code calls the options and the images, which are as it takes them. */
+export function bettiFields(
+  op: string,
+  o: BettiOptions,
+  axes: number,
+  prediction: Tensor,
+  target?: Tensor,
+) {
   const { padding = 'none', filtration = 'superlevel' } = o;
   return {
-    shape: image.shape,
+    prediction: prediction.raw,
+    target: target?.raw,
+    shape: prediction.shape,
     axes,
     caller: callers.indexOf(op),
     degrees: o.dims ? o.dims.reduce((mask, k) => mask | (1 << k), 0) : 7,
@@ -170,8 +194,8 @@ export function bettiFields(op: string, o: BettiOptions, image: Tensor, axes: nu
     essential: o.essential === true,
     padding: typeof padding === 'number' ? 1 : padding === 'minmax' ? 2 : 0,
     pad: typeof padding === 'number' ? padding : 0,
-    minLength: asValueOf(image, o.minLength ?? 0),
-    threshold: asValueOf(image, o.threshold ?? 0.5),
+    minLength: asValueOf(prediction, o.minLength ?? 0),
+    threshold: asValueOf(prediction, o.threshold ?? 0.5),
     cancel: cancelFlag(o.signal),
   };
 }

@@ -6,8 +6,9 @@ import { onHostAsync } from './betti-images.js';
 import { type BettiOptions, bettiFields } from './betti-options.js';
 import {
   flushRecorded,
+  inOrder,
   type Launch,
-  launchNow,
+  launchAtNow,
   native,
   OutOfMemoryError,
   record,
@@ -46,6 +47,7 @@ function* searches({ op, prediction, target, axes, options }: Problem): Generato
   const voxels = images === 0 ? 0 : prediction.size / images;
   let capacity = voxels + 64 + (voxels % 2);
   let cycleCapacity = options.cycles ? 16 * voxels + 64 : 0;
+  const shared = bettiFields(op, options, axes, prediction, target);
   for (;;) {
     const found = allocated(
       op,
@@ -63,14 +65,8 @@ function* searches({ op, prediction, target, axes, options }: Problem): Generato
         cycleCapacity,
       }),
     );
-    const fields: Record<string, unknown> = {
-      ...bettiFields(op, options, prediction, axes),
-      prediction: prediction.raw,
-      target: target?.raw,
-      ...found,
-    };
     const kernel = native.bettiMatchingPairs;
-    yield { kernel, fields: kernel.fields.map((name) => fields[name] as Launch['fields'][number]) };
+    yield { kernel, fields: inOrder(kernel, { ...found }, shared) };
     const most = largest(found.counts, axes);
     const mostCells = found.cycleSizes?.reduce((a, b) => Math.max(a, b), 0) ?? 0;
     if (most <= capacity && mostCells <= cycleCapacity) return found;
@@ -120,8 +116,7 @@ export function search(problem: Problem): Found {
   for (;;) {
     const step = runs.next();
     if (step.done) return step.value;
-    const { kernel, fields } = step.value;
-    launchNow(kernel, Object.fromEntries(kernel.fields.map((name, i) => [name, fields[i]])));
+    launchAtNow(step.value.kernel, step.value.fields);
   }
 }
 

@@ -113,8 +113,13 @@ export function checkBackground(op: string, maps: Tensor, background: unknown = 
 /** That of `crossEntropy`. */
 export const defaultIgnoreIndex = -100;
 
-export function checkIgnoreIndex(op: string, ignoreIndex: unknown = defaultIgnoreIndex): void {
+/** Refuses one beside masks, too, in which it would be ignored. */
+export function checkIgnoreIndex(op: string, ignoreIndex: unknown, hasIndices: boolean): void {
+  if (ignoreIndex === undefined) return;
   expectNumber(op, 'ignoreIndex', ignoreIndex, { integer: true });
+  if (hasIndices) return;
+  const got = `${ignoreIndex} beside masks`;
+  fail(op, 'ERR_INVALID_VALUE', `expected ignoreIndex beside class indices only, got ${got}`);
 }
 
 /** `true`: what a loss takes by default for logits. */

@@ -59,7 +59,7 @@ export function checkTopographImages(name: string, t: Images, o: TopographImageO
     fail(name, 'ERR_INVALID_VALUE', `expected connectivity to be 4 or 8, got ${got}`);
   }
   checkBackground(name, t.prediction, o.background);
-  checkIgnoreIndex(name, o.ignoreIndex);
+  checkIgnoreIndex(name, o.ignoreIndex, hasClassIndices(imagesOf(t)));
   checkReduction(name, o.reduction);
   // Classes and slopes; runs, components and neighbours (native/ops/topograph/regions.h).
   const [batch, channels, height, width] = t.prediction.shape;

@@ -27,7 +27,7 @@ import {
   type MaybeFloat,
 } from '../dtype.js';
 import { expectDType } from '../expect.js';
-import { checkReduction, type LossReduction } from '../loss-options.js';
+import { checkReduction, type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type ByPrediction, byLogits, wideSoftmax } from '../probabilities.js';
 import type { Shape } from '../shape.js';
@@ -76,18 +76,17 @@ function compute(
   const output = empty(reduced ? [] : shape.slice(0, 2), dtype);
   const grad = withGrad ? empty(shape, dtype) : undefined;
   const { matched = 1, unmatchedPrediction = 1, unmatchedTarget = 1 } = o.weights ?? {};
-  launch(native.bettiMatchingLoss, {
-    ...bettiFields(name, o, prediction, shape.length - 2),
-    prediction: prediction.raw,
-    target: target.raw,
+  const fields = {
     weightMatched: matched,
     weightPrediction: unmatchedPrediction,
     weightTarget: unmatchedTarget,
     oneZero: o.pushUnmatchedTo === 'one-zero',
-    reduction: ['none', 'mean', 'sum'].indexOf(o.reduction ?? 'mean'),
+    reduction: reductions.indexOf(o.reduction ?? 'mean'),
     loss: output.raw,
     grad: grad?.raw,
-  });
+  };
+  const shared = bettiFields(name, o, shape.length - 2, prediction, target);
+  launch(native.bettiMatchingLoss, fields, shared);
   return { output, grad };
 }
 
@@ -137,10 +136,7 @@ function backward(saved: Saved, upstream: Tensor): Gradients {
   return { prediction: byLogits(saved, make) };
 }
 
-const optionNames = [
-  ...bettiOptionNames.filter((key) => key !== 'cycles' && key !== 'threshold'),
-  'reduction',
-];
+const optionNames = [...bettiOptionNames, 'weights', 'pushUnmatchedTo', 'reduction'];
 
 const op = defineOp({
   name,

@@ -14,6 +14,7 @@ import {
   bettiOptionNames,
   checkBettiMemory,
   checkBettiOptions,
+  expectBettiOptions,
   listBytes,
   ownOptions,
   unlessAborted,
@@ -28,7 +29,6 @@ import {
   search,
   searchHeld,
 } from '../betti-search.js';
-import { expectOptions } from '../expect.js';
 import { HeldImages } from '../held-images.js';
 import { sizeOf } from '../shape.js';
 import { checkFromLogits } from '../targets.js';
@@ -143,13 +143,15 @@ function* results(problem: Problem, found: Found): Pieces<BettiMatch[]> {
   return matches;
 }
 
+const matchingOptionNames = [...bettiOptionNames, 'cycles', 'threshold'];
+
 type BatchOf = (prediction: Tensor, target: Tensor, options?: BettiMatchingOptions) => BettiMatch[];
 type BatchOfAsync = (...args: Parameters<BatchOf>) => Promise<BettiMatch[]>;
 
 function checkCall(op: string, prediction: Tensor, target: Tensor, o: BettiOptions, batch: number) {
   expectTensor(op, 'prediction', prediction);
   expectTensor(op, 'target', target);
-  expectOptions(op, o, bettiOptionNames);
+  expectBettiOptions(op, o, matchingOptionNames);
   checkMatching(op, prediction, target, o, batch);
 }
 
@@ -249,7 +251,7 @@ export type PersistenceBarcodeOptions = Pick<
 
 function checkBarcode(image: Tensor, options: PersistenceBarcodeOptions): void {
   expectTensor(barcodeName, 'image', image);
-  expectOptions(barcodeName, options, barcodeOptionNames);
+  expectBettiOptions(barcodeName, options, barcodeOptionNames);
   checkSpatial(barcodeName, 'image', image, 0);
   checkBettiOptions(barcodeName, options, image.rank);
   checkFromLogits(barcodeName, options.fromLogits);

@@ -117,7 +117,7 @@ function check(name: Name, t: In, options: Options): void {
   for (const [key, value] of Object.entries({ smooth, alpha, beta }))
     expectNumber(name, key, value, { min: 0 });
   expectNumber(name, 'exponent', exponent, { above: 0 });
-  checkIgnoreIndex(name, options.ignoreIndex);
+  checkIgnoreIndex(name, options.ignoreIndex, hasClassIndices(imagesIn(t)));
   checkReduction(name, options.reduction);
 }
 

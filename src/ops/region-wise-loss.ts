@@ -67,7 +67,6 @@ function checkMapOptions(op: string, o: RegionWiseMapOptions, axes: number, chan
   }
   if (typeof outside !== 'number') list('outside', outside, channels, 'a channel');
   for (const x of [outside].flat()) expectNumber(op, 'outside', x);
-  checkIgnoreIndex(op, o.ignoreIndex);
 }
 
 /**
@@ -121,6 +120,7 @@ function checkMap({ target }: MapIn, o: RegionWiseMapOptions): void {
     fail(mapName, 'ERR_SHAPE', `expected target to have shape ${wanted}, got ${showShape(shape)}`);
   }
   checkMapOptions(mapName, o, axes, classes ?? shape[1]);
+  checkIgnoreIndex(mapName, o.ignoreIndex, isIndex);
   const spatial = shape.slice(shape.length - axes);
   expectMemoryOfImages(mapName, shape[0] * (classes ?? shape[1]), sizeOf(spatial), bytesOfMaps);
 }
@@ -175,6 +175,7 @@ function check(t: In, options: RegionWiseLossOptions): void {
   const { prediction } = t;
   checkMaps(name, imagesIn(t), form);
   checkMapOptions(name, options, prediction.shape.length - 2, prediction.shape[1]);
+  checkIgnoreIndex(name, options.ignoreIndex, hasClassIndices(imagesIn(t)));
   const { fromLogits, reduction } = options;
   checkFromLogits(name, fromLogits, prediction);
   const [batch, channels, ...spatial] = prediction.shape;

@@ -9,7 +9,7 @@ import {
 import { checkMatching, prepared } from '../betti-images.js';
 import { asValueOf, type BettiOptions } from '../betti-options.js';
 import { type DType, floats, type LossDType, type MaybeFloat } from '../dtype.js';
-import { expectDType, expectNumber, expectOnCpu, expectOneOf } from '../expect.js';
+import { expectDType, expectNumber, expectOnCpu, expectOneOf, fail, show } from '../expect.js';
 import { checkReduction, type LossReduction } from '../loss-options.js';
 import type { Tensor } from '../tensor.js';
 
@@ -27,7 +27,7 @@ export interface TopologyLossOptions<R extends LossReduction = LossReduction>
   matching?: 'wasserstein' | 'longest';
   /** Bars of at most this length are left out of both barcodes; default 0, 'longest' 0.03. */
   minLength?: number;
-  /** 'longest': bars longer than this are right already; default 0.99. */
+  /** Of 'longest' alone: bars longer than this are right already; default 0.99. */
   perfect?: number;
   /** Default 'mean', over B·C; 'none' gives [B, C]. */
   reduction?: R;
@@ -36,14 +36,27 @@ export interface TopologyLossOptions<R extends LossReduction = LossReduction>
 type Options = TopologyLossOptions;
 type In = Inputs<'prediction' | 'target', never>;
 
+/** Refuses what has no effect but with another matching. */
+function checkEffect(key: string, value: unknown, matching: string): void {
+  if (value === undefined) return;
+  const wanted = `${key} only where matching is '${matching}'`;
+  fail(name, 'ERR_INVALID_VALUE', `expected ${wanted}, got ${show(value)}`);
+}
+
 function check({ prediction, target }: In, options: Options): void {
   expectOnCpu(name, 'prediction', prediction);
   expectDType(name, 'prediction', prediction, floats);
   checkMatching(name, prediction, target, options, 2, true);
-  const { matching, perfect, reduction } = options;
-  if (matching !== undefined) expectOneOf(name, 'matching', matching, ['wasserstein', 'longest']);
+  const { matching = 'wasserstein', perfect, reduction } = options;
+  expectOneOf(name, 'matching', matching, ['wasserstein', 'longest']);
   if (perfect !== undefined) expectNumber(name, 'perfect', perfect, { min: 0 });
   checkReduction(name, reduction);
+  if (matching === 'wasserstein') {
+    checkEffect('perfect', perfect, 'longest');
+  } else {
+    if (options.essential) checkEffect('essential', true, 'wasserstein');
+    checkEffect('weights.unmatchedTarget', options.weights?.unmatchedTarget, 'wasserstein');
+  }
 }
 
 function forward({ prediction, target }: In, options: Options, needs: Needs) {
@@ -102,7 +115,8 @@ type Signature = <D extends DType, R extends LossReduction = 'mean'>(
  * where as many bars as the target has, the longest, are fixed unless they are longer than
  * `perfect`, and the others are removed; births and deaths of superlevels (of sublevels 0 and 1
  * change places). `weights`: matched or fixed, unmatchedPrediction or removed, unmatchedTarget.
- * `essential` adds (max p - max t)² of the components that never die to 'wasserstein'.
+ * `essential` adds (max p - max t)² of the components that never die to 'wasserstein'; 'longest' takes
+ * neither that nor `weights.unmatchedTarget`, 'wasserstein' no `perfect`.
  *
  * Differentiable in prediction, indices and matching held constant. Equal bits in every run, for any
  * number of threads. The matching is exact: fast where one side has few kinds of bars, as masks

@@ -40,7 +40,7 @@ const form = { shape: '[B, C, H, W] or [B, C, D, H, W]', axes: [2, 3] } as const
 
 function check(t: In, { connectivity, ignoreIndex, reduction }: WarpingLossOptions): void {
   checkMaps(name, imagesOf(t), form);
-  checkIgnoreIndex(name, ignoreIndex);
+  checkIgnoreIndex(name, ignoreIndex, hasClassIndices(imagesOf(t)));
   if (connectivity !== undefined) expectOneOf(name, 'connectivity', connectivity, connectivities);
   checkReduction(name, reduction);
   // Classes and what is critical; distances and their order (native/ops/warping/warp.h).

@@ -217,6 +217,17 @@ describe('errors', () => {
     [{ dims: [2] }, 'ERR_INVALID_VALUE', /dims/],
     [{ comparison: 'union' }, 'ERR_UNKNOWN_OPTION', /comparison/],
     [{ reduction: 'avg' }, 'ERR_INVALID_VALUE', /reduction/],
+    [{ perfect: 0.9 }, 'ERR_INVALID_VALUE', /perfect only where matching is 'longest', got 0.9/],
+    [
+      { matching: 'longest', essential: true },
+      'ERR_INVALID_VALUE',
+      /essential only where matching is 'wasserstein'/,
+    ],
+    [
+      { matching: 'longest', weights: { unmatchedTarget: 2 } },
+      'ERR_INVALID_VALUE',
+      /weights.unmatchedTarget only where matching is 'wasserstein', got 2/,
+    ],
   ] as [object, string, RegExp][])('%j', (options, code, word) => {
     refuses(topology(image, image, options), code, word);
   });

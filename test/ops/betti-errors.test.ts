@@ -130,14 +130,39 @@ describe('options', () => {
     [{ fromLogits: 1 }, 'ERR_INVALID_TYPE', /fromLogits/],
     [{ signal: {} }, 'ERR_INVALID_TYPE', /signal/],
   ] as [Record<string, unknown>, string, RegExp][])('%j', (options, code, word) => {
-    refuses(match(image, image, options), code, word);
     const [name] = Object.keys(options);
     const without = (...unknown: string[]): [string, string | RegExp] =>
       unknown.includes(name) ? ['ERR_UNKNOWN_OPTION', `got '${name}'`] : [code, word];
+    const ofLoss = ['weights', 'pushUnmatchedTo'];
+    refuses(match(image, image, options), ...without(...ofLoss));
     if (options.filtration !== 'both')
       refusesLoss(loss(batch, batch, options), ...without('cycles', 'threshold'));
-    const ofMatchings = ['comparison', 'imageBars', 'threshold', 'weights', 'pushUnmatchedTo'];
-    refusesBarcode(barcode(image, options), ...without(...ofMatchings));
+    refusesBarcode(
+      barcode(image, options),
+      ...without('comparison', 'imageBars', 'threshold', ...ofLoss),
+    );
+  });
+
+  test('what would have no effect is refused, with where it has one', () => {
+    const weights = { matched: 2 };
+    const ofLosses = 'expected weights as an option of bettiMatchingLoss and topologyLoss only';
+    refuses(match(image, image, { weights }), 'ERR_UNKNOWN_OPTION', ofLosses);
+    refusesBatch(many(batch, batch, { weights }), 'ERR_UNKNOWN_OPTION', ofLosses);
+    const pushed = { pushUnmatchedTo: 'diagonal' };
+    refuses(match(image, image, pushed), 'ERR_UNKNOWN_OPTION', 'bettiMatchingLoss only');
+    for (const options of [{ weights }, pushed, { threshold: 1 }, { imageBars: 'all' }]) {
+      const [name] = Object.keys(options);
+      const words = [
+        `expected ${name} as an option of bettiMatching`,
+        `got '${name}' here`,
+      ] as const;
+      refusesBarcode(barcode(image, options), 'ERR_UNKNOWN_OPTION', ...words);
+    }
+  });
+
+  test('asynchronous forms refuse them, too', async () => {
+    const call = (sp.bettiMatchingBatch.async as Any)(batch, batch, { weights: {} });
+    await expect(call).rejects.toThrow(/expected weights as an option of/);
   });
 
   test('reductions', () => {
