@@ -105,6 +105,14 @@ function passes([x, y]: Inputs): sp.Tensor[] {
   return [sp.sinkhornDivergence(x as never, y as never, options)];
 }
 
+/** As many matrices of v x v as make n rows. */
+const matrices =
+  (requiresGrad: boolean) =>
+  (n: number, v: number, dtype: Float): Inputs => [
+    randn([n / v, v, v], dtype, requiresGrad),
+    randn([n / v, v, v], dtype),
+  ];
+
 /** GeomLoss's iterates, debiased, and their gradient. */
 function transportGradient([x, y]: Inputs): sp.Tensor[] {
   const loss = sp.sinkhornDivergence(x as never, y as never, { blur: 0.5, solver: 'geomloss' });
@@ -227,6 +235,17 @@ export const operations: Record<string, Operation> = {
     products: 2 * sinkhornIterations,
   },
   'sinkhorn gradient': { make: clouds(true), call: transportGradient, passes: 0, products: 1 },
+  sinkhornKnopp: {
+    make: matrices(false),
+    call: ([x]) => [sp.sinkhornKnopp(x as never)],
+    passes: 2,
+  },
+  // Backward alone reads both and writes one; the forward before it reads and writes.
+  'sinkhornKnopp gradient': {
+    make: matrices(true),
+    call: pulledBack(([x]) => sp.sinkhornKnopp(x as never)),
+    passes: 5,
+  },
   'bettiMatchingLoss gradient': { make: crops, call: matchingGradient, passes: 3 },
 };
 
@@ -341,6 +360,15 @@ export const cases: Case[] = [
       ['sinkhorn gradient', 1024, 1024, 64, undefined],
     ] as const
   ).map(([op, n, v, d, goal]) => ({ op, n, v, d, dtype: 'float32' as const, goal })),
+  ...(
+    [
+      ['sinkhornKnopp', 2 ** 22, 4],
+      ['sinkhornKnopp gradient', 2 ** 22, 4],
+      ['sinkhornKnopp', 2 ** 18, 32],
+      ['sinkhornKnopp', 2048, 2048],
+      ['sinkhornKnopp gradient', 2048, 2048],
+    ] as const
+  ).map(([op, n, v]) => ({ op, n, v, dtype: 'float32' as const })),
   // 256 crops; the goal is 20 x the reference's 3.8 ms a crop and core on 16 cores.
   { op: 'bettiMatchingLoss gradient', n: 256 * 48, v: 48, dtype: 'float32', goal: 2.3 },
   { op: 'bettiMatchingLoss gradient', n: 256 * 64, v: 64, dtype: 'float32' },

@@ -1,15 +1,7 @@
 // Doubly stochastic matrices and their like: see the doc comment below. Backward iterates again.
 import { defineOp, type Gradients, type Inputs, type Op } from '../autograd.js';
 import { type DType, floats } from '../dtype.js';
-import {
-  expectDType,
-  expectNumber,
-  expectOnCpu,
-  expectOneOf,
-  expectShape,
-  fail,
-  showShape,
-} from '../expect.js';
+import { expectDType, expectNumber, expectOneOf, expectShape, fail, showShape } from '../expect.js';
 import { launch, native } from '../native.js';
 import { type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
@@ -44,7 +36,6 @@ function checkSums(key: 'rows' | 'columns', sums: Tensor | undefined, x: Tensor)
 }
 
 function check({ x, rows, columns }: In, options: SinkhornKnoppOptions): void {
-  expectOnCpu(name, 'x', x);
   expectDType(name, 'x', x, floats);
   if (x.rank < 2) {
     fail(name, 'ERR_SHAPE', `expected x to have shape [..., N, M], got ${showShape(x.shape)}`);
@@ -67,8 +58,8 @@ function fields({ x, rows, columns }: In, options: SinkhornKnoppOptions) {
   const [n, m] = x.shape.slice(-2);
   return {
     x: x.raw,
-    rows: rows?.raw ?? new Float64Array(n).fill(1),
-    columns: columns?.raw ?? new Float64Array(m).fill(n / m),
+    rows: rows?.raw,
+    columns: columns?.raw,
     batch: sizeOf(x.shape.slice(0, -2)),
     n,
     m,
@@ -107,7 +98,7 @@ function backward({ t, options }: Saved, upstream: Tensor): Gradients {
  *
  * Differentiable in x, through these very iterations; `rows` and `columns` are constants. Nothing
  * is saved: backward iterates again and needs two copies of a matrix and 4(N+M)·iterations numbers
- * for each thread. Stable for logits of any size (-inf too: an empty place), at full speed while a
+ * for each thread (on a device for each matrix in work). Stable for logits of any size (-inf too: an empty place), at full speed while a
  * matrix's logits/temperature lie within 36 of each other (330 in float64). Millions of small
  * matrices run several to a vector. A row or column without an entry stays 0; NaN or +inf makes its
  * own matrix NaN. Where the totals of `rows` and `columns` differ, the last side holds.

@@ -374,6 +374,27 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
     });
   });
 
+  describe('sinkhorn-knopp', () => {
+    // A thread each, also behind an address of 16 bytes; lanes; a block; two, which wait for each
+    // other; in scratch memory.
+    test.each([
+      [[5, 4, 4], {}],
+      [[3, 2, 4], { last: 'rows' }],
+      [[9, 7, 5], {}],
+      [[2, 30, 20], { last: 'rows' }],
+      [[2, 3, 50], { iterations: 2 }],
+      [[2, 40, 6], { iterations: 2, last: 'rows' }],
+      [[3, 17, 3860], { iterations: 1 }],
+      [[1, 512, 129], { iterations: 1, last: 'rows' }],
+    ] as [number[], sp.SinkhornKnoppOptions][])('%j %j', (shape, options) => {
+      const run = (x: sp.Tensor) => sp.sinkhornKnopp(x as never, { iterations: 3, ...options });
+      const size = shape[1] * shape[2];
+      for (const dtype of size > 1000 ? (['float32'] as const) : (['float64', 'bfloat16'] as const))
+        agrees(dtype, [{ shape, shifted: true }], run, true);
+      if (size < 1000) agrees('float32', [{ shape }], run);
+    });
+  });
+
   describe('betti-matching', () => {
     test.each([
       { reduction: 'none' },

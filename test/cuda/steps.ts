@@ -210,6 +210,19 @@ for (const [n, m, d] of [
   );
 }
 
+// Matrices of a thread, of lanes, of a block, and one of many blocks.
+for (const [b, n, m] of [
+  [300, 4, 4],
+  [50, 12, 9],
+  [3, 70, 90],
+  [2, 300, 257],
+]) {
+  const matrices: Make = (s, dtype) => [s.normal([b, n, m], dtype)];
+  add(`sinkhornKnopp [${b}, ${n}, ${m}]`, floats, matrices, ([x]) =>
+    sp.sinkhornKnopp(x as never, { iterations: 3 }),
+  );
+}
+
 // The second has its lists in scratch memory where there is less shared memory than on an H100.
 for (const [n, size, dtypes] of [
   [3, 19, two],

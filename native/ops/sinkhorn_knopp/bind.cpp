@@ -1,5 +1,6 @@
 #include "node/bind.h"
 #include "ops/sinkhorn_knopp/op.h"
+#include "ops/sinkhorn_knopp/plan.h"
 
 namespace surprisal::sinkhorn_knopp {
 
@@ -8,11 +9,38 @@ namespace surprisal::sinkhorn_knopp {
       SP_FIELD(Op, n), SP_FIELD(Op, m), SP_FIELD(Op, iterations), SP_FIELD(Op, temperature), \
       SP_FIELD(Op, matrix), SP_FIELD(Op, columns_first)
 
+namespace {
+
+// What would be launched, for tests.
+struct LaunchQuery : Sizes {
+  View
+      out;  // float64: whether a thread has a matrix; else threads of a block, of a matrix, blocks
+            // of one, matrices at a time, chunks of a block, K and the rest in shared memory, bytes
+};
+
+void query(const LaunchQuery& op) {
+  require(op.out.size == 9, "sinkhornKnopp: size of the launches");
+  const Teams t = plan_teams(op);
+  const double values[] = {double(in_lanes(op)), double(t.threads),   double(t.each),
+                           double(t.blocks),     double(t.count),     double(t.chunks),
+                           double(t.held),       double(t.kept_here), double(t.shared)};
+  for (int i = 0; i < 9; ++i) op.out.as<double>()[i] = values[i];
+}
+
+}  // namespace
+
 void bind(node::Module& m) {
-  m.def<Forward, forward>("sinkhornKnoppForward", {PROBLEM(Forward), SP_FIELD(Forward, out)});
-  m.def<Backward, backward>(
+  m.def<Forward, forward, SP_CUDA(forward_cuda)>("sinkhornKnoppForward",
+                                                 {PROBLEM(Forward), SP_FIELD(Forward, out)});
+  m.def<Backward, backward, SP_CUDA(backward_cuda)>(
       "sinkhornKnoppBackward",
       {PROBLEM(Backward), SP_FIELD(Backward, upstream), SP_FIELD(Backward, grad)});
+  m.def<LaunchQuery, query>(
+      "sinkhornKnoppLaunches",
+      {SP_FIELD(LaunchQuery, batch), SP_FIELD(LaunchQuery, n), SP_FIELD(LaunchQuery, m),
+       SP_FIELD(LaunchQuery, iterations), SP_FIELD(LaunchQuery, gradient),
+       SP_FIELD(LaunchQuery, element), SP_FIELD(LaunchQuery, processors),
+       SP_FIELD(LaunchQuery, shared), SP_FIELD(LaunchQuery, out)});
 }
 
 }  // namespace surprisal::sinkhorn_knopp

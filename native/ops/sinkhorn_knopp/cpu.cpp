@@ -5,6 +5,7 @@
 #include "core/log_scaling.h"
 #include "core/values.h"
 #include "ops/sinkhorn_knopp/op.h"
+#include "ops/sinkhorn_knopp/refusals.h"
 
 #define SURPRISAL_BODY "ops/sinkhorn_knopp/kernels.h"
 #include "cpu/foreach_target.h"
@@ -12,16 +13,12 @@
 namespace surprisal::sinkhorn_knopp {
 namespace {
 
-constexpr const char* kName = "sinkhornKnopp";
-
 void check_sums(const View& sums, const char* what, int64_t batch, int64_t count) {
+  if (!sums) return;
   require(sums.size == count || sums.size == batch * count, "sinkhornKnopp: size of sums");
   for (int64_t i = 0; i < sums.size; ++i) {
     const double x = value_of(sums, i);
-    if (x >= 0 && std::isfinite(x)) continue;
-    throw Error(Code::invalid_value, std::string(kName) + ": expected " + what +
-                                         " to hold finite numbers that are not negative, got " +
-                                         std::to_string(x) + " at " + std::to_string(i));
+    if (!(x >= 0 && std::isfinite(x))) refuse_sum(what, x, i);
   }
 }
 
@@ -32,10 +29,7 @@ void check(const Problem& op) {
   if (!op.matrix) return;
   for (int64_t i = 0; i < op.x.size; ++i) {
     const double x = value_of(op.x, i);
-    if (!(x < 0)) continue;
-    throw Error(Code::invalid_value, std::string(kName) +
-                                         ": expected a matrix without negative numbers, got " +
-                                         std::to_string(x) + " at " + std::to_string(i));
+    if (x < 0) refuse_entry(x, i);
   }
 }
 

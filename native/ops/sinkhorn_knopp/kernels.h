@@ -25,8 +25,12 @@ struct Job {
   double sum(const View& sums, int64_t matrix, int64_t i, int64_t count) const {
     return value_of(sums, sums.size == count ? i : matrix * count + i);
   }
-  double row(int64_t matrix, int64_t i) const { return sum(op.rows, matrix, i, op.n); }
-  double column(int64_t matrix, int64_t j) const { return sum(op.columns, matrix, j, op.m); }
+  double row(int64_t matrix, int64_t i) const {
+    return op.rows ? sum(op.rows, matrix, i, op.n) : 1;
+  }
+  double column(int64_t matrix, int64_t j) const {
+    return op.columns ? sum(op.columns, matrix, j, op.m) : double(op.n) / double(op.m);
+  }
 
   Extent extent(const C* x) const {
     const C none = std::numeric_limits<C>::infinity();
@@ -156,7 +160,8 @@ class LaneRunner {
 
   void run(int64_t first, int64_t count) {
     const Problem& op = job_.op;
-    const bool own_sums = op.rows.size != op.n || op.columns.size != op.m;
+    const bool own_sums =
+        (op.rows && op.rows.size != op.n) || (op.columns && op.columns.size != op.m);
     if (own_sums) set_sums(first);
     Extent extents[L];
     C top[L] = {}, scale[L] = {};

@@ -9,11 +9,16 @@
 #pragma once
 #include "core/view.h"
 
+namespace surprisal::cuda {
+class Stream;
+}
+
 namespace surprisal::sinkhorn_knopp {
 
 struct Problem {
-  View x;              // (B, N, M)
-  View rows, columns;  // sums, (N) or (B, N) and (M) or (B, M), any float dtype; not differentiable
+  View x;  // (B, N, M)
+  // Sums, (N) or (B, N) and (M) or (B, M), any float dtype; absent: 1, N/M. Not differentiable.
+  View rows, columns;
   int64_t batch = 1, n = 0, m = 0, iterations = 20;
   double temperature = 1;
   bool matrix = false;         // x is K itself, not negative
@@ -29,5 +34,7 @@ struct Backward : Problem {
 
 void forward(const Forward& op);
 void backward(const Backward& op);
+void forward_cuda(const Forward& op, cuda::Stream& stream);
+void backward_cuda(const Backward& op, cuda::Stream& stream);
 
 }  // namespace surprisal::sinkhorn_knopp

@@ -1,0 +1,158 @@
+// Sinkhorn-Knopp on a device (op.h). An iteration multiplies a matrix by two vectors; it is read
+// once and written once: 2 N M elements of memory, in backward 3, the floor while K fits on chip.
+// There up to 4 x 4, T = 20 take 2 T N M fused multiply-adds and T (N + M) divisions, about as long
+// as the memory does. Larger matrices than all shared memory are read 2 T times from L2 or memory.
+//   up to 4 x 4          a thread, in registers (lanes_device.h)
+//   up to 32 x 32        8 to 32 lanes, several in a block (teams_device.h)
+//   larger               a block, from 65536 elements as many blocks together as hold it
+// In float32 (float64 for float64); those that range too widely are listed on the device, and
+// further launches, which find empty lists elsewhere, take them in double, then by logarithms.
+#include "ops/sinkhorn_knopp/lanes_device.h"
+#include "ops/sinkhorn_knopp/logs_device.h"
+#include "ops/sinkhorn_knopp/refusals.h"
+#include "ops/sinkhorn_knopp/teams_device.h"
+
+namespace surprisal::sinkhorn_knopp {
+namespace {
+
+using namespace cuda;
+
+constexpr int kThreads = 256;
+
+double value_of(const Fault& f) {
+  double x;
+  std::memcpy(&x, &f.value, sizeof x);
+  return x;
+}
+void raise_rows(const Fault& f) { refuse_sum("rows", value_of(f), f.row); }
+void raise_columns(const Fault& f) { refuse_sum("columns", value_of(f), f.row); }
+void raise_entry(const Fault& f) { refuse_entry(value_of(f), f.row); }
+
+__global__ void __launch_bounds__(kThreads)
+    sinkhorn_knopp_check_kernel(Numbers sums, int64_t count, FaultSite site) {
+  const int64_t i = block_index() * kThreads + thread_index();
+  if (i >= count) return;
+  const double x = sums[i];
+  if (!(x >= 0 && x <= std::numeric_limits<double>::max()))
+    report_fault(site, i, bits_of_double(x), 0, 0);
+}
+
+void check_sums(const View& sums, int64_t batch, int64_t count, void (*raise)(const Fault&),
+                Stream& stream) {
+  if (!sums) return;
+  require(sums.size == count || sums.size == batch * count, "sinkhornKnopp: size of sums");
+  const FaultSite site = stream.fault_site(raise);
+  launch(stream, sinkhorn_knopp_check_kernel, {divided_up(sums.size, kThreads), kThreads},
+         Numbers(sums), sums.size, site);
+}
+
+Rest make_rest(int64_t batch, Stream& stream) {
+  Rest rest{stream.scratch<int64_t>(batch), stream.scratch<uint32_t>(1)};
+  stream.fill_bytes(rest.listed, 0, sizeof(uint32_t));
+  return rest;
+}
+
+template <class C, bool kGradient>
+void run_teams(const Work& problem, Sizes sizes, Stream& stream) {
+  sizes.element = sizeof(C);
+  TeamWork work;
+  static_cast<Work&>(work) = problem;
+  work.plan = plan_teams(sizes);
+  const Teams& plan = work.plan;
+  work.counters = stream.scratch<uint32_t>(plan.count);
+  stream.fill_bytes(work.counters, 0, plan.count * int64_t{sizeof(uint32_t)});
+  work.extents = stream.scratch<C>(plan.count * plan.blocks * 3);
+  work.kept = kept_numbers(sizes);
+  work.numbers = (plan.held ? 0 : sizes.n * row_length(sizes)) + (plan.kept_here ? 0 : work.kept);
+  work.scratch = stream.scratch<C>(plan.count * work.numbers);
+  const int64_t blocks = plan.count * plan.blocks / (plan.threads / plan.each);
+  launch(stream, sinkhorn_knopp_teams_kernel<C, kGradient>,
+         {blocks, plan.threads, plan.shared, 1, plan.blocks > 1}, work);
+}
+
+template <bool kGradient>
+void run_logs(const Work& problem, const Sizes& sizes, Stream& stream) {
+  LogWork work;
+  static_cast<Work&>(work) = problem;
+  const int64_t blocks = log_blocks(sizes);
+  work.numbers = log_numbers(sizes);
+  work.scratch = stream.scratch<double>(blocks * work.numbers);
+  launch(stream, sinkhorn_knopp_logs_kernel, {blocks, kLogThreads}, work);
+}
+
+template <class C, bool kGradient>
+void run_all(const Work& work, const Sizes& sizes, Stream& stream) {
+  if (!in_lanes(sizes)) return run_teams<C, kGradient>(work, sizes, stream);
+  launch(stream, sinkhorn_knopp_lanes_kernel<C, kGradient>,
+         {divided_up(sizes.batch, kLaneThreads), kLaneThreads, lane_bytes(sizes)}, work);
+}
+
+template <bool kGradient>
+void run(Work work, Sizes sizes, Stream& stream) {
+  const bool wide = work.dtype == DType::f64;
+  sizes.gradient = kGradient;
+  work.rest = make_rest(sizes.batch, stream);
+  const auto go_on = [&] {
+    work.matrices.list = work.rest.list;
+    work.matrices.listed = work.rest.listed;
+    work.rest = make_rest(sizes.batch, stream);
+  };
+  if (!wide) {
+    run_all<float, kGradient>(work, sizes, stream);
+    go_on();
+    run_teams<double, kGradient>(work, sizes, stream);
+  } else {
+    sizes.element = sizeof(double);
+    run_all<double, kGradient>(work, sizes, stream);
+  }
+  go_on();
+  run_logs<kGradient>(work, sizes, stream);
+}
+
+void prepare(const Problem& op, const View* upstream, const View& to, Stream& stream) {
+  require(op.x.size == op.batch * op.n * op.m, "sinkhornKnopp: size of x");
+  require(to.size == op.x.size && to.dtype == op.x.dtype, "sinkhornKnopp: out");
+  check_sums(op.rows, op.batch, op.n, raise_rows, stream);
+  check_sums(op.columns, op.batch, op.m, raise_columns, stream);
+  if (op.x.size == 0) return;
+  Work work;
+  work.x = op.x.data;
+  work.to = to.data;
+  work.dtype = op.x.dtype;
+  work.rows = op.rows;
+  work.columns = op.columns;
+  work.own_rows = op.rows && op.rows.size != op.n;
+  work.own_columns = op.columns && op.columns.size != op.m;
+  work.n = op.n;
+  work.m = op.m;
+  work.iterations = op.iterations;
+  work.temperature = op.temperature;
+  work.matrix = op.matrix;
+  work.columns_first = op.columns_first;
+  work.packed = op.n == kLaneSide && op.m == kLaneSide && is_aligned(op.x.data) &&
+                is_aligned(to.data) && (!upstream || is_aligned(upstream->data));
+  work.negative = stream.fault_site(raise_entry);
+  work.matrices.batch = op.batch;
+  Sizes sizes;
+  sizes.batch = op.batch;
+  sizes.n = op.n;
+  sizes.m = op.m;
+  sizes.iterations = op.iterations;
+  sizes.processors = stream.properties().processors;
+  sizes.shared = stream.properties().shared;
+  if (!upstream) return run<false>(work, sizes, stream);
+  require(upstream->size == op.x.size, "sinkhornKnopp: gradients");
+  work.upstream = upstream->data;
+  work.upstream_dtype = upstream->dtype;
+  run<true>(work, sizes, stream);
+}
+
+}  // namespace
+
+void forward_cuda(const Forward& op, Stream& stream) { prepare(op, nullptr, op.out, stream); }
+
+void backward_cuda(const Backward& op, Stream& stream) {
+  prepare(op, &op.upstream, op.grad, stream);
+}
+
+}  // namespace surprisal::sinkhorn_knopp

@@ -1,0 +1,131 @@
+// How sinkhornKnopp is launched: pure functions of sizes, tested without a GPU. What adds up what
+// is a matter of N and M alone (rows_of_chunk, kThinColumns), never of how many blocks there are.
+#pragma once
+#include <algorithm>
+#include <cstdint>
+
+namespace surprisal::sinkhorn_knopp {
+
+struct Sizes {
+  int64_t batch = 0, n = 0, m = 0, iterations = 0;
+  bool gradient = false;
+  int64_t element = 4;  // bytes of what is iterated
+  int64_t processors = 0, shared = 0;
+};
+
+constexpr int64_t kLaneSide = 4;      // largest matrix of a thread, which holds it in registers
+constexpr int kLaneThreads = 128;     // of a block
+constexpr int64_t kThinColumns = 32;  // up to this a thread has a row, beyond it a warp
+constexpr int64_t kBroad = 65536;     // elements from which blocks share a matrix
+constexpr int64_t kGroupShared = 48 * 1024;  // bytes of a block of several matrices
+
+// Of a block; backward takes more registers.
+constexpr int most_threads(bool gradient) { return gradient ? 256 : 512; }
+
+constexpr int64_t divided_up(int64_t n, int64_t d) { return (n + d - 1) / d; }
+
+// Rows that a column's sum is first taken over.
+constexpr int64_t rows_of_chunk(int64_t n) {
+  return n <= 32 ? n : std::max<int64_t>(16, divided_up(n, 128));
+}
+constexpr int64_t chunks_of(int64_t n) { return divided_up(n, rows_of_chunk(n)); }
+
+// Numbers that a matrix is iterated with: sums, derivatives, u and v of every step that backward
+// needs, and then what it makes of them; parts of the columns' sums.
+constexpr int64_t kept_numbers(const Sizes& s) {
+  const int64_t sides = s.n + s.m;
+  const int64_t steps = s.gradient ? 2 * (s.iterations + 1) * sides + 2 * sides : sides;
+  return 2 * sides + steps + (chunks_of(s.n) > 1 ? chunks_of(s.n) * s.m : 0);
+}
+// v of every step, of a block of threads that have a matrix each.
+constexpr int64_t lane_bytes(const Sizes& s) {
+  return s.gradient ? s.iterations * kLaneSide * kLaneThreads * s.element : 0;
+}
+
+// Its threads have a matrix each.
+constexpr bool in_lanes(const Sizes& s) {
+  return s.n <= kLaneSide && s.m <= kLaneSide && lane_bytes(s) <= s.shared;
+}
+
+struct Teams {
+  int threads = 0;         // of a block
+  int each = 0;            // of a block that have one matrix
+  int64_t blocks = 1;      // that have one matrix, together
+  int64_t count = 0;       // of matrices at a time
+  int64_t chunks = 0;      // of rows, of a block
+  bool held = false;       // K lies in shared memory, else in scratch
+  bool kept_here = false;  // so do the other numbers
+  int64_t shared = 0;      // bytes of a block
+};
+
+constexpr int64_t row_length(const Sizes& s) { return s.m | 1; }
+
+// A team of up to 32 lanes, several in a block.
+constexpr Teams plan_groups(const Sizes& s) {
+  Teams t;
+  const int64_t most = std::max(s.n, s.m);
+  t.each = most <= 8 ? 8 : most <= 16 ? 16 : 32;
+  t.held = true;
+  t.chunks = 1;
+  const int64_t k = s.n * row_length(s) * s.element, kept = kept_numbers(s) * s.element;
+  const int64_t least = 32 / t.each;  // teams of a warp
+  t.kept_here = least * (k + kept) <= s.shared;
+  const int64_t own = k + (t.kept_here ? kept : 0);
+  int64_t teams = 128 / t.each;
+  while (teams > least && teams * own > kGroupShared) teams /= 2;
+  t.threads = static_cast<int>(teams * t.each);
+  t.shared = teams * own;
+  // Beyond what is resident, blocks go on with further matrices.
+  t.count = std::min(divided_up(s.batch, teams), s.processors * (t.kept_here ? 64 : 8)) * teams;
+  return t;
+}
+
+// A block, or blocks together so that a large matrix lies in their shared memory.
+constexpr Teams plan_blocks(const Sizes& s) {
+  Teams t;
+  const int64_t size = s.n * s.m, all = chunks_of(s.n);
+  t.threads = size <= 4096     ? 64
+              : size <= 16384  ? 128
+              : size <= kBroad ? 256
+                               : most_threads(s.gradient);
+  t.each = t.threads;
+  const int64_t kept = kept_numbers(s) * s.element;
+  const auto bytes = [&](int64_t blocks) {
+    const int64_t rows = std::min(s.n, divided_up(all, blocks) * rows_of_chunk(s.n));
+    return rows * row_length(s) * s.element;
+  };
+  // Left for K: kShared of teams_device.h.
+  constexpr int64_t kOwn = 1024;
+  const int64_t most = std::min(all, s.processors);
+  if (size >= kBroad) {
+    const int64_t share = s.processors / std::max<int64_t>(1, s.batch);
+    t.blocks = std::min(most, std::max<int64_t>(1, share));
+    while (t.blocks < most && bytes(t.blocks) + kOwn > s.shared) ++t.blocks;
+  }
+  t.chunks = divided_up(all, t.blocks);
+  t.blocks = divided_up(all, t.chunks);
+  t.held = bytes(t.blocks) + kOwn <= s.shared;
+  t.kept_here = t.blocks == 1 && t.held && bytes(1) + kept + kOwn <= s.shared;
+  t.shared = kOwn + (t.held ? bytes(t.blocks) : 0) + (t.kept_here ? kept : 0);
+  const int64_t beside = t.blocks > 1 || !t.held ? 1 : t.kept_here ? 32 : 4;
+  t.count = std::min(s.batch, std::max<int64_t>(1, s.processors * beside / t.blocks));
+  return t;
+}
+
+constexpr Teams plan_teams(const Sizes& s) {
+  return std::max(s.n, s.m) <= 32 ? plan_groups(s) : plan_blocks(s);
+}
+
+// By logarithms a block has a matrix; of `bytes` each of scratch not more than these together.
+constexpr int64_t kLogThreads = 256;
+constexpr int64_t kLogScratch = 64 << 20;
+constexpr int64_t log_numbers(const Sizes& s) {
+  const int64_t sides = s.n + s.m;
+  return (s.iterations + 1) * sides + 2 * sides + (s.gradient ? s.n * s.m : 0);
+}
+constexpr int64_t log_blocks(const Sizes& s) {
+  const int64_t fit = kLogScratch / std::max<int64_t>(1, 8 * log_numbers(s));
+  return std::min(std::min(s.batch, 2 * s.processors), std::max<int64_t>(1, fit));
+}
+
+}  // namespace surprisal::sinkhorn_knopp
