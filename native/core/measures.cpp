@@ -21,8 +21,8 @@ void rescale(const Weights& side, int64_t p, double factor) {
   for (int64_t i = side.start[p]; i < side.start[p + 1]; ++i) side.to[i] *= factor;
 }
 
-std::string which(int64_t p, int64_t batch) {
-  return batch > 1 ? " in problem " + std::to_string(p) : "";
+std::string in_problem(int64_t problem) {
+  return problem < 0 ? "" : " in problem " + std::to_string(problem);
 }
 
 }  // namespace
@@ -37,11 +37,31 @@ void refuse(const char* op, const std::string& message) {
   throw Error(Code::invalid_value, std::string(op) + ": " + message);
 }
 
+void refuse_point(const char* op, const char* name, double x, int64_t point) {
+  refuse(op, std::string("expected ") + name + " to hold finite numbers, got " + text_of(x) +
+                 " at point " + std::to_string(point));
+}
+void refuse_weight(const char* op, const char* name, double w, int64_t i) {
+  refuse(op, std::string("expected ") + name + " to hold finite numbers of at least 0, got " +
+                 text_of(w) + " at " + std::to_string(i));
+}
+void refuse_no_mass(const char* op, const char* name, int64_t problem) {
+  refuse(op,
+         std::string("expected ") + name + " to have a positive sum, got 0" + in_problem(problem));
+}
+void refuse_masses(const char* op, double a, double b, const char* relief, int64_t problem) {
+  const std::string more = relief ? std::string("; ") + relief + " relaxes it" : "";
+  refuse(op, "expected a and b to have the same mass (balanced transport" + more + "), got " +
+                 text_of(a) + " and " + text_of(b) + in_problem(problem));
+}
+double allowed_difference(const View& a, const View& b) {
+  const auto narrow = [](const View& v) { return v && size_of(v.dtype) == 2; };
+  return narrow(a) || narrow(b) ? 2e-2 : 1e-4;
+}
+
 void expect_finite(const char* op, const char* name, const View& points, int64_t width) {
   each_value(points, [&](int64_t i, double v) {
-    if (std::isfinite(v)) return;
-    refuse(op, std::string("expected ") + name + " to hold finite numbers, got " + text_of(v) +
-                   " at point " + std::to_string(i / width));
+    if (!std::isfinite(v)) refuse_point(op, name, v, i / width);
   });
 }
 
@@ -52,31 +72,21 @@ void read_weights(const char* op, const Weights& side, int64_t batch) {
     double mass = 0;
     for (int64_t i = begin; i < end; ++i) {
       const double w = side.given ? value_of(side.given, i) : 1 / double(end - begin);
-      if (!(w >= 0) || std::isinf(w)) {
-        refuse(op, std::string("expected ") + side.name +
-                       " to hold finite numbers of at least 0, got " + text_of(w) + " at " +
-                       std::to_string(i));
-      }
+      if (!(w >= 0) || std::isinf(w)) refuse_weight(op, side.name, w, i);
       side.to[i] = w;
       mass += w;
     }
-    if (mass > 0) continue;
-    refuse(op, std::string("expected ") + side.name + " to have a positive sum, got 0" +
-                   which(p, batch));
+    if (!(mass > 0)) refuse_no_mass(op, side.name, batch > 1 ? p : -1);
   }
 }
 
 void match_masses(const char* op, const Weights& a, const Weights& b, int64_t batch,
                   const char* relief) {
-  const auto narrow = [](const View& v) { return v && size_of(v.dtype) == 2; };
-  const double allowed = narrow(a.given) || narrow(b.given) ? 2e-2 : 1e-4;
+  const double allowed = allowed_difference(a.given, b.given);
   for (int64_t p = 0; p < batch; ++p) {
     const double mass_a = mass_of(a, p), mass_b = mass_of(b, p);
-    if (std::fabs(mass_a - mass_b) > allowed * std::max(mass_a, mass_b)) {
-      const std::string more = relief ? std::string("; ") + relief + " relaxes it" : "";
-      refuse(op, "expected a and b to have the same mass (balanced transport" + more + "), got " +
-                     text_of(mass_a) + " and " + text_of(mass_b) + which(p, batch));
-    }
+    if (std::fabs(mass_a - mass_b) > allowed * std::max(mass_a, mass_b))
+      refuse_masses(op, mass_a, mass_b, relief, batch > 1 ? p : -1);
     const bool unit = std::fabs(mass_a - 1) <= allowed && std::fabs(mass_b - 1) <= allowed;
     const double mass = unit ? 1 : (mass_a + mass_b) / 2;
     rescale(a, p, mass / mass_a);

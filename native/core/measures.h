@@ -13,6 +13,15 @@ std::string text_of(double x);
 
 [[noreturn]] void refuse(const char* op, const std::string& message);
 
+// What is said of values wherever they were found; `problem` is negative in a batch of one.
+[[noreturn]] void refuse_point(const char* op, const char* name, double x, int64_t point);
+[[noreturn]] void refuse_weight(const char* op, const char* name, double w, int64_t i);
+[[noreturn]] void refuse_no_mass(const char* op, const char* name, int64_t problem);
+[[noreturn]] void refuse_masses(const char* op, double a, double b, const char* relief,
+                                int64_t problem);
+// By how much masses may differ, relative to the larger.
+double allowed_difference(const View& a, const View& b);
+
 // Points of `width` numbers each.
 void expect_finite(const char* op, const char* name, const View& points, int64_t width);
 

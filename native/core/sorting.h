@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "core/dtype.h"
+#include "core/portable.h"
 
 namespace surprisal {
 
@@ -19,7 +20,7 @@ struct Keyed {
 
 // Floats by their bits, those of negative numbers inverted.
 template <class T>
-auto key_of(T x) {
+SP_HOST_DEVICE auto key_of(T x) {
   if constexpr (std::is_same_v<T, double> || std::is_same_v<T, int64_t>) {
     uint64_t u;
     std::memcpy(&u, &x, 8);

@@ -3,37 +3,23 @@
 #include "core/measures.h"
 
 namespace surprisal::sinkhorn {
-namespace {
-
-std::string in_problem(int64_t problem) {
-  return problem < 0 ? "" : " in problem " + std::to_string(problem);
-}
-
-}  // namespace
 
 const char* name_of(int32_t caller) {
   return caller == 0 ? "sinkhornDivergence" : caller == 1 ? "sinkhornPotentials" : "sinkhorn";
 }
 
 void refuse_weight(int32_t caller, bool second, double w, int64_t i) {
-  refuse(name_of(caller), std::string("expected ") + (second ? "b" : "a") +
-                              " to hold finite numbers of at least 0, got " + text_of(w) + " at " +
-                              std::to_string(i));
+  surprisal::refuse_weight(name_of(caller), second ? "b" : "a", w, i);
 }
 void refuse_no_mass(int32_t caller, bool second, int64_t problem) {
-  refuse(name_of(caller), std::string("expected ") + (second ? "b" : "a") +
-                              " to have a positive sum, got 0" + in_problem(problem));
+  surprisal::refuse_no_mass(name_of(caller), second ? "b" : "a", problem);
 }
 void refuse_masses(int32_t caller, double a, double b, int64_t problem) {
-  const char* relax = caller == 2 ? "rhoA or rhoB relaxes" : "reach relaxes";
-  refuse(name_of(caller),
-         std::string("expected a and b to have the same mass (balanced transport; ") + relax +
-             " it), got " + text_of(a) + " and " + text_of(b) + in_problem(problem));
+  const char* relax = caller == 2 ? "rhoA or rhoB" : "reach";
+  surprisal::refuse_masses(name_of(caller), a, b, relax, problem);
 }
 void refuse_point(int32_t caller, bool second, double v, int64_t i) {
-  refuse(name_of(caller), std::string("expected ") + (second ? "y" : "x") +
-                              " to hold finite numbers, got " + text_of(v) + " at point " +
-                              std::to_string(i));
+  surprisal::refuse_point(name_of(caller), second ? "y" : "x", v, i);
 }
 void refuse_label(int32_t caller, bool second, int32_t label, int64_t labels, int64_t i) {
   throw Error(Code::out_of_range, std::string(name_of(caller)) + ": expected " +
