@@ -154,7 +154,7 @@ const tables: Record<string, Tables> = {
       [...headCase, ms, rate('GFLOP/s'), ...linearTimes],
       [...headCase, ...linearMemory],
       [...headCase, ...linearErrors],
-      [...headCase, ms, ...filter],
+      [...headCase, ...filter],
     ],
   },
   kernels: {
