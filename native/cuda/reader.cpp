@@ -203,6 +203,11 @@ bool Read::poll() {
 
 void Read::finish(std::exception_ptr error) {
   progressed = true;
+  {
+    // Before anybody hears of the end: who then uses the block has nothing to wait for.
+    std::lock_guard<std::recursive_mutex> lock(context_.mutex);
+    leave_block();
+  }
   if (!abandoned_) done_(error);
 }
 

@@ -145,14 +145,15 @@ class Module {
       void run() override { run_on<Op, Run, RunCuda>(device, op, function->name); }
     };
     try {
-      void* data = nullptr;
-      napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
-      auto task = std::make_unique<OpTask>();
-      task->function = static_cast<const Function*>(data);
-      task->device = task->function->read_all(env, info, &task->op);
-      if (task->device == kCpu) return run_async(env, info, std::move(task));
-      // Enqueuing takes less time than handing it to another thread.
+      // Also what fails before the operation begins (a device that is lost) is the promise's.
       try {
+        void* data = nullptr;
+        napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &data);
+        auto task = std::make_unique<OpTask>();
+        task->function = static_cast<const Function*>(data);
+        task->device = task->function->read_all(env, info, &task->op);
+        if (task->device == kCpu) return run_async(env, info, std::move(task));
+        // Enqueuing takes less time than handing it to another thread.
         task->run();
         return settled(env, false);
       } catch (...) {

@@ -168,6 +168,15 @@ describe.skipIf(isMissing)('a device that fails', () => {
     },
   );
 
+  test('an asynchronous call rejects, never throws, for what fails before it begins too', () => {
+    const out = child(`
+      const x = a.deviceAllocate(0, 'float32', 8), half = a.deviceAllocate(0, 'float16', 8);
+      a.deviceFree(x);
+      a.cast.callAsync(x, half).catch((e) => console.log(e.message));
+    `);
+    expect(out).toMatch(/memory that has not been freed/);
+  });
+
   test('a kernel that leaves its memory says where', () => {
     const out = child(`
       const x = a.deviceAllocate(0, 'float32', 8);

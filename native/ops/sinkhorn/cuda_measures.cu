@@ -250,7 +250,7 @@ class Measurer {
   double reach_ = 0;  // of centred coordinates
 };
 
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     sinkhorn_measure_kernel(const __grid_constant__ MeasureWork work) {
   Measurer(work, shared<Sums>()).run();
 }
