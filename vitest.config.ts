@@ -29,7 +29,7 @@ const ofOnePath = ['*-{errors,plan,fences,filter}', 'same-rows'].map(
 );
 // On an emulated device of four multiprocessors: small problems take the kernels of large ones,
 // whose blocks stay for more than one tile or row.
-const few = ['test/cuda/device-{small,linear-filter}.test.ts'];
+const few = ['test/cuda/device-{small*,linear-filter}.test.ts'];
 const exclude = [
   ...configDefaults.exclude,
   ...(isOnDevice ? Object.keys(onlyOnCpu) : []),

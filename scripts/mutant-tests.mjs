@@ -24,7 +24,9 @@ const differOn80 = ['cross-entropy', 'softmax', 'matmul', 'norm'].map(
 // Every operation's kernels meet memory at any address there.
 const addresses = 'test/cuda/device-addresses.test.ts';
 // What has most kernels at small sizes, by operation: few and fast, so they judge first.
-const small = 'test/cuda/device-small.test.ts';
+const small = readdirSync('test/cuda')
+  .filter((file) => file.startsWith('device-small'))
+  .map((file) => join('test/cuda', file));
 // Not of kernels (launch plans, guard bytes of the CPU), or long beside what they add.
 const leftOut = /-(fences|plan|accuracy|laws|fuzz)\.test\.ts$/;
 
@@ -44,10 +46,10 @@ export function testsOf(operation) {
   const files = filesOf(operation);
   const older = files.filter((file) => differOn80.includes(file));
   const name = operation.replaceAll('_', '-');
-  const hasSmall = readFileSync(small, 'utf8').includes(`describe('${name}'`);
-  const on = (arch) => ({ file: small, arch, only: `small ${name} ` });
+  const own = small.filter((file) => readFileSync(file, 'utf8').includes(`describe('${name}'`));
+  const on = (arch) => own.map((file) => ({ file, arch, only: `small ${name} ` }));
   return [
-    hasSmall ? [on(90), ...(older.length > 0 ? [on(80)] : [])] : [],
+    [...on(90), ...(older.length > 0 ? on(80) : [])],
     [...files, addresses].map((file) => ({ file, arch: 90 })),
     older.map((file) => ({ file, arch: 80 })),
   ].filter((list) => list.length > 0);

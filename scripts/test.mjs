@@ -96,7 +96,10 @@ function hasGpu() {
 }
 
 // What takes other kernels on devices without clusters, cross-entropy's by device-small.
-const differ = ['cuda/device-small', 'ops/matmul', 'ops/norm', 'ops/softmax'];
+const differ = [
+  ...['cuda/device-small', 'cuda/device-small-linear-cross-entropy'],
+  ...['ops/matmul', 'ops/norm', 'ops/softmax'],
+];
 
 /** The kernels on the emulator: all of them as on Hopper, those that differ as on Ampere. */
 function emulatorTests() {

@@ -36,14 +36,15 @@ function moved(t: AnyTensor, dtype: FloatDType): AnyTensor {
 }
 
 /**
- * Runs `f` on the CPU and on the device, forward and backward; results and gradients agree. The
- * upstream gradient may begin at another address too.
+ * Runs `f` on the CPU and on the device, forward and backward; results and gradients agree, to
+ * `allowed` of the largest. The upstream gradient may begin at another address too.
  */
 export function agrees(
   dtype: FloatDType,
   inputs: Input[],
   f: (...inputs: Any[]) => Any,
   shiftedUpstream = false,
+  allowed = tolerance[dtype],
 ): void {
   const results = (['cpu', 'cuda'] as const).map((device) => {
     const leaves = inputs.map(({ shape, map = (x) => x, shifted }, i) => {
@@ -61,9 +62,7 @@ export function agrees(
   for (const [k, actual] of results[1].entries()) {
     const expected = results[0][k];
     const size = expected.reduce((most, x) => Math.max(most, Math.abs(x)), 0.01);
-    const wrong = actual.findIndex(
-      (x, i) => !(Math.abs(x - expected[i]) <= tolerance[dtype] * size),
-    );
+    const wrong = actual.findIndex((x, i) => !(Math.abs(x - expected[i]) <= allowed * size));
     if (wrong >= 0) {
       expect([k, wrong, actual[wrong]]).toEqual([k, wrong, expected[wrong]]);
     }
