@@ -31,20 +31,22 @@ const caseOf = (rows: number, width: number, classes: number, rest: Partial<Case
 });
 
 describe.skipIf(missing)('a filter', () => {
-  // The first half of the rows and of the classes have to do with each other, the others do not.
+  // Every second block of rows has to do with every second block of classes, and so the others: lists
+  // of what is kept have gaps.
+  const isEven = (i: number) => Math.floor(i / 128) % 2 === 0;
   function halves(c: Case): Data {
     const data = draw(c, 'common');
     const { problem } = data;
-    const [rows, { width, classes }] = [c.shape[0], c];
+    const { width } = c;
     problem.x = (problem.x as Float64Array).map((v, i) =>
-      i % width === 0 ? (i / width < rows / 2 ? 4 : -4) : v / 8,
+      i % width === 0 ? (isEven(i / width) ? 4 : -4) : v / 8,
     );
     problem.weight = (problem.weight as Float64Array).map((v, i) =>
-      i % width === 0 ? (i / width < classes / 2 ? 2 : -2) : v / 8,
+      i % width === 0 ? (isEven(i / width) ? 2 : -2) : v / 8,
     );
     problem.bias = undefined;
-    problem.target = Int32Array.from({ length: rows }, (_, i) =>
-      i < rows / 2 ? i % (classes / 2) : classes / 2 + (i % 2),
+    problem.target = Int32Array.from({ length: c.shape[0] }, (_, i) =>
+      isEven(i) ? (i % 128) + (i % 3 === 0 ? 256 : 0) : 128 + (i % 2),
     );
     return data;
   }
@@ -53,6 +55,7 @@ describe.skipIf(missing)('a filter', () => {
     ['blocks of mma.sync', 'bfloat16', caseOf(256, 12, 512), {}],
     ['the same in float16, waves', 'float16', caseOf(256, 12, 600), { leastWorkspace: true }],
     ['a wave at a time', 'float32', caseOf(256, 8, 600), { leastWorkspace: true }],
+    ['blocks of FMA', 'float32', caseOf(384, 8, 384), {}],
     ['tiles of wgmma', 'bfloat16', caseOf(256, 16, 512), {}],
     ['the same, waves', 'bfloat16', caseOf(256, 16, 512), { leastWorkspace: true }],
     [

@@ -67,5 +67,26 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       for (const [i, loss] of results[1][1].entries())
         expect(loss).toBeCloseTo(results[0][1][i], 4);
     });
+
+    // Every second block of rows with every second block of classes: what is kept lies apart.
+    test.each([
+      ['float32', 8],
+      ['bfloat16', 8],
+      ['bfloat16', 12],
+    ] as const)('filtered, %s, %d wide', (dtype, width) => {
+      const shape = [384, width];
+      agrees(dtype, [{ shape }, { shape }], (x, weight, device) => {
+        const sides = Float64Array.from({ length: 384 * width }, (_, i) =>
+          i % width > 0 ? 0 : Math.floor(i / width / 128) % 2 ? -4 : 4,
+        );
+        const apart = placed(sides, dtype, shape, device);
+        const ids = Array.from({ length: 384 }, (_, i) => (i * 5 + Math.floor(i / 128)) % 128);
+        const classes = ids.map((id, i) => id + (Math.floor(i / 128) % 2 ? 128 : 256 * (i % 2)));
+        const target = sp.tensor(classes, { dtype: 'int32', device }) as never;
+        const options = device === 'cuda' ? { filter: { eps: 1e-7 } } : {};
+        const near = (t: sp.Tensor) => t.mul(0.25).add(apart as never) as never;
+        return sp.linearCrossEntropy(near(x), near(weight), target, options);
+      });
+    });
   });
 });
