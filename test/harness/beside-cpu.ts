@@ -68,3 +68,21 @@ export function agrees(
     }
   }
 }
+
+/** Each call is refused on both, in the same words. */
+export function refusedAlike(calls: ((device: 'cpu' | 'cuda') => unknown)[]): void {
+  const said = (call: (device: 'cpu' | 'cuda') => unknown, device: 'cpu' | 'cuda') => {
+    try {
+      call(device);
+      sp.cuda.synchronize();
+    } catch (error) {
+      return (error as Error).message;
+    }
+    return 'nothing';
+  };
+  for (const [i, call] of calls.entries()) {
+    const expected = said(call, 'cpu');
+    expect(expected, `call ${i}`).toMatch(/: expected /);
+    expect(said(call, 'cuda')).toBe(expected);
+  }
+}
