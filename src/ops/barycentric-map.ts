@@ -3,7 +3,7 @@ import { defineOp, type Inputs, type Needs, type Op } from '../autograd.js';
 import type { DType } from '../dtype.js';
 import { expectDevice, expectDType, expectShape, fail, show, showShape } from '../expect.js';
 import type { Shape } from '../shape.js';
-import type { Tensor } from '../tensor.js';
+import { Tensor } from '../tensor.js';
 import { appliedLater, multiplied, type TransportPlan } from '../transport.js';
 import { to } from './cast.js';
 import { eq, where } from './comparison.js';
@@ -23,7 +23,9 @@ type Options = BarycentricMapOptions & { plan: AppliedPlan };
 type In = Inputs<'points', never>;
 
 function check({ points }: In, { plan, axis = 1 }: Options): void {
-  if (typeof plan?.apply !== 'function') {
+  // Every function of JavaScript has an `apply`.
+  const isPlan = plan?.f instanceof Tensor && plan.g instanceof Tensor;
+  if (!isPlan || typeof plan.apply !== 'function') {
     const wanted = 'the result of sinkhornPotentials, sinkhorn or emd';
     fail(name, 'ERR_INVALID_TYPE', `expected plan to be ${wanted}, got ${show(plan)}`);
   }

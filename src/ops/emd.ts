@@ -198,11 +198,11 @@ async function costsLater(clouds: EmdClouds): Promise<Tensor> {
   return without(await mul.async(square, 0.5), square, distance);
 }
 
-function resultOf(value: Tensor, dtype: DType, { strict }: EmdOptions): EmdResult {
+function resultOf(value: Tensor, dtype: DType, options: EmdOptions | null): EmdResult {
   const solution = solutions.get(value) as Solution;
   const [f, g] = [to(solution.f, dtype), to(solution.g, dtype)];
   const { error: gap, ...plan } = transportPlan({ ...solution, f, g });
-  if (!plan.converged && strict) {
+  if (!plan.converged && options?.strict) {
     const message = `expected the optimum within ${plan.iterations} pivots, got a value that may be ${gap} above it`;
     throw errorOf('ERR_NOT_CONVERGED', `${name}: ${message}`);
   }

@@ -95,5 +95,6 @@ test('bad input', () => {
   refuses(by(sp.rand([5, 3]), { axis: 2 }), 'ERR_INVALID_VALUE', 'axis');
   refuses(by(sp.rand([5, 3]), { dim: 1 }), 'ERR_UNKNOWN_OPTION', "'dim'");
   refuses(by(sp.rand([5, 3]), {}, {}), 'ERR_INVALID_TYPE', 'plan');
+  refuses(by(sp.rand([5, 3]), {}, Math.max), 'ERR_INVALID_TYPE', 'plan');
   refuses(by([1, 2]), 'ERR_INVALID_TYPE', 'points');
 });

@@ -276,6 +276,8 @@ test('bad input', () => {
     (options: object, cost: unknown = sp.rand([4, 5])) =>
     () =>
       sp.emd(cost as never, options);
+  // As everywhere, null for the options stands for none.
+  expect(sp.emd(sp.eye(3), null as never).value.item()).toBe(0);
   refuses(by({}, sp.rand([3])), 'ERR_SHAPE', 'cost', /\[3\]/);
   refuses(by({}, sp.zeros([0, 3])), 'ERR_SHAPE', 'at least one');
   refuses(by({}, sp.rand([3, 4]).to('int32')), 'ERR_DTYPE', 'int32');
