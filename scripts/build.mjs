@@ -220,7 +220,8 @@ export function buildTypeScript() {
       'junction',
     );
   }
-  console.log(`TypeScript: dist/ ${since(start)}`);
+  run('scripts/library.mjs', []);
+  console.log(`TypeScript: dist/ and lib/ ${since(start)}`);
 }
 
 async function main(args) {

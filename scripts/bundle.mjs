@@ -59,7 +59,7 @@ function strip(file) {
 }
 
 rmSync('build/bundle', { recursive: true, force: true });
-const sources = ['native', 'src', 'test', 'bench', 'scripts', 'examples', 'docs', 'dist'];
+const sources = ['native', 'src', 'test', 'bench', 'scripts', 'examples', 'docs', 'dist', 'lib'];
 const settings = readdirSync('.').filter((file) =>
   /^(package(-lock)?\.json|tsconfig.*\.json|vitest\.config\.ts|CMakeLists\.txt|README\.md|LICENSE)$/.test(
     file,

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // npm run prebuild [-- --release | --gyp]: what an installed package needs besides its sources, and
-// `npm pack` takes: dist/, prebuilds/<platform>-<arch>/surprisal.node by prebuildify, headers/ of Node-API for
+// `npm pack` takes: lib/, dist/ for its types, prebuilds/<platform>-<arch>/surprisal.node by prebuildify, headers/ of Node-API for
 // `npx surprisal build`. --release: machine code for every architecture that nvcc knows; --gyp: by
 // node-gyp, CPU only.
 // prebuildify calls this file in place of node-gyp, with 'rebuild': then it builds by scripts/build.mjs

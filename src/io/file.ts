@@ -1,7 +1,6 @@
 // Files and tensor memory: reads go straight into the elements, writes come straight out of them
 // and replace the old file in one step.
 
-import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, rename, rm } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { checkedDevice } from '../device.js';
@@ -87,6 +86,7 @@ export async function replaceFile(
     if (!t.storage) throw disposedError(t);
     return t.storage;
   });
+  const { randomBytes } = process.getBuiltinModule('node:crypto');
   const draft = `${path}.${randomBytes(6).toString('hex')}.tmp`;
   for (const storage of storages) storage.pin();
   try {

@@ -25,7 +25,7 @@ beforeAll(() => {
   const installed = join(project, 'node_modules/surprisal');
   mkdirSync(join(installed, prebuilt, '..'), { recursive: true });
   copyFileSync('package.json', join(installed, 'package.json'));
-  cpSync('dist', join(installed, 'dist'), { recursive: true });
+  cpSync('lib', join(installed, 'lib'), { recursive: true });
   copyFileSync(loadedAddon, join(installed, prebuilt));
 });
 
@@ -99,14 +99,14 @@ test('the tarball holds what installed packages need, and no tests', () => {
     'CHANGELOG.md',
     'CMakeLists.txt',
     'scripts/ptxas-log.sh',
-    'dist/index.js',
+    'lib/index.js',
     'dist/index.d.ts',
-    'dist/cli/main.js',
+    'lib/cli.js',
     'native/node/addon.cpp',
   ]) {
     expect(names).toContain(name);
   }
   const needless =
-    /^(test|bench|examples|src|build|node_modules)\/|tsbuildinfo|\.stamp$|binding\.gyp/;
+    /^(test|bench|examples|src|build|node_modules)\/|tsbuildinfo|^dist\/.*\.js$|\.stamp$|binding\.gyp/;
   expect(names.filter((name) => needless.test(name))).toEqual([]);
 });
