@@ -45,8 +45,8 @@ export default defineConfig({
     setupFiles: ['test/harness/device.ts'],
     pool: 'forks',
     maxWorkers: 2,
-    // The slowest tests train a small model, or run under sanitizers ten times slower.
-    testTimeout: process.env.SURPRISAL_SANITIZE ? 600_000 : 60_000,
+    // The slowest tests train a small model, or run under sanitizers or an emulator, ten times slower.
+    testTimeout: process.env.SURPRISAL_SANITIZE || process.env.SURPRISAL_SLOW ? 600_000 : 60_000,
     hookTimeout: 60_000,
     // Tests of an operation leave nothing behind, so that a worker loads the library once for all
     // of their files; the others have a process for each.

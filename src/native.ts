@@ -243,7 +243,7 @@ export async function submit(launches: readonly Launch[]): Promise<void> {
 
 /** Makes V8 collect garbage now, on this thread. */
 export const collectGarbage = addon.collectGarbage as () => void;
-/** The instruction set of the CPU kernels: 'base' or 'avx2'. */
+/** The instruction set of the CPU kernels: 'base', 'avx2', 'avx512' or 'neon'. */
 export const cpuTarget = addon.cpuTarget as string;
 /** Every instruction set this machine can run. */
 export const cpuTargets: readonly string[] = (addon.cpuTargets as string).split(' ');

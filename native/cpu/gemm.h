@@ -59,10 +59,10 @@ __attribute__((noinline)) void multiply_tile(int64_t depth, const T* a, int64_t 
 #undef ROW
 }
 
-// Depth of one pass over k: a right-hand panel of it fills half of a 32 KiB L1 cache. Even parts,
-// and a function of k alone.
+// Depth of one pass over k: a right-hand panel of it fills at most half of a 32 KiB L1 cache. Even
+// parts, and a function of k alone.
 constexpr int64_t depth_part(int64_t k) {
-  constexpr int64_t kLongest = 288;
+  constexpr int64_t kLongest = SURPRISAL_TARGET_BYTES > 32 ? 144 : 288;
   const int64_t parts = (k + kLongest - 1) / kLongest;
   return parts ? (k + parts - 1) / parts : 0;
 }
@@ -135,6 +135,7 @@ void pack_columns(const T* from, int64_t ld, int64_t columns, int64_t depth, acc
 }
 
 #ifdef SURPRISAL_TARGET_AVX2
+// Without shuffles across the halves but for the last step.
 inline void transpose(F32 (&row)[8]) {
   F32 a[8], b[8];
   for (int i = 0; i < 8; i += 2) {
@@ -152,6 +153,15 @@ inline void transpose(F32 (&row)[8]) {
     row[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
   }
 }
+#else
+inline void transpose(F32 (&row)[kLanes<float>]) {
+  constexpr int L = kLanes<float>;
+  F32 next[L];
+  for (int step = 1; step < L; step *= 2) {
+    for (int i = 0; i < L / 2; ++i) interleave(row[i], row[i + L / 2], next + 2 * i);
+    std::copy(next, next + L, row);
+  }
+}
 #endif
 
 // Right operand from its transpose: `from` (columns, depth; stride ld) to (panels, depth, width).
@@ -163,18 +173,17 @@ void pack_transposed(const T* from, int64_t ld, int64_t columns, int64_t depth,
   for (int64_t c = 0; c < columns; c += width, to += width * depth) {
     const int64_t count = std::min<int64_t>(width, columns - c);
     int64_t done = 0;
-#ifdef SURPRISAL_TARGET_AVX2
     if constexpr (std::is_same_v<A, float>) {
-      for (; count == width && done + 8 <= depth; done += 8) {
-        for (int half = 0; half < width; half += 8) {
-          F32 block[8];
-          for (int i = 0; i < 8; ++i) block[i] = load_wide(from + (c + half + i) * ld + done);
+      constexpr int L = kLanes<float>;
+      for (; count == width && done + L <= depth; done += L) {
+        for (int half = 0; half < width; half += L) {
+          F32 block[L];
+          for (int i = 0; i < L; ++i) block[i] = load_wide(from + (c + half + i) * ld + done);
           transpose(block);
-          for (int i = 0; i < 8; ++i) store(to + (done + i) * width + half, block[i]);
+          for (int i = 0; i < L; ++i) store(to + (done + i) * width + half, block[i]);
         }
       }
     }
-#endif
     for (int64_t j = 0; j < width; ++j) {
       for (int64_t k = done; k < depth; ++k) {
         if (j >= count) {

@@ -27,28 +27,35 @@ inline void stream_pair(T* p, Pair<accumulator_t<T>> v) {
   stream_narrow(p + kPair<T> / 2, v.b);
 }
 
-#ifdef SURPRISAL_TARGET_AVX2
-inline __m256i rounded_in_place(F32 x) {
-  const __m256i u = _mm256_castps_si256(x);
-  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
-  return _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+typedef uint32_t Words __attribute__((vector_size(SURPRISAL_TARGET_BYTES)));
+typedef uint32_t WordsAnywhere
+    __attribute__((vector_size(SURPRISAL_TARGET_BYTES), aligned(2), may_alias));
+
+inline Words rounded_in_place(F32 x) {
+  const Words u = reinterpret_cast<Words>(x);
+  return u + ((u >> 16 & 1) + 0x7fff);
 }
-inline __m256i even_and_odd(Pair<float> v) {
-  const __m256i even = _mm256_srli_epi32(rounded_in_place(v.a), 16);
-  return _mm256_blend_epi16(even, rounded_in_place(v.b), 0xaa);
+inline Words even_and_odd(Pair<float> v) {
+  const Words even = rounded_in_place(v.a) >> 16, odd = rounded_in_place(v.b);
+#ifdef SURPRISAL_TARGET_AVX2
+  return reinterpret_cast<Words>(
+      _mm256_blend_epi16(reinterpret_cast<__m256i>(even), reinterpret_cast<__m256i>(odd), 0xaa));
+#else
+  return even | (odd & 0xffff0000);
+#endif
 }
 template <>
 inline Pair<float> load_pair(const BFloat16* p) {
-  const __m256i words = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  return {_mm256_castsi256_ps(_mm256_slli_epi32(words, 16)),
-          _mm256_castsi256_ps(_mm256_and_si256(words, _mm256_set1_epi32(int32_t(0xffff0000))))};
+  const Words words = *reinterpret_cast<const WordsAnywhere*>(p);
+  return {reinterpret_cast<F32>(words << 16), reinterpret_cast<F32>(words & 0xffff0000)};
 }
 template <>
 inline void store_pair(BFloat16* p, Pair<float> v) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), even_and_odd(v));
+  *reinterpret_cast<WordsAnywhere*>(p) = even_and_odd(v);
 }
+#if defined(SURPRISAL_TARGET_AVX2) || defined(SURPRISAL_TARGET_AVX512)
 template <>
 inline void stream_pair(BFloat16* p, Pair<float> v) {
-  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), even_and_odd(v));
+  stream_narrow(reinterpret_cast<float*>(p), reinterpret_cast<F32>(even_and_odd(v)));
 }
 #endif

@@ -44,35 +44,19 @@ inline void store(int32_t* p, I32 v) { *reinterpret_cast<I32Unaligned*>(p) = v; 
 inline F32 select(I32 mask, F32 a, F32 b) { return mask ? a : b; }
 inline F64 select(I64 mask, F64 a, F64 b) { return mask ? a : b; }
 
-// a*b + c; one rounding where the target has FMA.
-inline F32 fma(F32 a, F32 b, F32 c) {
-#ifdef SURPRISAL_TARGET_AVX2
-  return _mm256_fmadd_ps(a, b, c);
-#else
-  return a * b + c;
-#endif
-}
-inline F64 fma(F64 a, F64 b, F64 c) {
-#ifdef SURPRISAL_TARGET_AVX2
-  return _mm256_fmadd_pd(a, b, c);
-#else
-  return a * b + c;
-#endif
-}
-
-// Where either operand is NaN the result is b. Written out for AVX2, since compilers make two
-// instructions of the comparison.
-#ifdef SURPRISAL_TARGET_AVX2
-inline F32 max(F32 a, F32 b) { return _mm256_max_ps(a, b); }
-inline F64 max(F64 a, F64 b) { return _mm256_max_pd(a, b); }
-inline F32 min(F32 a, F32 b) { return _mm256_min_ps(a, b); }
-inline F64 min(F64 a, F64 b) { return _mm256_min_pd(a, b); }
-#else
-inline F32 max(F32 a, F32 b) { return a > b ? a : b; }
-inline F64 max(F64 a, F64 b) { return a > b ? a : b; }
-inline F32 min(F32 a, F32 b) { return a < b ? a : b; }
-inline F64 min(F64 a, F64 b) { return a < b ? a : b; }
-#endif
+// Each target has its own (SURPRISAL_TARGET_VECTORS):
+//   fma            a*b + c; one rounding where the target has FMA
+//   max, min       where either operand is NaN the result is b
+//   sqrt, gather   and any, whether a lane of a mask is set
+//   interleave     a0 b0 a1 b1 ... in two vectors (not AVX2)
+//   load_wide      kLanes<float> 16-bit floats as float32; store_narrow is the reverse
+//   stream_narrow  a store that bypasses the cache, to an address aligned to what it writes, or a
+//                  plain one; other threads see it at the next stream_fence
+inline F32 load_wide(const float* p) { return load(p); }
+inline F64 load_wide(const double* p) { return load(p); }
+inline void store_narrow(float* p, F32 v) { store(p, v); }
+inline void store_narrow(double* p, F64 v) { store(p, v); }
+#include SURPRISAL_TARGET_VECTORS
 
 inline F32 abs(F32 a) {
   return reinterpret_cast<F32>(reinterpret_cast<I32>(a) & splat(int32_t{0x7fffffff}));
@@ -104,78 +88,6 @@ inline double reduce_max(F64 v) {
   return m;
 }
 
-// Loads kLanes<accumulator> elements of any float storage type into the accumulator's vector.
-inline F32 load_wide(const float* p) { return load(p); }
-inline F64 load_wide(const double* p) { return load(p); }
-inline F32 load_wide(const BFloat16* p) {
-#ifdef SURPRISAL_TARGET_AVX2
-  const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
-#else
-  return F32{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])};
-#endif
-}
-inline F32 load_wide(const Float16* p) {
-#ifdef SURPRISAL_TARGET_AVX2
-  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-#else
-  return F32{to_float(p[0]), to_float(p[1]), to_float(p[2]), to_float(p[3])};
-#endif
-}
-
-#ifdef SURPRISAL_TARGET_AVX2
-inline __m128i narrow_bfloat16(F32 v) {
-  const __m256i u = _mm256_castps_si256(v);
-  const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
-  const __m256i rounded = _mm256_add_epi32(u, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-  const __m256i nan = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
-  const __m256i is_nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
-  const __m256i top = _mm256_srli_epi32(_mm256_blendv_epi8(rounded, nan, is_nan), 16);
-  const __m256i packed = _mm256_packus_epi32(top, top);
-  return _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08));
-}
-#endif
-inline void store_narrow(float* p, F32 v) { store(p, v); }
-inline void store_narrow(double* p, F64 v) { store(p, v); }
-inline void store_narrow(BFloat16* p, F32 v) {
-#ifdef SURPRISAL_TARGET_AVX2
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow_bfloat16(v));
-#else
-  for (int i = 0; i < kLanes<float>; ++i) p[i] = to_bfloat16(v[i]);
-#endif
-}
-inline void store_narrow(Float16* p, F32 v) {
-#ifdef SURPRISAL_TARGET_AVX2
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
-                   _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-#else
-  for (int i = 0; i < kLanes<float>; ++i) p[i] = to_float16(v[i]);
-#endif
-}
-
-// Stores that bypass the cache, to addresses aligned to what they write; on targets without them,
-// plain ones. They become visible to other threads at the next stream_fence.
-#if defined(SURPRISAL_TARGET_AVX2)
-inline void stream_narrow(float* p, F32 v) { _mm256_stream_ps(p, v); }
-inline void stream_narrow(double* p, F64 v) { _mm256_stream_pd(p, v); }
-inline void stream_narrow(BFloat16* p, F32 v) {
-  _mm_stream_si128(reinterpret_cast<__m128i*>(p), narrow_bfloat16(v));
-}
-inline void stream_narrow(Float16* p, F32 v) {
-  _mm_stream_si128(reinterpret_cast<__m128i*>(p),
-                   _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-}
-#elif defined(__x86_64__)
-inline void stream_narrow(float* p, F32 v) { _mm_stream_ps(p, v); }
-inline void stream_narrow(double* p, F64 v) { _mm_stream_pd(p, v); }
-inline void stream_narrow(BFloat16* p, F32 v) { store_narrow(p, v); }
-inline void stream_narrow(Float16* p, F32 v) { store_narrow(p, v); }
-#else
-template <class T, class V>
-inline void stream_narrow(T* p, V v) {
-  store_narrow(p, v);
-}
-#endif
 inline void stream_fence() {
 #if defined(__x86_64__)
   _mm_sfence();
@@ -240,7 +152,7 @@ __attribute__((always_inline)) inline F32 exp_nonpositive(F32 d) {
   const F32 magic = splat(12582912.0f + 127.0f);
   const F32 shifted = fma(x, splat(1.44269504088896341f), magic);
   const F32 n = shifted - magic;
-#ifdef SURPRISAL_TARGET_AVX2
+#ifdef SURPRISAL_TARGET_FMA
   const F32 r = fma(n, splat(-0.693147180559945309f), x);
 #else
   const F32 r = n * splat(-1.42860682030941723e-6f) + (n * splat(-0.693145751953125f) + x);

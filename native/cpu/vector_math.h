@@ -37,25 +37,6 @@ inline F64 copy_sign(F64 magnitude, F64 sign) {
                                (reinterpret_cast<I64>(sign) & ~mask));
 }
 
-inline F32 sqrt(F32 x) {
-#if defined(SURPRISAL_TARGET_AVX2)
-  return _mm256_sqrt_ps(x);
-#elif defined(__x86_64__)
-  return _mm_sqrt_ps(x);
-#else
-  return by_lane(x, [](float v) { return std::sqrt(v); });
-#endif
-}
-inline F64 sqrt(F64 x) {
-#if defined(SURPRISAL_TARGET_AVX2)
-  return _mm256_sqrt_pd(x);
-#elif defined(__x86_64__)
-  return _mm_sqrt_pd(x);
-#else
-  return by_lane(x, [](double v) { return std::sqrt(v); });
-#endif
-}
-
 template <int N>
 inline F64 polynomial(F64 x, const double (&c)[N]) {
   F64 p = splat(c[N - 1]);
@@ -68,12 +49,6 @@ namespace wide {
 
 // Adding it rounds |x| < 2^51 to an integer, which then stands in the low bits.
 constexpr double kRound = 0x1.8p52;
-
-inline bool any(I64 mask) {
-  int64_t all = 0;
-  for (int i = 0; i < kLanes<double>; ++i) all |= mask[i];
-  return all != 0;
-}
 
 // x = n ln2 + r, |r| <= ln2/2. Beyond +-110 a float32 result is 0 or infinite anyway.
 inline F64 exp(F64 x) {

@@ -126,8 +126,10 @@ function readable(found: Report): string {
     if (!loaded) rows.push(['', `tried ${path}: ${reason}`]);
   }
   if (cpu) {
-    const others = cpu.instructionSets.filter((name) => name !== cpu.instructionSet);
-    const also = others.length > 0 ? ` (also ${others.join(', ')})` : '';
+    const others = cpu.instructionSets
+      .filter((name) => name !== cpu.instructionSet)
+      .map((name) => (name === 'avx512' ? 'avx512, unverified' : name));
+    const also = others.length > 0 ? ` (also ${others.join('; ')})` : '';
     rows.push(['CPU', cpu.model]);
     rows.push(['', `${cpu.instructionSet}${also}, ${cpu.threads} of ${machine.cores} threads`]);
   }

@@ -5,17 +5,6 @@ namespace betti_matching {
 #include "ops/betti_matching/scan2.h"
 #include "ops/betti_matching/scan3.h"
 
-inline I32 gather(const int32_t* from, I32 index) {
-#ifdef SURPRISAL_TARGET_AVX2
-  return reinterpret_cast<I32>(
-      _mm256_i32gather_epi32(from, reinterpret_cast<__m256i>(index), sizeof(int32_t)));
-#else
-  I32 v{};
-  for (int i = 0; i < kInts; ++i) v[i] = from[index[i]];
-  return v;
-#endif
-}
-
 inline void shorten(const Grid& g, int32_t* parent) {
   const int last = g.rank - 1;
   for (int32_t x = 0; x < g.n[0]; ++x) {

@@ -1,5 +1,6 @@
 #include "ops/cdist/op.h"
 
+#define SURPRISAL_AVX512
 #define SURPRISAL_BODY "ops/cdist/kernels.h"
 #include "cpu/foreach_target.h"
 

@@ -1,5 +1,6 @@
 #include "ops/convolution/op.h"
 
+#define SURPRISAL_AVX512
 #define SURPRISAL_BODY "ops/convolution/kernels.h"
 #include "cpu/foreach_target.h"
 

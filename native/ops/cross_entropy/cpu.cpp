@@ -1,6 +1,7 @@
 #include "core/values.h"
 #include "ops/cross_entropy/check.h"
 
+#define SURPRISAL_AVX512
 #define SURPRISAL_BODY "ops/cross_entropy/kernels.h"
 #include "cpu/foreach_target.h"
 

@@ -1,6 +1,7 @@
 #include "core/token_mean.h"
 #include "ops/divergence/op.h"
 
+#define SURPRISAL_AVX512
 #define SURPRISAL_BODY "ops/divergence/kernels.h"
 #include "cpu/foreach_target.h"
 

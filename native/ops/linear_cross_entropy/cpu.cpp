@@ -5,6 +5,7 @@
 #include "core/logit_plan.h"
 #include "ops/linear_cross_entropy/rows.h"
 
+#define SURPRISAL_AVX512
 #define SURPRISAL_BODY "ops/linear_cross_entropy/kernels.h"
 #include "cpu/foreach_target.h"
 

@@ -314,17 +314,6 @@ class ArgmaxTerms final : public LogitTerms<A> {
   }
 
  private:
-  template <class M>
-  static bool any(M mask) {
-#ifdef SURPRISAL_TARGET_AVX2
-    return _mm256_movemask_epi8(reinterpret_cast<__m256i>(mask)) != 0;
-#else
-    for (int k = 0; k < kLanes<A>; ++k)
-      if (mask[k]) return true;
-    return false;
-#endif
-  }
-
   const SoftmaxOptions<A> o_;
   const VectorMap<A> map_;
   int32_t* const out_;

@@ -1,5 +1,6 @@
 #include "ops/matmul/check.h"
 
+#define SURPRISAL_AVX512
 #define SURPRISAL_BODY "ops/matmul/kernels.h"
 #include "cpu/foreach_target.h"
 

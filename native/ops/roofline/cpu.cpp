@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#define SURPRISAL_AVX512
 #define SURPRISAL_BODY "ops/roofline/kernels.h"
 #include "cpu/foreach_target.h"
 

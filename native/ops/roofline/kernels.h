@@ -33,28 +33,16 @@ inline void read(const Read& op) {
   *op.sum.as<double>() = total;
 }
 
-inline void stream(float* p, F32 v) {
-#if defined(SURPRISAL_TARGET_AVX2)
-  _mm256_stream_ps(p, v);
-#elif defined(__x86_64__)
-  _mm_stream_ps(p, v);
-#else
-  store(p, v);
-#endif
-}
-
 inline void copy_block(float* to, const float* from, int64_t n) {
   int64_t i = 0;
   // Streaming stores need aligned addresses; an ArrayBuffer's are often 16 bytes off a page.
   for (; i < n && reinterpret_cast<uintptr_t>(to + i) % 64; ++i) to[i] = from[i];
   for (; i + 2 * kLanes<float> <= n; i += 2 * kLanes<float>) {
-    stream(to + i, load(from + i));
-    stream(to + i + kLanes<float>, load(from + i + kLanes<float>));
+    stream_narrow(to + i, load(from + i));
+    stream_narrow(to + i + kLanes<float>, load(from + i + kLanes<float>));
   }
   for (; i < n; ++i) to[i] = from[i];
-#if defined(__x86_64__)
-  _mm_sfence();  // streaming stores are weakly ordered; another thread may read them next
-#endif
+  stream_fence();  // another thread may read them next
 }
 
 inline void copy(const Copy& op) {

@@ -9,6 +9,7 @@
 #include "ops/sinkhorn/instance.h"
 #include "ops/sinkhorn/unroll.h"
 
+#define SURPRISAL_AVX512
 #define SURPRISAL_BODY "ops/sinkhorn/kernels.h"
 #include "cpu/foreach_target.h"
 

@@ -165,7 +165,7 @@ class Dual {
       far = far | ~(abs(moved) < kFar);
       store_as(w + r, load(x_.weight + i + r) * power_of_two(moved));
     }
-    again = again || wide::any(far);
+    again = again || any(far);
     for (int64_t r = 0; again && r < count; r += kLanes<double>) {
       const F64 f = (load(x_.potential + i + r) - load(x_.shift + i + r)) * unit_;
       store_as(own + r, f);

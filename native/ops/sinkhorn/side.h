@@ -104,7 +104,7 @@ Marginal total(const Side<A>& side) {
 
 // 2^x of what guesses lost in rounding.
 inline F64 power_of_lost(F64 x) {
-  if (wide::any(~(abs(x) < 0x1p-7))) return power_of_two(x);
+  if (any(~(abs(x) < 0x1p-7))) return power_of_two(x);
   const F64 lost = x * 0.6931471805599453;
   return lost * (lost * 0.5 + 1.0) + 1.0;
 }
@@ -137,5 +137,5 @@ bool settle(Side<A>& side, double unit, int64_t i, int64_t count, const double* 
     store(side.error + i + r, w * abs(share - side.marginal(f)));
     store(side.mass + i + r, w * share);
   }
-  return !wide::any(~fine);
+  return !any(~fine);
 }

@@ -1,5 +1,6 @@
 #include "ops/softmax/op.h"
 
+#define SURPRISAL_AVX512
 #define SURPRISAL_BODY "ops/softmax/kernels.h"
 #include "cpu/foreach_target.h"
 

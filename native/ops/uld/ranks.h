@@ -162,13 +162,13 @@ class Ranks {
   }
 
   V signs(M b) const {
-#ifdef SURPRISAL_TARGET_AVX2
-    if constexpr (std::is_same_v<C, float>)
-      return _mm256_i32gather_ps(sign_.data(), reinterpret_cast<__m256i>(b), 4);
-#endif
-    V s{};
-    for (int l = 0; l < L; ++l) s[l] = sign_[b[l]];
-    return s;
+    if constexpr (std::is_same_v<C, float>) {
+      return gather(sign_.data(), b);
+    } else {
+      V s{};
+      for (int l = 0; l < L; ++l) s[l] = sign_[b[l]];
+      return s;
+    }
   }
 
   // The sum of the signs times the elements; elements of p take their sign, those of bins to be
@@ -190,14 +190,6 @@ class Ranks {
       total += reduce_add(sum);
     }
     return total;
-  }
-  static bool any(M mask) {
-#ifdef SURPRISAL_TARGET_AVX2
-    return !_mm256_testz_si256(reinterpret_cast<__m256i>(mask), reinterpret_cast<__m256i>(mask));
-#endif
-    Bits all = 0;
-    for (int l = 0; l < L; ++l) all |= mask[l];
-    return all != 0;
   }
   template <bool is_p>
   void put_apart(V value, M open, int64_t k, int32_t* place) {
