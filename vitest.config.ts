@@ -5,7 +5,7 @@ import { configDefaults, defineConfig } from 'vitest/config';
 const onlyOnCpu = {
   'test/ops/*-fences.test.ts': 'guard bytes around typed arrays',
   'test/ops/{emo,linear-emo,sinkd,uld-loss}.test.ts': 'have no CUDA form yet',
-  'test/ops/betti-{fuzz,large,laws}.test.ts': 'of pairs, which are found on the host',
+  'test/ops/betti-{fuzz,large,laws,memory}.test.ts': 'of pairs, which are found on the host',
   'test/ops/{cl-dice,skeletonize,soft-skeleton}.test.ts': 'have no CUDA form yet',
   'test/ops/{barcode-losses,focal-loss,overlap,topograph-loss}.test.ts': 'have no CUDA form yet',
   'test/ops/{image-threads,region-wise-loss,warping-loss}.test.ts': 'have no CUDA form yet',

@@ -1,13 +1,8 @@
 // The images that barcodes and Betti matchings take: their checks (those of targets are in targets.ts),
 // and their form in native code, which wants arrays of the host, of one dtype, with one class each.
 import { noGrad } from './autograd.js';
-import {
-  type BettiOptions,
-  callers,
-  checkBettiMemory,
-  checkBettiOptions,
-  listBytes,
-} from './betti-options.js';
+import { checkBettiMemory, listBytes } from './betti-memory.js';
+import { type BettiOptions, callers, checkBettiOptions } from './betti-options.js';
 import { tensor } from './create.js';
 import { type DType, dtypeInfo, isFloat } from './dtype.js';
 import { expectDevice, expectSameDType, fail, showShape } from './expect.js';
@@ -55,6 +50,7 @@ export function checkMatching(
   options: BettiOptions,
   batch: number,
   isLoss = false,
+  matches = true,
 ): void {
   checkSpatial(op, 'prediction', prediction, batch);
   const t = { maps: prediction, target };
@@ -65,9 +61,11 @@ export function checkMatching(
   checkBettiOptions(op, options, axes, isLoss);
   checkFromLogits(op, options.fromLogits, batch === 2 ? prediction : undefined);
   const dtype = commonDType(op, prediction, target);
-  // Both images and the gradient or the lists.
-  const each = isLoss ? 3 * dtypeInfo[dtype].bytes : listBytes(options, dtype, 2);
-  checkBettiMemory(op, prediction.shape, axes, each * prediction.size);
+  // Both images, and the gradient with what backward makes of it or the lists.
+  const each = isLoss ? 4 * dtypeInfo[dtype].bytes : listBytes(options, dtype, 2);
+  // Metrics are of a matching of the masks; losses of barcodes take one of either image.
+  const work = { matches, items: isLoss && matches ? 1 : 2, keeps: !matches };
+  checkBettiMemory(op, prediction.shape, axes, work, each * prediction.size);
 }
 
 /** The images as native code takes them: where they are, of one dtype, probabilities, one class each. */

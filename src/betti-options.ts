@@ -1,11 +1,6 @@
 // The options that barcodes, Betti matchings and their loss share, their checks, and their form in
 // native code (ops/betti_matching/op.h).
-import { getThreads } from './device.js';
-import { type DType, dtypeInfo } from './dtype.js';
 import { expectBoolean, expectNumber, expectOneOf, expectOptions, fail, show } from './expect.js';
-import { expectFreeMemory } from './free-memory.js';
-import type { Shape } from './shape.js';
-import { sizeOf } from './shape.js';
 import type { FromLogits } from './targets.js';
 import type { Tensor } from './tensor.js';
 
@@ -224,33 +219,4 @@ export async function unlessAborted<R>(
     if (signal?.aborted) throw signal.reason;
     throw error;
   }
-}
-
-/** Positions of a padded image are 32-bit numbers with room for four cells each, in two states. */
-const mostPositions = 2 ** 28;
-
-/** Bytes of scratch memory a position takes while an image is matched; measured, rounded up. */
-const bytesPerPosition = { 2: 120, 3: 240 };
-
-/**
- * Bytes a voxel of images as they are compared, `values` of them, and of lists, as native
- * code writes them and as they are cut; cycles take most.
- */
-export const listBytes = ({ cycles }: BettiOptions, dtype: DType, values: number) =>
-  values * dtypeInfo[dtype].bytes + 12 + (cycles ? 130 : 0);
-
-/** Refuses images that would not fit the memory of the machine before anything is allocated. */
-export function checkBettiMemory(op: string, shape: Shape, axes: number, outputBytes = 0): void {
-  const spatial = shape.slice(shape.length - axes);
-  const positions = spatial.reduce((n, size) => n * (size + 4), 1);
-  const images = sizeOf(shape.slice(0, shape.length - axes));
-  if (positions > mostPositions) {
-    fail(
-      op,
-      'ERR_SHAPE',
-      `expected at most ${mostPositions} voxels an image, got ${sizeOf(spatial)}`,
-    );
-  }
-  const each = positions * bytesPerPosition[axes === 3 ? 3 : 2];
-  expectFreeMemory(op, each * Math.min(images, getThreads()) + outputBytes);
 }

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <new>
 #include <string>
+#include <vector>
 
 #include "core/check.h"
 
@@ -21,7 +22,7 @@ constexpr size_t kHugePage = size_t{2} << 20;
 
 struct Cache {
   std::mutex mutex;
-  std::multimap<size_t, void*> free;
+  std::map<size_t, std::vector<void*>> free;  // a size once seen allocates nothing again
   size_t live = 0, cached = 0, peak = 0;
 };
 
@@ -55,9 +56,9 @@ void* scratch_take(size_t bytes) {
     c.live += bytes;
     c.peak = std::max(c.peak, c.live);
     const auto hit = c.free.find(bytes);
-    if (hit != c.free.end()) {
-      void* data = hit->second;
-      c.free.erase(hit);
+    if (hit != c.free.end() && !hit->second.empty()) {
+      void* data = hit->second.back();
+      hit->second.pop_back();
       c.cached -= bytes;
       return data;
     }
@@ -90,7 +91,7 @@ void scratch_give(void* data, size_t bytes) noexcept {
     c.live -= bytes;
     if (c.cached + bytes <= kKeepBytes) {
       try {
-        c.free.emplace(bytes, data);
+        c.free[bytes].push_back(data);
         c.cached += bytes;
         return;
       } catch (...) {
@@ -103,7 +104,8 @@ void scratch_give(void* data, size_t bytes) noexcept {
 void scratch_trim() noexcept {
   Cache& c = cache();
   std::lock_guard<std::mutex> lock(c.mutex);
-  for (const auto& [bytes, data] : c.free) release(data, bytes);
+  for (const auto& [bytes, list] : c.free)
+    for (void* data : list) release(data, bytes);
   c.free.clear();
   c.cached = 0;
 }

@@ -7,8 +7,16 @@ import {
   stoppable,
 } from '../barcode-loss.js';
 import { checkSpatial, preparedImage } from '../betti-images.js';
-import { type BettiOptions, checkBettiMemory, checkBettiOptions } from '../betti-options.js';
-import { type DType, floats, type LossDType, type MaybeFloat } from '../dtype.js';
+import { checkBettiMemory } from '../betti-memory.js';
+import { type BettiOptions, checkBettiOptions } from '../betti-options.js';
+import {
+  accumulatorOf,
+  type DType,
+  dtypeInfo,
+  floats,
+  type LossDType,
+  type MaybeFloat,
+} from '../dtype.js';
 import { expectDType, expectNumber, expectOnCpu, fail, show } from '../expect.js';
 import { checkReduction, type LossReduction } from '../loss-options.js';
 import { checkFromLogits } from '../targets.js';
@@ -66,7 +74,10 @@ function check({ prediction }: In, options: Options): void {
   checkNumbers(options, prediction.shape[1], axes);
   checkBettiOptions(name, options, axes, true);
   checkFromLogits(name, options.fromLogits, prediction);
-  checkBettiMemory(name, prediction.shape, axes, 4 * prediction.size);
+  const work = { matches: false, items: 1, keeps: true };
+  // The image, its gradient and what backward makes of it.
+  const each = 3 * dtypeInfo[accumulatorOf(prediction.dtype)].bytes;
+  checkBettiMemory(name, prediction.shape, axes, work, each * prediction.size);
   const { exponent, reduction } = options;
   if (exponent !== undefined) expectNumber(name, 'exponent', exponent, { min: 1 });
   checkReduction(name, reduction);

@@ -8,14 +8,13 @@ import {
   prepared,
   preparedImage,
 } from '../betti-images.js';
+import { checkBettiMemory, listBytes } from '../betti-memory.js';
 import {
   type BettiMatchingOptions,
   type BettiOptions,
   bettiOptionNames,
-  checkBettiMemory,
   checkBettiOptions,
   expectBettiOptions,
-  listBytes,
   ownOptions,
   unlessAborted,
 } from '../betti-options.js';
@@ -255,8 +254,10 @@ function checkBarcode(image: Tensor, options: PersistenceBarcodeOptions): void {
   checkSpatial(barcodeName, 'image', image, 0);
   checkBettiOptions(barcodeName, options, image.rank);
   checkFromLogits(barcodeName, options.fromLogits);
-  const each = listBytes(options, commonDType(barcodeName, image), 3);
-  checkBettiMemory(barcodeName, image.shape, image.rank, each * image.size);
+  const dtype = commonDType(barcodeName, image);
+  const work = { matches: false, items: 1 };
+  const each = listBytes(options, dtype, 3);
+  checkBettiMemory(barcodeName, image.shape, image.rank, work, each * image.size);
 }
 
 function barcodeProblem(image: Tensor, options: PersistenceBarcodeOptions): Problem {

@@ -46,7 +46,7 @@ function checkEffect(key: string, value: unknown, matching: string): void {
 function check({ prediction, target }: In, options: Options): void {
   expectOnCpu(name, 'prediction', prediction);
   expectDType(name, 'prediction', prediction, floats);
-  checkMatching(name, prediction, target, options, 2, true);
+  checkMatching(name, prediction, target, options, 2, true, false);
   const { matching = 'wasserstein', perfect, reduction } = options;
   expectOneOf(name, 'matching', matching, ['wasserstein', 'longest']);
   if (perfect !== undefined) expectNumber(name, 'perfect', perfect, { min: 0 });

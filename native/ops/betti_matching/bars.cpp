@@ -24,8 +24,7 @@ class Barcodes {
         static_cast<int64_t>(bars_.size()), task.voxels(), op.cancel,
         [&](int64_t i) {
           const int input = static_cast<int>(i % values_.images);
-          return std::make_unique<Matching>(task_,
-                                            values_.keys_of(task_, i / values_.images, input), 1);
+          return Matching(task_, values_.keys_of(task_, i / values_.images, input), 1);
         },
         [&](int64_t i, Matching& m) { take(i, m); });
   }

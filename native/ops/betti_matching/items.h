@@ -149,13 +149,13 @@ void run_items(int64_t items, int64_t voxels, const View& cancel, Make make, End
     return parallel_for(items, kVoxelsPerPiece / voxels + 1, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
         check_cancelled(cancel);
-        const std::unique_ptr<Matching> m = make(i);
-        m->run();
-        end(i, *m);
+        Matching m = make(i);
+        m.run();
+        end(i, m);
       }
     });
   }
-  std::vector<std::unique_ptr<Matching>> all(items);
+  std::vector<std::unique_ptr<Matching>> all(items);  // fewer than threads
   const auto each = [&](int64_t count, auto work) {
     parallel_for(items * count, 1, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
@@ -164,7 +164,7 @@ void run_items(int64_t items, int64_t voxels, const View& cancel, Make make, End
       }
     });
   };
-  each(1, [&](int64_t i, int) { all[i] = make(i); });
+  each(1, [&](int64_t i, int) { all[i].reset(new Matching(make(i))); });
   each(all[0]->images(), [&](int64_t i, int k) { all[i]->image(k); });
   if (all[0]->reductions() > 0)
     each(all[0]->reductions(), [&](int64_t i, int k) { all[i]->reduction(k); });

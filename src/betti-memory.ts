@@ -1,0 +1,74 @@
+// What barcodes and Betti matchings take of the memory, estimated before anything is allocated.
+import type { BettiOptions } from './betti-options.js';
+import { getThreads } from './device.js';
+import { type DType, dtypeInfo } from './dtype.js';
+import { fail } from './expect.js';
+import { expectFreeMemory } from './free-memory.js';
+import { type Shape, sizeOf } from './shape.js';
+
+/** Positions of a padded image are 32-bit numbers with room for four cells each, in two states. */
+const mostPositions = 2 ** 28;
+
+/**
+ * Bytes of scratch memory a position, measured on noise and checkerboards, rounded up
+ * (bench/notes/betti.md): what an item holds, what each task at work on it takes besides, and how many
+ * tasks at once.
+ */
+const ofMatching = {
+  plane: { held: 52, task: 20, tasks: 3 },
+  volume: { held: 54, task: 29, tasks: 5 },
+};
+const ofBarcode = {
+  plane: { held: 30, task: 20, tasks: 1 },
+  volume: { held: 26, task: 24, tasks: 1 },
+};
+
+/** Bytes a voxel of the bars that an item leaves. */
+const keptBytes = 10;
+
+/** What native code does with each image of a call (native/ops/betti_matching/items.h). */
+export interface BettiWork {
+  /** Whether two images are matched; else a barcode is taken of each. */
+  matches: boolean;
+  /** Matchings or barcodes for each image of the batch: of it and its mask, of it and its target. */
+  items: number;
+  /** Whether bars are kept until all are known: losses of barcodes. */
+  keeps?: boolean;
+}
+
+const positionsOf = (spatial: Shape) => spatial.reduce((n, size) => n * (size + 4), 1);
+
+/** Of all images that are worked on at once: one a thread, or the tasks of fewer side by side. */
+export function scratchBytes(shape: Shape, axes: number, work: BettiWork): number {
+  const spatial = shape.slice(shape.length - axes);
+  const items = sizeOf(shape.slice(0, shape.length - axes)) * work.items;
+  const bytes = (work.matches ? ofMatching : ofBarcode)[axes === 3 ? 'volume' : 'plane'];
+  const threads = getThreads();
+  const held = Math.min(items, threads);
+  const tasks = items >= threads ? held : Math.min(threads, items * bytes.tasks);
+  const kept = work.keeps ? items * keptBytes : 0;
+  return positionsOf(spatial) * (held * bytes.held + tasks * bytes.task + kept);
+}
+
+/**
+ * Bytes a voxel of images as they are compared, `values` of them, and of lists, as native
+ * code writes them and as they are cut; cycles take most.
+ */
+export const listBytes = ({ cycles }: BettiOptions, dtype: DType, values: number) =>
+  values * dtypeInfo[dtype].bytes + 12 + (cycles ? 130 : 0);
+
+/** Refuses images that would not fit the memory of the machine before anything is allocated. */
+export function checkBettiMemory(
+  op: string,
+  shape: Shape,
+  axes: number,
+  work: BettiWork,
+  outputBytes: number,
+): void {
+  const spatial = shape.slice(shape.length - axes);
+  if (positionsOf(spatial) > mostPositions) {
+    const got = sizeOf(spatial);
+    fail(op, 'ERR_SHAPE', `expected at most ${mostPositions} voxels an image, got ${got}`);
+  }
+  expectFreeMemory(op, scratchBytes(shape, axes, work) + outputBytes);
+}
