@@ -102,7 +102,7 @@ void pairs_of(const Pairs& op) {
         const bool is_mask = i % kinds == 1;
         const Keys keys =
             is_mask ? mask_keys(values, task, item, op.threshold) : values.keys(task, item);
-        return std::make_unique<Matching>(is_mask ? masks : task, keys, values.images);
+        return Matching(is_mask ? masks : task, keys, values.images);
       },
       [&](int64_t i, Matching& m) {
         const int64_t item = i / kinds;
@@ -188,9 +188,7 @@ void loss_of(const Loss& op) {
   sum_losses<T>(op, [&](const Values<T>& values, const Task& task, double share, double* losses) {
     run_items(
         images_of(op), task.voxels(), op.cancel,
-        [&](int64_t i) {
-          return std::make_unique<Matching>(task, values.keys(task, i), values.images);
-        },
+        [&](int64_t i) { return Matching(task, values.keys(task, i), values.images); },
         [&](int64_t i, Matching& m) {
           drop_short(m, values, task, i, op.min_length);
           losses[i] += ImageLoss<T>(op, values, task, m, i, share).sum();
@@ -207,17 +205,19 @@ void scale_of(const Scale& op) {
   if (op.images == 0) return;
   const int64_t each = op.grad.size / op.images;
   parallel_for(op.grad.size, 1 << 15, [&](int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) {
-      if (grad[i] == 0) {
-        out[i] = Out{};
-        continue;
+    while (first < last) {
+      const int64_t image = first / each, end = std::min(last, (image + 1) * each);
+      const T factor = static_cast<T>(op.factor * upstream[op.upstream.size == 1 ? 0 : image]);
+      for (int64_t i = first; i < end; ++i) {
+        // 0 whatever the factor is; where that is nobody can predict.
+        const T product = factor * grad[i] * (p ? p[i] * (1 - p[i]) : T{1});
+        const T slope = grad[i] == 0 ? T{0} : product;
+        if constexpr (std::is_floating_point_v<Out>)
+          out[i] = static_cast<Out>(slope);
+        else
+          out[i] = from_float<Out>(static_cast<float>(slope));
       }
-      const T factor = static_cast<T>(op.factor * upstream[op.upstream.size == 1 ? 0 : i / each]);
-      const T slope = factor * grad[i] * (p ? p[i] * (1 - p[i]) : T{1});
-      if constexpr (std::is_floating_point_v<Out>)
-        out[i] = static_cast<Out>(slope);
-      else
-        out[i] = from_float<Out>(static_cast<float>(slope));
+      first = end;
     }
   });
 }

@@ -96,7 +96,7 @@ struct Joined {
 };
 
 // How far an event is followed to see whether its component had an older attribute before.
-constexpr int kEventSteps = 12;
+constexpr int kEventSteps = 4;
 
 template <bool kDual, int kAttributes>
 class Forest {
