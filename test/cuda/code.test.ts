@@ -128,4 +128,12 @@ describe.skipIf(needsCuda('other devices') || !('deviceInject' in runtime))('the
     expect(on({ SURPRISAL_EMULATOR_CAPABILITY: '100' }, rows)).toBe('10.0 true true');
     expect(on({ SURPRISAL_EMULATOR_BUILT_FOR: '80' }, rows)).toBe('9.0 true true');
   });
+
+  test('multiplies by its own kernels where cuBLASLt is asked for and not there', () => {
+    const program = `
+      const [a, b] = [sp.rand([9, 5]), sp.rand([5, 7])];
+      const on = sp.matmul(a.to('cuda'), b.to('cuda')).to('cpu');
+      console.log(on.sub(sp.matmul(a, b)).abs().max().item() < 1e-5);`;
+    expect(on({ SURPRISAL_CUBLASLT: '1' }, program)).toBe('true');
+  });
 });
