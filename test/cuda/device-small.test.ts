@@ -110,6 +110,21 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       agrees('float32', [{ shape }, { shape }], (x, y) => sp.crossEntropy(x, sp.softmax(y)));
     });
 
+    test('weights of classes and probabilities beside rows that shift', () => {
+      for (const dtype of ['float32', 'bfloat16'] as const) {
+        agrees(dtype, [{ shape: [3, 1023] }], (x, device) => {
+          const target = sp.tensor([5, 0, 1022], { dtype: 'int32', device }) as never;
+          const classWeight = sp.arange(1023, { device }).div(500) as never;
+          return sp.crossEntropy(x, target, { classWeight, labelSmoothing: 0.2 });
+        });
+        agrees(dtype, [{ shape: [3, 1023] }], (x, device) => {
+          const values = new Random(3).normals(3 * 1023);
+          const target = sp.softmax(placed(values, 'float32', [3, 1023], device) as never);
+          return sp.crossEntropy(x, target as never);
+        });
+      }
+    });
+
     test('far from the cap, both ways; rows that blocks share parts of; many rows', () => {
       for (const [rows, width, options] of [
         [3, 40, { softcap: 0.05 }],
@@ -225,6 +240,23 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
         const shifted = { shape: [2, width], shifted: true };
         agrees(dtype, [shifted, inputs[1]], (x, weight) => sp.rmsNorm(x, { weight }));
       }
+    });
+
+    test('of what lies anywhere against 16 bytes', () => {
+      for (const dtype of ['float32', 'bfloat16'] as const)
+        for (const [rows, width] of [
+          [40, 512],
+          [3, 1023],
+        ]) {
+          const inputs = [[rows, width], [width], [width]].map((shape) => ({
+            shape,
+            shifted: true,
+          }));
+          const run = (...t: sp.Tensor[]) =>
+            sp.layerNorm(t[0] as never, { weight: t[1], bias: t[2] } as never);
+          agrees(dtype, inputs, run, true);
+          agrees(dtype, [{ shape: [rows, width] }, ...inputs.slice(1)], run);
+        }
     });
   });
 
