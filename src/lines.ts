@@ -4,7 +4,6 @@ import { accumulatorOf, floats } from './dtype.js';
 import {
   expectDType,
   expectNumber,
-  expectOnCpu,
   expectSameDType,
   expectShape,
   fail,
@@ -30,7 +29,6 @@ type Wanted = 'x' | 'y' | 'a' | 'b';
 /** x and y of one float dtype, `features` axes after their points, and what goes with them. */
 export function checkLines(op: string, t: In, { p = 2 }: LineOptions, features: 0 | 1): void {
   const { x, y } = t;
-  expectOnCpu(op, 'x', x);
   expectDType(op, 'x', x, floats);
   expectSameDType(op, 'x', x, 'y', y);
   for (const [key, size] of [

@@ -235,6 +235,16 @@ export const operations: Record<string, Operation> = {
     products: 2 * sinkhornIterations,
   },
   'sinkhorn gradient': { make: clouds(true), call: transportGradient, passes: 0, products: 1 },
+  'slicedWasserstein gradient': {
+    make: (n, _v, dtype, d) => [randn([n, d], dtype, true), randn([n, d], dtype)],
+    call: ([x, y]) => {
+      const loss = sp.slicedWasserstein(x as never, y as never, { projections: 64, seed: 1 });
+      const gradients = sp.grad(loss, [x]) as sp.Tensor[];
+      loss.dispose();
+      return gradients;
+    },
+    passes: 0,
+  },
   sinkhornKnopp: {
     make: matrices(false),
     call: ([x]) => [sp.sinkhornKnopp(x as never)],
@@ -360,6 +370,13 @@ export const cases: Case[] = [
       ['sinkhorn gradient', 1024, 1024, 64, undefined],
     ] as const
   ).map(([op, n, v, d, goal]) => ({ op, n, v, d, dtype: 'float32' as const, goal })),
+  ...[2000, 100000].map((n) => ({
+    op: 'slicedWasserstein gradient',
+    n,
+    v: n,
+    d: 3,
+    dtype: 'float32' as const,
+  })),
   ...(
     [
       ['sinkhornKnopp', 2 ** 22, 4],

@@ -281,6 +281,43 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
     });
   });
 
+  describe('lines', () => {
+    const unit = (w: sp.Tensor) => w.div(w.sum({ dim: -1, keepDim: true }));
+    // Tiles that are merged once and more often, a warp for each of few points.
+    test.each([
+      [
+        [2, 2300],
+        [2, 9],
+      ],
+      [
+        [1, 30],
+        [1, 8200],
+      ],
+    ])('sorted, %j and %j', (x, y) => {
+      for (const dtype of ['float64', 'bfloat16'] as const)
+        agrees(dtype, [{ shape: x }, { shape: y }], (p, q) => sp.emd1d(p, q, { p: 1 }));
+    });
+    test.each([1, 2, 2.5])('slopes and potentials, p %d', (p) => {
+      const positive = (x: number) => Math.abs(x) + 0.1;
+      agrees(
+        'float32',
+        [
+          { shape: [2, 40, 9] },
+          { shape: [2, 33, 9] },
+          { shape: [2, 40], map: positive },
+          { shape: [2, 33], map: positive },
+        ],
+        (x, y, a, b) =>
+          sp.slicedWasserstein(x, y, { p, projections: 11, seed: 3, a: unit(a), b: unit(b) }),
+      );
+    });
+    test('more lines than are in work at once', () => {
+      agrees('float32', [{ shape: [3, 2] }, { shape: [2, 2] }, { shape: [3] }], (x, y, w) =>
+        sp.slicedWasserstein(x, y, { projections: 300, seed: 1, a: unit(w.exp()) }),
+      );
+    });
+  });
+
   describe('betti-matching', () => {
     test.each([
       { reduction: 'none' },

@@ -223,6 +223,17 @@ for (const [b, n, m] of [
   );
 }
 
+// A tile of a block, and tiles that are merged.
+for (const [n, m, d] of [
+  [40, 33, 3],
+  [2300, 70, 2],
+]) {
+  const clouds: Make = (s, dtype) => [s.normal([n, d], dtype), s.normal([m, d], dtype)];
+  add(`slicedWasserstein [${n}, ${d}] [${m}, ${d}]`, two, clouds, ([x, y]) =>
+    sp.slicedWasserstein(x as never, y as never, { projections: 12, seed: 1 }),
+  );
+}
+
 // The second has its lists in scratch memory where there is less shared memory than on an H100.
 for (const [n, size, dtypes] of [
   [3, 19, two],

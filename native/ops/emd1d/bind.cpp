@@ -1,10 +1,39 @@
 #include "node/bind.h"
 #include "ops/emd1d/op.h"
+#include "ops/emd1d/plan.h"
 
 namespace surprisal::emd1d {
 
+namespace {
+
+// What would be launched, for tests.
+struct LaunchQuery : Sizes {
+  View out;  // float64: room, tiles, threads and merges of x's sort; threads of a line, lanes of a
+             // point of x and of y, lines at once
+};
+
+void query(const LaunchQuery& op) {
+  require(op.out.size == 8, "emd1d: size of the launches");
+  const Sort s = plan_sort(op.n);
+  const double values[] = {double(s.room),
+                           double(s.tiles),
+                           double(s.threads),
+                           double(s.merges),
+                           double(threads_of_line(op.n, op.m)),
+                           double(lanes_of_point(op.n, op.m)),
+                           double(lanes_of_point(op.m, op.n)),
+                           double(lines_at_once(op))};
+  for (int i = 0; i < 8; ++i) op.out.as<double>()[i] = values[i];
+}
+
+}  // namespace
+
 void bind(node::Module& m) {
-  m.def<Transport, transport>(
+  m.def<LaunchQuery, query>("emd1dLaunches",
+                            {SP_FIELD(LaunchQuery, batch), SP_FIELD(LaunchQuery, n),
+                             SP_FIELD(LaunchQuery, m), SP_FIELD(LaunchQuery, projections),
+                             SP_FIELD(LaunchQuery, element), SP_FIELD(LaunchQuery, out)});
+  m.def<Transport, transport, SP_CUDA(transport_cuda)>(
       "emd1d", {SP_FIELD(Transport, x), SP_FIELD(Transport, y), SP_FIELD(Transport, a),
                 SP_FIELD(Transport, b), SP_FIELD(Transport, directions), SP_FIELD(Transport, value),
                 SP_FIELD(Transport, dx), SP_FIELD(Transport, dy), SP_FIELD(Transport, da),

@@ -197,7 +197,15 @@ void solve(const Transport& op, int64_t index, const BalancedWeights& weights) {
 
 const char* name_of(const Transport& op) { return op.directions ? "slicedWasserstein" : "emd1d"; }
 
-void check(const Transport& op) {
+void check_values(const Transport& op) {
+  expect_finite(name_of(op), "x", op.x, op.width);
+  expect_finite(name_of(op), "y", op.y, op.width);
+  if (op.directions) expect_finite(name_of(op), "directions", op.directions, op.width);
+}
+
+}  // namespace
+
+void check_sizes(const Transport& op) {
   const DType inner = op.x.dtype == DType::f64 ? DType::f64 : DType::f32;
   const auto fits = [&](const View& v, int64_t size) {
     return !v || (v.size == size && v.dtype == inner);
@@ -215,15 +223,11 @@ void check(const Transport& op) {
               fits(op.da, rows) && fits(op.db, columns),
           "emd1d: outputs");
   require(op.p >= 1, "emd1d: p");
-  expect_finite(name_of(op), "x", op.x, op.width);
-  expect_finite(name_of(op), "y", op.y, op.width);
-  if (op.directions) expect_finite(name_of(op), "directions", op.directions, op.width);
 }
 
-}  // namespace
-
 void transport(const Transport& op) {
-  check(op);
+  check_sizes(op);
+  check_values(op);
   const BalancedWeights weights(name_of(op), op.a, op.b, op.batch, op.n, op.m);
   const auto each = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)

@@ -11,6 +11,10 @@
 #pragma once
 #include "core/view.h"
 
+namespace surprisal::cuda {
+class Stream;
+}
+
 namespace surprisal::emd1d {
 
 struct Transport {
@@ -25,6 +29,8 @@ struct Transport {
   double p = 2;
 };
 
+void check_sizes(const Transport& op);
 void transport(const Transport& op);
+void transport_cuda(const Transport& op, cuda::Stream& stream);
 
 }  // namespace surprisal::emd1d
