@@ -8,8 +8,8 @@ import type { DType } from '../dtype.js';
 import {
   errorOf,
   expectBoolean,
+  expectDevice,
   expectNumber,
-  expectOnCpu,
   expectOptions,
   expectSameDType,
   expectShape,
@@ -61,10 +61,10 @@ const known = ['blur', 'reach', 'a', 'b', 'debias', 'damping', 'solveTolerance',
 function check(x: Tensor, y: Tensor, v: Tensor, options: HvpOptions): void {
   for (const [key, t] of Object.entries({ x, y, v })) expectTensor(name, key, t);
   expectOptions(name, options, [...known, ...iterationNames]);
-  expectOnCpu(name, 'x', x);
   checkPoints(name, { x, y }, false);
   expectSameDType(name, 'x', x, 'v', v);
   expectShape(name, 'v', v, x.shape, 'a direction for each point of x');
+  expectDevice(name, 'v', v, x.device, 'like x');
   const { blur = 0.05, damping = 1e-5, debias = true } = options;
   const { solveTolerance = 1e-6, solveIterations = 1000 } = options;
   expectNumber(name, 'damping', damping, { min: 0 });
@@ -127,28 +127,65 @@ function systems(x: Tensor, y: Tensor, v: Tensor, options: HvpOptions): System[]
   return debias ? [cross, system(x, 'x', { a, b: a }, { points: p, direction })] : [cross];
 }
 
-/** The product that is asked for: launched, and then read. */
-function product(plan: TransportPlan, { v, columns, axis, form }: Request) {
+interface Product {
+  launched: Tensor;
+  given: Tensor[];
+}
+
+/** The product that is asked for, launched where the plan is. */
+function product(plan: TransportPlan, { v, columns, axis, form }: Request): Product {
   const [rows, sums] = axis === 1 ? [plan.f, plan.g] : [plan.g, plan.f];
+  const { device } = plan.f;
   const given: Tensor[] = [];
   const put = (values: Float64Array, { dtype, shape }: Tensor, width: number) => {
-    given.push(tensor(values, { dtype, shape: [...shape, width], device: 'cpu' }));
+    given.push(tensor(values, { dtype, shape: [...shape, width], device }));
     return given[given.length - 1];
   };
   const right = put(v, sums, columns);
   const launched = form
     ? contracted(plan, put(form.u, rows, form.inner), put(form.w, sums, form.inner), right)
     : plan.apply(right, { axis });
-  return () => {
-    const all = wide(launched);
-    for (const t of [launched, ...given]) t.dispose();
-    return all;
-  };
+  return { launched, given };
 }
+
+function release({ launched, given }: Product): void {
+  for (const t of [launched, ...given]) t.dispose();
+}
+
+/** On a device Σ_k u_ik Σ_j P_ij w_jk v_j: as many products as u has columns, added up here. */
+function* inParts({ v, columns, axis, form }: Request): Asking<Float64Array> {
+  const { u, w, inner } = form as NonNullable<Request['form']>;
+  let sum: Float64Array | undefined;
+  for (let k = 0; k < inner; k++) {
+    const own = v.map((value, e) => value * w[Math.floor(e / columns) * inner + k]);
+    const seen = yield { v: own, columns, axis };
+    sum ??= new Float64Array(seen.length);
+    for (let e = 0; e < seen.length; e++)
+      sum[e] += u[Math.floor(e / columns) * inner + k] * seen[e];
+  }
+  return sum as Float64Array;
+}
+
+/** The same computation, none of whose requests has a form. */
+function* formless<R>(work: Asking<R>): Asking<R> {
+  let step = work.next();
+  while (!step.done) {
+    const { value } = step;
+    step = work.next(value.form ? yield* inParts(value) : yield value);
+  }
+  return step.value;
+}
+const within = <R>(work: Asking<R>, plan: TransportPlan) =>
+  plan.f.device === 'cpu' ? work : formless(work);
 
 function answered<R>(work: Asking<R>, plan: TransportPlan): R {
   let step = work.next();
-  while (!step.done) step = work.next(product(plan, step.value)());
+  while (!step.done) {
+    const asked = product(plan, step.value);
+    const values = wide(asked.launched);
+    release(asked);
+    step = work.next(values);
+  }
   return step.value;
 }
 
@@ -156,9 +193,14 @@ async function answeredLater<R>(work: Asking<R>, plan: TransportPlan): Promise<R
   let step = work.next();
   while (!step.done) {
     const { value } = step;
-    const { result, launches } = record(() => product(plan, value));
+    const { result, launches } =
+      plan.f.device === 'cpu'
+        ? record(() => product(plan, value))
+        : { result: product(plan, value), launches: [] };
     await submit(launches);
-    step = work.next(result());
+    const values = Float64Array.from((await result.launched.data()) as ArrayLike<number>);
+    release(result);
+    step = work.next(values);
   }
   return step.value;
 }
@@ -184,7 +226,7 @@ function concluded(
     const wanted = `expected the residual to fall to ${solveTolerance}`;
     throw errorOf('ERR_NOT_CONVERGED', `${name}: ${wanted}, got ${residual.toPrecision(3)}`);
   }
-  const product = tensor(sum, { dtype: x.dtype, shape: [...x.shape], device: 'cpu' });
+  const product = tensor(sum, { dtype: x.dtype, shape: [...x.shape], device: x.device });
   const iterations = most(parts.map((p) => p.iterations));
   return { product, iterations, residual, potentials, converged: solved && potentials.converged };
 }
@@ -197,7 +239,8 @@ function concluded(
  * conjugate gradients on products with the plan: two a step, never an N·M array. How that ended is in
  * `iterations` and `residual`, which is made anew from the solution: float32 and 16-bit points at a
  * small blur may keep it above `solveTolerance`. `damping` makes it solvable where the plan nearly
- * falls apart; the smaller, the exacter. For y call it with x and y, and a and b, in each other's
+ * falls apart; the smaller, the exacter. On a device it has the products, the host the rest, and waits
+ * for each of them. For y call it with x and y, and a and b, in each other's
  * place.
  *
  *   H v = d/dt ∇ S(x + t v) at t = 0, at the optimum (the envelope's gradient, Danskin)
@@ -216,7 +259,8 @@ export function hvp<D extends DType>(
   const plans: TransportPlan[] = [];
   const parts = systems(x, y, v, options).map(({ plan, curve }) => {
     plans.push(plan());
-    return answered(curvature(curve), plans[plans.length - 1]);
+    const last = plans[plans.length - 1];
+    return answered(within(curvature(curve), last), last);
   });
   return concluded(x, parts, plans, options) as Hvp<D>;
 }
@@ -242,7 +286,7 @@ hvp.async = async <D extends DType>(
     for (const { planLater, curve } of systems(copy(x), copy(y), v, own)) {
       const plan = await planLater();
       plans.push(plan);
-      parts.push(await answeredLater(curvature(curve), plan));
+      parts.push(await answeredLater(within(curvature(curve), plan), plan));
     }
     return concluded(x, parts, plans, own) as Hvp<D>;
   } finally {

@@ -22,7 +22,7 @@ struct Measure {
 };
 
 // Each at least 0, their sums positive and nearly the same: then they become the same.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     emd1d_measure_kernel(const __grid_constant__ Measure w) {
   double* memory = &cuda::shared<double>();
   const int64_t p = cuda::block_index(), told = w.batch > 1 ? p : -1;
@@ -72,7 +72,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // A centre costs projected float32 nothing and saves their digits.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     emd1d_centre_kernel(cuda::Numbers points, int64_t n, int64_t width, double* to) {
   const int64_t p = cuda::block_index() / width, k = cuda::block_index() % width;
   double sum = 0;
@@ -157,7 +157,7 @@ __global__ void __launch_bounds__(kThreads)
 
 // Of zero weighted mean.
 template <class A>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     emd1d_weights_kernel(const __grid_constant__ Job<A> job, bool second) {
   const DeviceSide<A>& side = second ? job.y : job.x;
   const int64_t from = cuda::block_index() * side.n;
