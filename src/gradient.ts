@@ -1,5 +1,6 @@
 // One gradient on its way through a backward walk: made, added, seen by hooks, given up. A walk holds
 // a claim on it; whoever took it from a hook or from `grad` has seen it, and it is never overwritten.
+import type { DType } from './dtype.js';
 import { fail, show } from './expect.js';
 import { launch, native } from './native.js';
 import type { Device } from './place.js';
@@ -23,6 +24,34 @@ export function copyOf(t: Tensor): Tensor {
   const copy = empty(t.shape, t.dtype, false, t.device);
   launch(native.cast, { a: t.raw, out: copy.raw });
   return copy;
+}
+
+/** Whether forward may make it for an upstream gradient of 1: in float16 it would vanish before the loss is scaled. */
+export const madeInForward = (dtype: DType): boolean => dtype !== 'float16';
+
+/** Whether that may be scaled later; bfloat16 would be rounded twice. */
+export const scalable = (dtype: DType): boolean => dtype === 'float32' || dtype === 'float64';
+
+interface Reuse {
+  gradient?: Tensor;
+  /** Where the operation's backward is to write the gradient, if it is to. */
+  own?: Tensor;
+  /** Whether it is there already for an upstream gradient of 1. */
+  ready: boolean;
+}
+
+/** The gradient of `input`, of which forward may have left `unit` for an upstream gradient of 1. */
+export function reuse(
+  unit: Tensor | undefined,
+  input: Tensor,
+  upstream: Tensor,
+  needed: boolean | undefined,
+): Reuse {
+  if (!needed) return { ready: false };
+  if (unit && scalable(unit.dtype)) return { gradient: scaled(unit, upstream), ready: false };
+  const ready = unit !== undefined && !tape.retained;
+  const own = ready ? unit : empty(input.shape, input.dtype);
+  return { gradient: own, own, ready };
 }
 
 /** What forward made for an upstream gradient of 1, times `upstream`; in place unless it is needed again. */

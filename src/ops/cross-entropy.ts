@@ -2,7 +2,7 @@
 // forward computes the gradient for an upstream of 1 while each row is in the cache, and backward
 // scales it; for 'none', float16 (whose gradients vanish before loss scaling) and gradients of
 // other inputs, backward reads the logits again.
-import { defineOp, type Gradients, type Inputs, type Needs, type Op, tape } from '../autograd.js';
+import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
 import {
   accumulatorOf,
   type DType,
@@ -13,7 +13,7 @@ import {
   type MaybeFloat,
 } from '../dtype.js';
 import { expectDType, expectShape, fail, showShape } from '../expect.js';
-import { scaled } from '../gradient.js';
+import { madeInForward, reuse, scalable, scaled } from '../gradient.js';
 import {
   checkLossOptions,
   type LossOptions,
@@ -89,11 +89,10 @@ function forward(t: In, options: CrossEntropyOptions, needs: Needs) {
   const { logits } = t;
   const reduced = options.reduction !== 'none';
   const output = empty(reduced ? [] : leading(logits), accumulatorOf(logits.dtype));
-  const fused = needs.logits && reduced && logits.dtype !== 'float16';
+  const fused = needs.logits && reduced && madeInForward(logits.dtype);
   const gradLogits = fused ? empty(logits.shape, logits.dtype) : undefined;
-  // A bfloat16 gradient that is scaled would be rounded twice: backward computes it anew then.
   const others = needs.target || needs.tokenWeight;
-  const reads = others || (needs.logits && (!fused || logits.dtype === 'bfloat16'));
+  const reads = others || (needs.logits && !(fused && scalable(logits.dtype)));
   const rowStats = reads ? empty([sizeOf(leading(logits)), 4], 'float64') : undefined;
   launch(native.crossEntropyForward, {
     ...fields(t, options),
@@ -110,9 +109,7 @@ function backward({ gradLogits, again }: Saved, upstream: Tensor, needs: Needs):
   const { t, options, rowStats } = again;
   const like = (x: Tensor | undefined, need: boolean) =>
     need && x ? empty(x.shape, x.dtype) : undefined;
-  const ready = needs.logits && gradLogits && t.logits.dtype !== 'bfloat16';
-  const reused = needs.logits && !ready && !tape.retained ? gradLogits : undefined;
-  const own = ready ? undefined : (reused ?? like(t.logits, needs.logits));
+  const { gradient, own, ready } = reuse(gradLogits, t.logits, upstream, needs.logits);
   const target = like(t.target, needs.target);
   const tokenWeight = like(t.tokenWeight, needs.tokenWeight);
   if (own || target || tokenWeight) {
@@ -121,12 +118,12 @@ function backward({ gradLogits, again }: Saved, upstream: Tensor, needs: Needs):
       rowStats: rowStats.raw,
       upstream: upstream.raw,
       gradLogits: own?.raw,
-      gradLogitsReady: reused !== undefined,
+      gradLogitsReady: ready,
       gradTarget: target?.raw,
       gradTokenWeight: tokenWeight?.raw,
     });
   }
-  return { logits: ready ? scaled(gradLogits, upstream) : own, target, tokenWeight };
+  return { logits: gradient, target, tokenWeight };
 }
 
 /** Class indices need one target per row, probabilities the shape of the logits. */

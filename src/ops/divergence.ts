@@ -1,6 +1,6 @@
 // Divergence between two sets of logits: see the doc comment below. On a device forward leaves the
 // student's gradient of a mean or a sum, and backward scales it; else backward reads the logits again.
-import { defineOp, type Gradients, type Inputs, type Needs, type Op, tape } from '../autograd.js';
+import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
 import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
 import {
   expectDType,
@@ -11,7 +11,7 @@ import {
   fail,
   showShape,
 } from '../expect.js';
-import { scaled } from '../gradient.js';
+import { madeInForward, reuse, scalable, scaled } from '../gradient.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Leading, type Shape, sizeOf } from '../shape.js';
@@ -19,8 +19,6 @@ import { empty, type Tensor } from '../tensor.js';
 
 const kinds = ['kl', 'reverseKl', 'jensenShannon'] as const;
 const name = 'divergence';
-// Those of float16 would vanish before the loss is scaled.
-const gradientsOfForward: readonly DType[] = ['float32', 'float64', 'bfloat16'];
 
 export interface DivergenceOptions<R extends LossReduction = LossReduction> {
   /**
@@ -98,13 +96,10 @@ function forward(t: In, options: DivergenceOptions, needs: Needs) {
     !needs.teacher &&
     reduced &&
     student.device !== 'cpu' &&
-    gradientsOfForward.includes(student.dtype);
+    madeInForward(student.dtype);
   const gradStudent = fused ? empty(student.shape, student.dtype) : undefined;
-  // What is scaled would be rounded twice to bfloat16: backward computes it anew then.
   const reads =
-    needs.teacher ||
-    needs.tokenWeight ||
-    (needs.student && (!fused || student.dtype === 'bfloat16'));
+    needs.teacher || needs.tokenWeight || (needs.student && !(fused && scalable(student.dtype)));
   const rowStats = reads ? empty([sizeOf(rows), 8], 'float64') : undefined;
   launch(native.divergenceForward, {
     ...fields(t, options),
@@ -121,9 +116,7 @@ function backward({ gradStudent, again }: Saved, upstream: Tensor, needs: Needs)
   const { t, options, rowStats } = again;
   const like = (x: Tensor | undefined, need: boolean) =>
     need && x ? empty(x.shape, x.dtype) : undefined;
-  const ready = needs.student && gradStudent && t.student.dtype !== 'bfloat16';
-  const reused = needs.student && !ready && !tape.retained ? gradStudent : undefined;
-  const own = ready ? undefined : (reused ?? like(t.student, needs.student));
+  const { gradient, own, ready } = reuse(gradStudent, t.student, upstream, needs.student);
   const teacher = like(t.teacher, needs.teacher);
   const tokenWeight = like(t.tokenWeight, needs.tokenWeight);
   if (own || teacher || tokenWeight) {
@@ -132,12 +125,12 @@ function backward({ gradStudent, again }: Saved, upstream: Tensor, needs: Needs)
       rowStats: rowStats.raw,
       upstream: upstream.raw,
       gradStudent: own?.raw,
-      gradStudentReady: reused !== undefined,
+      gradStudentReady: ready,
       gradTeacher: teacher?.raw,
       gradTokenWeight: tokenWeight?.raw,
     });
   }
-  return { student: ready ? scaled(gradStudent, upstream) : own, teacher, tokenWeight };
+  return { student: gradient, teacher, tokenWeight };
 }
 
 /**

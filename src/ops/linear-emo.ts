@@ -1,9 +1,10 @@
 // The earth mover loss without logits: see the doc comment below. Forward computes the gradients for
 // an upstream of 1 where that is one number and they have 32 bits or more.
-import { defineOp, type Gradients, type Inputs, type Needs, type Op, tape } from '../autograd.js';
+import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
 import { accumulatorOf, type DType, type LossDType } from '../dtype.js';
 import { checkEmoRules, type EmoRules, emoRuleFields, emoRuleNames } from '../emo-options.js';
 import { expectOnCpu, expectSameDType, expectShape } from '../expect.js';
+import { reuse, scalable } from '../gradient.js';
 import { checkLinear, checkTarget, checkWorkspace } from '../linear-logits.js';
 import type { LossReduction } from '../loss-options.js';
 import { launch, native } from '../native.js';
@@ -67,7 +68,7 @@ function forward(t: In, options: LinearEmoOptions, needs: Needs) {
   const isReduced = options.reduction !== 'none';
   const output = empty(isReduced ? [] : t.target.shape, accumulatorOf(dtype));
   const rowLoss = empty(t.target.shape, 'float64');
-  const isFused = isReduced && (dtype === 'float32' || dtype === 'float64');
+  const isFused = isReduced && scalable(dtype);
   const gradients = () => ({ x: like(t.x, needs.x), weight: like(t.weight, needs.weight) });
   const unit = isFused ? gradients() : undefined;
   launch(native.linearEmoForward, {
@@ -81,26 +82,20 @@ function forward(t: In, options: LinearEmoOptions, needs: Needs) {
   return { output, saved: { t, options, rowLoss, unit } satisfies Saved };
 }
 
-/** In place unless it is needed again. */
-function scaled(unit: Tensor | undefined, upstream: Tensor): Tensor | undefined {
-  if (!unit) return undefined;
-  const out = tape.retained ? empty(unit.shape, unit.dtype) : unit;
-  launch(native.crossEntropyScale, { grad: unit.raw, upstream: upstream.raw, out: out.raw });
-  return out;
-}
-
 function backward({ t, options, rowLoss, unit }: Saved, upstream: Tensor, needs: Needs): Gradients {
-  const x = unit ? scaled(unit.x, upstream) : like(t.x, needs.x);
-  const weight = unit ? scaled(unit.weight, upstream) : like(t.weight, needs.weight);
+  const x = reuse(unit?.x, t.x, upstream, needs.x);
+  const weight = reuse(unit?.weight, t.weight, upstream, needs.weight);
   const tokenWeight = needs.tokenWeight ? like(t.tokenWeight, true) : undefined;
-  launch(native.linearEmoBackward, {
-    ...fields(t, options, rowLoss),
-    upstream: upstream.raw,
-    gradX: unit ? undefined : x?.raw,
-    gradWeight: unit ? undefined : weight?.raw,
-    gradTokenWeight: tokenWeight?.raw,
-  });
-  return { x, weight, tokenWeight };
+  if (x.own || weight.own || tokenWeight) {
+    launch(native.linearEmoBackward, {
+      ...fields(t, options, rowLoss),
+      upstream: upstream.raw,
+      gradX: x.own?.raw,
+      gradWeight: weight.own?.raw,
+      gradTokenWeight: tokenWeight?.raw,
+    });
+  }
+  return { x: x.gradient, weight: weight.gradient, tokenWeight };
 }
 
 /**
