@@ -5,8 +5,6 @@
 // of single rows' losses, of float16) are made in backward, 2 reads and a write each. Six to eight
 // exponentials an element keep 16-bit logits under the speed of memory: about half of it is
 // predicted.
-#include <cmath>
-#include <limits>
 #include <string>
 
 #include "cuda/launch.h"
@@ -17,8 +15,6 @@ namespace surprisal::divergence {
 namespace {
 
 using namespace cuda;
-
-constexpr int64_t kSegment = 8192;  // rows of a block that adds them up: fixed, and so is every sum
 
 // --- gradients from saved sums -------------------------------------------------------------------
 
@@ -42,8 +38,8 @@ __global__ void __launch_bounds__(kThreads, 2)
   if (row >= m.rows) return;
   const RowPart<T> part = row_part(m.input[1], m.rows, m.columns, row);
   const double upstream = g.upstream[m.weights.reduction == Reduction::none ? row : 0];
-  const double scale = upstream * m.weights.share(m.totals) * m.weights.token_weight.weight(row);
-  const PairSums sums = load(m.weights.sums + row);
+  const double scale = upstream * m.weights.share(m.totals) * m.weights.weight(row);
+  const PairSums sums = load(m.sums + row);
   const Ratio<C> ratio(sums, m.inverse);
   const C by = static_cast<C>(scale * m.inverse);
   T* const student = g.student ? g.student + row * m.columns : nullptr;
@@ -67,84 +63,6 @@ __global__ void __launch_bounds__(kThreads, 2)
   }
 }
 
-// --- what the rows add up to ---------------------------------------------------------------------
-
-__device__ double share_of(const RowWeights& w, int64_t n) {
-  const double weight = w.token_weight.weight(n);
-  if (weight != weight) report_fault(w.fault, n, 0, 0, 0);
-  return weight == 0 ? 0 : weight * load(&w.sums[n].loss);
-}
-
-struct TotalsWork {
-  RowWeights weights;
-  bool losses;
-  Totals* partial;  // (blocks)
-  int64_t blocks;
-  Totals* totals;
-  NumbersOut loss;  // (1), may be absent
-};
-using TotalsTeam = BlockTeam<Totals, Totals>;
-
-__device__ void add_totals(Totals& into, const Totals& from) {
-  into.loss += from.loss;
-  into.weight += from.weight;
-}
-
-__device__ void write_totals(const TotalsWork& work, const Totals& all) {
-  store(work.totals, all);
-  if (!work.loss) return;
-  const bool mean = work.weights.reduction == Reduction::mean;
-  const double empty = std::numeric_limits<double>::quiet_NaN();
-  work.loss.set(0, !mean ? all.loss : all.weight == 0 ? empty : all.loss / all.weight);
-}
-
-__global__ void __launch_bounds__(kThreads) divergence_totals_kernel(TotalsWork work) {
-  const RowWeights& w = work.weights;
-  const int64_t last = (block_index() + 1) * kSegment, end = last < w.rows ? last : w.rows;
-  Totals own{};
-  for (int64_t n = block_index() * kSegment + thread_index(); n < end; n += kThreads) {
-    if (work.losses) own.loss += share_of(w, n);
-    own.weight += w.token_weight.weight(n);
-  }
-  TotalsTeam team(&shared<TeamMemory<Totals, Totals>>(), 1);
-  team.finish(own, add_totals, [&](const Totals& all, bool leader) {
-    if (leader)
-      work.blocks > 1 ? store(work.partial + block_index(), all) : write_totals(work, all);
-    return all;
-  });
-}
-
-// The segments' sums, in their order within each thread.
-__global__ void __launch_bounds__(kThreads) divergence_totals_merge_kernel(TotalsWork work) {
-  Totals own{};
-  for (int64_t b = thread_index(); b < work.blocks; b += kThreads)
-    add_totals(own, load(work.partial + b));
-  TotalsTeam team(&shared<TeamMemory<Totals, Totals>>(), 1);
-  team.finish(own, add_totals, [&](const Totals& all, bool leader) {
-    if (leader) write_totals(work, all);
-    return all;
-  });
-}
-
-__global__ void __launch_bounds__(kThreads)
-    divergence_losses_kernel(RowWeights w, NumbersOut loss) {
-  const int64_t n = block_index() * kThreads + thread_index();
-  if (n < w.rows) loss.set(n, share_of(w, n));
-}
-
-__global__ void __launch_bounds__(kThreads)
-    divergence_weights_kernel(RowWeights w, const Totals* totals, Numbers upstream,
-                              NumbersOut out) {
-  const int64_t n = block_index() * kThreads + thread_index();
-  if (n >= w.rows) return;
-  const bool mean = w.reduction == Reduction::mean;
-  const double share = mean ? 1 / load(&totals->weight) : 1;
-  const double slope = upstream[w.reduction == Reduction::none ? n : 0] * share;
-  const double average = mean ? load(&totals->loss) * share : 0;
-  const bool none = slope == 0 || (mean && load(&totals->weight) == 0);
-  out.set(n, none ? 0 : slope * (load(&w.sums[n].loss) - average));
-}
-
 // --- launches ------------------------------------------------------------------------------------
 
 void raise_nan_weight(const Fault& fault) {
@@ -155,28 +73,14 @@ void raise_nan_weight(const Fault& fault) {
 
 constexpr int64_t kStats = sizeof(PairSums) / sizeof(double);
 
-Shape by_row(const RowWeights& w) { return {(w.rows + kThreads - 1) / kThreads, kThreads}; }
-
-// Losses only where asked for, which is where weights that are NaN are reported.
-const Totals* totals_of(const RowWeights& weights, bool losses, const NumbersOut& loss,
-                        Stream& stream) {
-  TotalsWork work{
-      weights, losses, nullptr, (weights.rows + kSegment - 1) / kSegment, stream.scratch<Totals>(1),
-      loss};
-  if (work.blocks == 0) work.blocks = 1;
-  if (work.blocks > 1) work.partial = stream.scratch<Totals>(work.blocks);
-  const int64_t shared = sizeof(TeamMemory<Totals, Totals>);
-  launch(stream, divergence_totals_kernel, {work.blocks, kThreads, shared}, work);
-  if (work.blocks > 1) launch(stream, divergence_totals_merge_kernel, {1, kThreads, shared}, work);
-  return work.totals;
-}
-
 template <class T>
-PairRows<T> rows_of(const Problem& op, const RowWeights& weights, const Totals* totals) {
+PairRows<T> rows_of(const Problem& op, PairSums* sums, const TokenRows& weights,
+                    const TokenTotals* totals) {
   return {{op.student.as<T>(), op.teacher.as<T>()},
           nullptr,
           op.rows,
           op.classes,
+          sums,
           weights,
           totals,
           1 / op.temperature,
@@ -184,13 +88,15 @@ PairRows<T> rows_of(const Problem& op, const RowWeights& weights, const Totals* 
           static_cast<Kind>(op.kind)};
 }
 
-RowWeights weights_of(const Problem& op, PairSums* sums, Stream& stream) {
-  return {op.token_weight, sums, op.rows, static_cast<Reduction>(op.reduction),
+TokenRows weights_of(const Problem& op, const PairSums* sums, Stream& stream) {
+  return {op.token_weight,
+          nullptr,
+          &sums->loss,
+          kStats,
+          op.rows,
+          static_cast<Reduction>(op.reduction),
           stream.fault_site(raise_nan_weight)};
 }
-
-// What a mean's rows are divided by, where that is not their number.
-bool divides(const RowWeights& w) { return w.reduction == Reduction::mean && w.token_weight; }
 
 }  // namespace
 
@@ -198,13 +104,13 @@ void forward_cuda(const Forward& op, cuda::Stream& stream) {
   require(!op.row_stats || op.row_stats.size == op.rows * kStats, "divergence: size of rowStats");
   auto* sums = op.row_stats ? reinterpret_cast<PairSums*>(op.row_stats.as<double>())
                             : stream.scratch<PairSums>(op.rows);
-  const RowWeights weights = weights_of(op, sums, stream);
-  const Totals* const totals =
-      op.grad_student && divides(weights) ? totals_of(weights, false, {}, stream) : nullptr;
+  const TokenRows weights = weights_of(op, sums, stream);
+  const TokenTotals* const totals =
+      op.grad_student && weights.divides() ? token_totals(weights, false, {}, stream) : nullptr;
   if (op.rows > 0) {
     visit_float(op.student.dtype, [&](auto tag) {
       using T = typename decltype(tag)::type;
-      PairRows<T> rows = rows_of<T>(op, weights, totals);
+      PairRows<T> rows = rows_of<T>(op, sums, weights, totals);
       rows.output = op.grad_student.as<T>();
       launch_rows(
           rows,
@@ -213,30 +119,28 @@ void forward_cuda(const Forward& op, cuda::Stream& stream) {
     });
   }
   if (weights.reduction != Reduction::none) {
-    totals_of(weights, true, op.loss, stream);
+    token_totals(weights, true, op.loss, stream);
   } else if (op.rows > 0) {
-    launch(stream, divergence_losses_kernel, by_row(weights), weights, NumbersOut(op.loss));
+    token_losses(weights, op.loss, stream);
   }
 }
 
 void backward_cuda(const Backward& op, cuda::Stream& stream) {
   require(op.row_stats.size == op.rows * kStats, "divergence: size of rowStats");
   if (op.rows == 0) return;
-  const RowWeights weights =
-      weights_of(op, reinterpret_cast<PairSums*>(op.row_stats.as<double>()), stream);
+  auto* const sums = reinterpret_cast<PairSums*>(op.row_stats.as<double>());
+  const TokenRows weights = weights_of(op, sums, stream);
   const bool of_weights = static_cast<bool>(op.grad_token_weight);
   const bool mean = weights.reduction == Reduction::mean;
-  const Totals* const totals = divides(weights) || (of_weights && mean)
-                                   ? totals_of(weights, of_weights, {}, stream)
-                                   : nullptr;
-  if (of_weights)
-    launch(stream, divergence_weights_kernel, by_row(weights), weights, totals,
-           Numbers(op.upstream), NumbersOut(op.grad_token_weight));
+  const TokenTotals* const totals = weights.divides() || (of_weights && mean)
+                                        ? token_totals(weights, of_weights, {}, stream)
+                                        : nullptr;
+  if (of_weights) token_gradient(weights, totals, op.upstream, op.grad_token_weight, stream);
   if (!op.grad_student && !op.grad_teacher) return;
   const Plan how = plan(op.rows, op.classes);
   visit_float(op.student.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    const Gradients<T> g{rows_of<T>(op, weights, totals), Numbers(op.upstream),
+    const Gradients<T> g{rows_of<T>(op, sums, weights, totals), Numbers(op.upstream),
                          op.grad_student.as<T>(), op.grad_teacher.as<T>(), op.grad_student_ready};
     launch(stream, divergence_backward_kernel<T>, {how.blocks, kThreads}, g, how.warp_rows);
   });

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
-#include "cuda/numbers.h"
 #include "cuda/row_hold.h"
+#include "cuda/token_mean.h"
 #include "ops/divergence/op.h"
 
 namespace surprisal::divergence {
@@ -93,27 +93,6 @@ struct Ratio {
   }
 };
 
-// What the losses of the rows add up to.
-struct Totals {
-  double loss, weight;
-};
-
-struct RowWeights {
-  Numbers token_weight;
-  PairSums* sums;
-  int64_t rows;
-  Reduction reduction;
-  FaultSite fault;
-
-  // Of a row's weighted loss in the result; 0 where a mean has no weight. Totals are a mean's with
-  // weights.
-  __device__ double share(const Totals* totals) const {
-    if (reduction != Reduction::mean) return 1;
-    const double weight = token_weight ? load(&totals->weight) : static_cast<double>(rows);
-    return weight == 0 ? 0 : 1 / weight;
-  }
-};
-
 // --- rows ----------------------------------------------------------------------------------------
 
 // Both rows held in registers. Their losses, and with an output the student's gradient for an
@@ -137,16 +116,17 @@ struct PairRows {
   const T* input[2];  // student, teacher
   T* output;
   int64_t rows, columns;
-  RowWeights weights;
-  const Totals* totals;  // of the weights; null: they are not needed
-  double inverse, beta;  // 1/T
+  PairSums* sums;
+  TokenRows weights;
+  const TokenTotals* totals;  // of the weights; null: they are not needed
+  double inverse, beta;       // 1/T
   Kind kind;
 
   SP_HOST_DEVICE bool wants(int) const { return true; }
   __device__ Row begin(int64_t number) const {
     Row row{};
     if (!output) return row;
-    const double scale = weights.token_weight.weight(number) * weights.share(totals);
+    const double scale = weights.weight(number) * weights.share(totals);
     row.by = static_cast<Real>(scale * inverse);
     row.weighs = scale != 0;
     return row;
@@ -180,7 +160,7 @@ struct PairRows {
   template <int Phase>
   __device__ Row finish(int64_t number, const Row& before, const State& state, bool leader) const {
     Row row = before;
-    PairSums* const out = weights.sums + number;
+    PairSums* const out = sums + number;
     if (Phase == 0) {
       PairSums sums{};
       sums.student_max = state.student.max;
