@@ -155,10 +155,11 @@ constexpr int kHoldBlock = 256;  // threads, most
 // Blocks an SM that registers must leave room for. Two matrices of 16-bit numbers, and the weights
 // beside them, want a few registers more than two blocks would leave.
 template <class Op>
-constexpr int kHoldBlocks =
-    Op::kInputs == 1 && sizeof(typename Op::Element) < 8                                  ? 3
-    : Op::kLaneBlocks == 1 || (Op::kLaneBlocks == 2 && sizeof(typename Op::Element) == 2) ? 1
-                                                                                          : 2;
+constexpr int hold_blocks() {
+  constexpr bool kHalf = sizeof(typename Op::Element) == 2;
+  if (Op::kInputs == 1 && Op::kLaneBlocks > 3 && sizeof(typename Op::Element) < 8) return 3;
+  return Op::kLaneBlocks == 1 || (Op::kLaneBlocks == 2 && kHalf) ? 1 : 2;
+}
 
 // Of that many blocks those that an SM has threads for, 1024 in sm_75; and what is tuned to the
 // last register of sm_80 and sm_90 needs a few more from sm_100 on.
@@ -230,7 +231,7 @@ inline __device__ typename Op::Row found_by_team(const Op& op, Held& held, Team&
 
 // A block or a cluster a row; or a block a part of a row, in a launch for every phase.
 template <class Op>
-__global__ void __launch_bounds__(kHoldBlock, kHoldBlocks<Op>)
+__global__ void __launch_bounds__(kHoldBlock, hold_blocks<Op>())
     row_block_kernel(const Op op, const RowWork<Op> work) {
   using T = typename Op::Element;
   using Row = typename Op::Row;

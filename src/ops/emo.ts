@@ -1,16 +1,10 @@
 // The earth mover loss on logits: see the doc comment below. As in ops/uld-loss.ts forward computes
 // the gradient for an upstream of 1 where that is one number and of 32 bits or more.
-import { defineOp, type Gradients, type Inputs, type Needs, type Op, tape } from '../autograd.js';
+import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
 import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
 import { checkEmoRules, type EmoRules, emoRuleFields, emoRuleNames } from '../emo-options.js';
-import {
-  expectDType,
-  expectOnCpu,
-  expectSameDType,
-  expectShape,
-  fail,
-  showShape,
-} from '../expect.js';
+import { expectDType, expectSameDType, expectShape, fail, showShape } from '../expect.js';
+import { reuse, scalable } from '../gradient.js';
 import type { LossReduction } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Leading, type Shape, sizeOf } from '../shape.js';
@@ -30,7 +24,6 @@ type In = Inputs<'logits' | 'target', 'embedding' | 'cosines' | 'tokenWeight'>;
 const leading = (x: Tensor): Shape => x.shape.slice(0, -1);
 
 function check({ logits, target, embedding, cosines }: In, options: EmoOptions): void {
-  expectOnCpu(name, 'logits', logits);
   expectDType(name, 'logits', logits, floats);
   const { shape, rank } = logits as Tensor;
   if (rank === 0 || shape[rank - 1] === 0) {
@@ -87,8 +80,7 @@ function forward(t: In, options: EmoOptions, needs: Needs) {
   const isReduced = options.reduction !== 'none';
   const output = empty(isReduced ? [] : shape.slice(0, -1), accumulatorOf(dtype));
   const rowLoss = empty(leading(t.logits), 'float64');
-  const isWide = dtype === 'float32' || dtype === 'float64';
-  const gradient = needs.logits && isReduced && isWide ? empty(shape, dtype) : undefined;
+  const gradient = needs.logits && isReduced && scalable(dtype) ? empty(shape, dtype) : undefined;
   launch(native.emoForward, {
     ...fields(t, options, rowLoss),
     loss: output.raw,
@@ -99,21 +91,19 @@ function forward(t: In, options: EmoOptions, needs: Needs) {
 
 function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
   const { t, options, rowLoss, gradient } = saved;
-  const like = (x: Tensor) => empty(x.shape, x.dtype);
-  const reuses = gradient && !tape.retained;
-  const logits = needs.logits ? (reuses ? gradient : like(t.logits)) : undefined;
-  const tokenWeight = needs.tokenWeight ? like(t.tokenWeight) : undefined;
-  if (gradient && logits) {
-    const scaled = { grad: gradient.raw, upstream: upstream.raw, out: logits.raw };
-    launch(native.crossEntropyScale, scaled);
+  const logits = reuse(gradient, t.logits, upstream, needs.logits);
+  const tokenWeight = needs.tokenWeight
+    ? empty(t.tokenWeight!.shape, t.tokenWeight!.dtype)
+    : undefined;
+  if (logits.own || tokenWeight) {
+    launch(native.emoBackward, {
+      ...fields(t, options, rowLoss),
+      upstream: upstream.raw,
+      gradLogits: logits.own?.raw,
+      gradTokenWeight: tokenWeight?.raw,
+    });
   }
-  launch(native.emoBackward, {
-    ...fields(t, options, rowLoss),
-    upstream: upstream.raw,
-    gradLogits: gradient ? undefined : logits?.raw,
-    gradTokenWeight: tokenWeight?.raw,
-  });
-  return { logits, tokenWeight };
+  return { logits: logits.gradient, tokenWeight };
 }
 
 /**
@@ -140,7 +130,7 @@ function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
  *
  * Ren et al. 2024, "EMO: Earth Mover Distance Optimization for Auto-Regressive Language Modeling".
  *
- * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments;
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments;
  *   ERR_OUT_OF_RANGE for a target outside [0, V), naming row and value.
  * @example const loss = sp.emo(logits, target, { embedding: head.detach(), combination: 'emo2' })
  */

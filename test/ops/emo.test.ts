@@ -1,7 +1,9 @@
 // Earth mover losses against torch, their laws and what they refuse.
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
+import { native } from '../../src/native.js';
 import { expectSameBits, expectWithin } from '../harness/compare.js';
+import { isOnCpu } from '../harness/device.js';
 import { allowed, type EmoCase, floatDTypes, goldens } from '../harness/distillation.js';
 import { Random } from '../harness/random.js';
 import { refuser } from '../harness/refusal.js';
@@ -62,7 +64,8 @@ describe.each(floatDTypes)('%s', (dtype) => {
 
   test('the same bits for any number of threads and in the background', async () => {
     const random = new Random(4);
-    const [n, v, h] = [70, 1300, 40];
+    // More rows than have their cosines at once on the CPU.
+    const [n, v, h] = isOnCpu ? [70, 1300, 40] : [6, 300, 24];
     const z = roundAll(random.normals(n * v, 2), dtype);
     const embedding = floats(roundAll(random.normals(v * h), dtype), dtype, [v, h]);
     const target = indices(
@@ -170,11 +173,13 @@ describe('the gradient is that of the form with the probability of the label hel
     const loss = sp.emo(logits, target as never, { embedding, combination });
     expect(Math.abs(loss.item() - official(z, z, combination))).toBeLessThan(1e-9);
     loss.backward();
-    const x = doubles(z, [n, v]);
-    const linear = sp.linearEmo(x, sp.eye(v, { dtype: 'float64' }) as never, target, {
-      combination,
-      embedding: sp.pad(embedding, [0, v - h]) as never,
-    });
+    const x = doubles(z, [n, v]).to('cpu').detach().requiresGrad_();
+    const linear = sp.linearEmo(
+      x,
+      sp.eye(v, { dtype: 'float64', device: 'cpu' }) as never,
+      target.to('cpu') as never,
+      { combination, embedding: sp.pad(embedding, [0, v - h]).to('cpu') as never },
+    );
     linear.backward();
     const step = 1e-5;
     for (const gradient of [gradOf(logits as AnyTensor), gradOf(x as AnyTensor)])
@@ -184,6 +189,19 @@ describe('the gradient is that of the form with the probability of the label hel
         expect(Math.abs(slope - (up - down) / (2 * step))).toBeLessThan(1e-8);
       }
   });
+});
+
+test('the plan: as many rows of cosines as fit, a multiple of 128', () => {
+  const rowsAtOnce = (rows: number, classes: number, bytes: number) => {
+    const out = new Float64Array(1);
+    native.emoPlan.call(rows, classes, bytes, out);
+    return out[0];
+  };
+  expect(rowsAtOnce(5, 100, 4)).toBe(5);
+  expect(rowsAtOnce(4096, 100, 4)).toBe(1024);
+  expect(rowsAtOnce(4096, 131_072, 4)).toBe(512);
+  expect(rowsAtOnce(4096, 131_073, 4)).toBe(384);
+  expect(rowsAtOnce(4096, 2 ** 24, 8)).toBe(128);
 });
 
 test('rows: ignored ones are not read, NaN keeps to its own, extremes stay finite', () => {

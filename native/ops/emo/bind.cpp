@@ -1,7 +1,21 @@
 #include "node/bind.h"
 #include "ops/emo/op.h"
+#include "ops/emo/plan.h"
 
 namespace surprisal::emo {
+namespace {
+
+// For tests: what rows_at_once() decides.
+struct PlanQuery {
+  int64_t rows = 0, classes = 0, bytes = 0;
+  View out;  // float64 (1)
+};
+
+void query(const PlanQuery& op) {
+  op.out.as<double>()[0] = static_cast<double>(rows_at_once(op.rows, op.classes, op.bytes));
+}
+
+}  // namespace
 
 #define RULES(Op)                                                                              \
   SP_FIELD(Op, target), SP_FIELD(Op, token_weight), SP_FIELD(Op, rows), SP_FIELD(Op, classes), \
@@ -16,9 +30,11 @@ namespace surprisal::emo {
       SP_FIELD(Op, workspace_bytes), SP_FIELD(Op, grad_x), SP_FIELD(Op, grad_weight)
 
 void bind(node::Module& m) {
-  m.def<Forward, forward>("emoForward", {ON_LOGITS(Forward), SP_FIELD(Forward, loss)});
-  m.def<Backward, backward>("emoBackward", {ON_LOGITS(Backward), SP_FIELD(Backward, upstream),
-                                            SP_FIELD(Backward, grad_token_weight)});
+  m.def<Forward, forward, SP_CUDA(forward_cuda)>("emoForward",
+                                                 {ON_LOGITS(Forward), SP_FIELD(Forward, loss)});
+  m.def<Backward, backward, SP_CUDA(backward_cuda)>(
+      "emoBackward",
+      {ON_LOGITS(Backward), SP_FIELD(Backward, upstream), SP_FIELD(Backward, grad_token_weight)});
   m.def<LinearForward, linear_forward>(
       "linearEmoForward",
       {LINEAR(LinearForward), SP_FIELD(LinearForward, loss), SP_FIELD(LinearForward, later_x),
@@ -26,6 +42,8 @@ void bind(node::Module& m) {
   m.def<LinearBackward, linear_backward>(
       "linearEmoBackward", {LINEAR(LinearBackward), SP_FIELD(LinearBackward, upstream),
                             SP_FIELD(LinearBackward, grad_token_weight)});
+  m.def<PlanQuery, query>("emoPlan", {SP_FIELD(PlanQuery, rows), SP_FIELD(PlanQuery, classes),
+                                      SP_FIELD(PlanQuery, bytes), SP_FIELD(PlanQuery, out)});
 }
 
 }  // namespace surprisal::emo

@@ -1,6 +1,7 @@
 #include <memory>
 
 #include "core/token_mean.h"
+#include "ops/emo/check.h"
 #include "ops/emo/op.h"
 #include "ops/emo/row.h"
 #include "ops/emo/rows.h"
@@ -9,19 +10,6 @@
 #include "cpu/foreach_target.h"
 
 namespace surprisal::emo {
-namespace {
-
-void check(const OnLogits& op) {
-  require(op.logits.size == op.rows * op.classes, "emo: size of logits");
-  require(op.target.size == op.rows && op.row_loss.size == op.rows, "emo: size of target");
-  require(op.cosines ? op.cosines.size == op.classes * op.classes
-                     : op.embedding.size == op.classes * op.width,
-          "emo: size of cosines or embedding");
-  const View& g = op.grad_logits;
-  require(!g || (g.size == op.logits.size && g.dtype == op.logits.dtype), "emo: gradLogits");
-}
-
-}  // namespace
 
 void forward(const Forward& op) {
   check(op);

@@ -59,5 +59,7 @@ void forward(const Forward& op);
 void backward(const Backward& op);
 void linear_forward(const LinearForward& op);
 void linear_backward(const LinearBackward& op);
+void forward_cuda(const Forward& op, cuda::Stream& stream);
+void backward_cuda(const Backward& op, cuda::Stream& stream);
 
 }  // namespace surprisal::emo

@@ -1,8 +1,6 @@
 // A row of the earth mover loss and its derivative, from a few sums over its classes: what the
 // forms on logits and without them share. See op.h for the formulas.
 #pragma once
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 
 #include "core/row_loss.h"
@@ -30,11 +28,12 @@ struct RowValue {
   double p, q, own;
 };
 
-inline RowValue row_value(const RowRules& rules, const RowTotals& row) {
-  const double own = std::exp(row.target), sum = row.others + own;
+inline SP_HOST_DEVICE RowValue row_value(const RowRules& rules, const RowTotals& row) {
+  using row_math::divide;
+  const double own = row_math::exp(row.target), sum = row.others + own;
   const double mle = row_surprisal({row.max, row.others, row.target});
-  const double q = own / sum, near = (row.near + own * row.own_cosine) / sum;
-  const double distance = 1 - (rules.plain ? near : row.near / sum);
+  const double q = divide(own, sum), near = divide(row.near + own * row.own_cosine, sum);
+  const double distance = 1 - (rules.plain ? near : divide(row.near, sum));
   const bool live = !(distance < rules.floor);
   const double low = live ? distance : rules.floor;
   const auto bounded = [&](double ratio) {
@@ -42,18 +41,18 @@ inline RowValue row_value(const RowRules& rules, const RowTotals& row) {
   };
   double loss = low, a = 0, b = live;  // dloss = a dmle + b demo
   if (rules.combination == Combination::emo1) {
-    const double ratio = bounded(mle / (low + 1e-10));
+    const double ratio = bounded(divide(mle, low + 1e-10));
     loss = 0.5 * (ratio * low + mle);
     a = 0.5;
     b *= 0.5 * ratio;
   } else if (rules.combination == Combination::emo2) {
-    const double ratio = bounded(low / (mle + 1e-10));
+    const double ratio = bounded(divide(low, mle + 1e-10));
     loss = ratio * mle + low;
     a = ratio;
   }
   // The label's own probability is a constant only in the value.
-  const double slope = -a * row.others / sum - b * q * (row.own_cosine - near);
-  return {loss, (a + b * near) / sum, -b / sum, slope};
+  const double slope = -divide(a * row.others, sum) - b * q * (row.own_cosine - near);
+  return {loss, divide(a + b * near, sum), divide(-b, sum), slope};
 }
 
 }  // namespace surprisal::emo
