@@ -151,6 +151,13 @@ export const operations: Record<string, Operation> = {
   logSoftmax: { make: rows, call: ([x]) => [sp.logSoftmax(x)], passes: 2 },
   logsumexp: { make: rows, call: ([x]) => [sp.logsumexp(x)], passes: 1 },
   divergence: { make: two, call: ([p, q]) => [sp.divergence(p, q)], passes: 2 },
+  // Logits and the cosines of as many rows.
+  emo: {
+    make: (n, v, dtype) => [...labelled(false)(n, v, dtype), randn([v, v], dtype)],
+    call: ([z, y, cosines]) => [sp.emo(z, y as never, { cosines })],
+    passes: 2,
+  },
+  uldLoss: { make: two, call: ([p, q]) => [sp.uldLoss(p, q)], passes: 2 },
   layerNorm: {
     make: normed,
     call: ([x, weight, bias]) => [sp.layerNorm(x, { weight, bias } as never)],
@@ -322,6 +329,8 @@ export const cases: Case[] = [
       ] as const
     ).map(([n, v]) => ({ op, n, v, dtype: 'bfloat16' as const })),
   ),
+  { op: 'emo', n: 8192, v: 32000, dtype: 'bfloat16' },
+  { op: 'uldLoss', n: 1024, v: 128256, dtype: 'bfloat16' },
   ...[
     'add',
     'gelu',

@@ -1,18 +1,18 @@
 // Distillation between different vocabularies: see the doc comment below. Where the upstream
 // gradient is one number and the gradient has 32 bits or more, forward computes it for an upstream
 // of 1 while the row is in the cache; otherwise backward ranks the rows again.
-import { defineOp, type Gradients, type Inputs, type Needs, type Op, tape } from '../autograd.js';
+import { defineOp, type Gradients, type Inputs, type Needs, type Op } from '../autograd.js';
 import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
-  expectOnCpu,
   expectOneOf,
   expectSameDType,
   expectShape,
   fail,
   showShape,
 } from '../expect.js';
+import { reuse, scalable } from '../gradient.js';
 import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Leading, type Shape, sizeOf } from '../shape.js';
@@ -34,7 +34,6 @@ type In = Inputs<'student' | 'teacher', 'tokenWeight'>;
 const leading = (x: Tensor): Shape => x.shape.slice(0, -1);
 
 function check({ student, teacher, tokenWeight }: In, options: UldLossOptions): void {
-  expectOnCpu(name, 'student', student);
   expectDType(name, 'student', student, floats);
   expectSameDType(name, 'student', student, 'teacher', teacher);
   for (const [key, x] of Object.entries({ student, teacher })) {
@@ -80,8 +79,7 @@ function forward(t: In, options: UldLossOptions, needs: Needs) {
   const isReduced = options.reduction !== 'none';
   const output = empty(isReduced ? [] : shape.slice(0, -1), accumulatorOf(dtype));
   const rowLoss = empty(leading(t.student), 'float64');
-  const isWide = dtype === 'float32' || dtype === 'float64';
-  const gradient = needs.student && isReduced && isWide ? empty(shape, dtype) : undefined;
+  const gradient = needs.student && isReduced && scalable(dtype) ? empty(shape, dtype) : undefined;
   launch(native.uldForward, {
     ...fields(t, options, rowLoss),
     loss: output.raw,
@@ -95,21 +93,19 @@ function backward(
   upstream: Tensor,
   needs: Needs,
 ): Gradients {
-  const like = (x: Tensor) => empty(x.shape, x.dtype);
-  const reuses = gradient && !tape.retained;
-  const student = needs.student ? (reuses ? gradient : like(t.student)) : undefined;
-  const tokenWeight = needs.tokenWeight ? like(t.tokenWeight) : undefined;
-  if (gradient && student) {
-    const scaled = { grad: gradient.raw, upstream: upstream.raw, out: student.raw };
-    launch(native.crossEntropyScale, scaled);
+  const student = reuse(gradient, t.student, upstream, needs.student);
+  const tokenWeight = needs.tokenWeight
+    ? empty(t.tokenWeight!.shape, t.tokenWeight!.dtype)
+    : undefined;
+  if (student.own || tokenWeight) {
+    launch(native.uldBackward, {
+      ...fields(t, options, rowLoss),
+      upstream: upstream.raw,
+      gradStudent: student.own?.raw,
+      gradTokenWeight: tokenWeight?.raw,
+    });
   }
-  launch(native.uldBackward, {
-    ...fields(t, options, rowLoss),
-    upstream: upstream.raw,
-    gradStudent: gradient ? undefined : student?.raw,
-    gradTokenWeight: tokenWeight?.raw,
-  });
-  return { student, tokenWeight };
+  return { student: student.gradient, tokenWeight };
 }
 
 /**
@@ -128,7 +124,7 @@ function backward(
  *
  * Boizard et al. 2024, "Towards Cross-Tokenizer Distillation".
  *
- * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments,
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments,
  *   NaN in tokenWeight.
  * @example const loss = sp.uldLoss(student, teacher, { tokenWeight: isAnswer })
  */

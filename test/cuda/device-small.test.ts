@@ -8,6 +8,7 @@ import { agrees, placed, tolerance } from '../harness/beside-cpu.js';
 import { drawn, expectEqual, valley } from '../harness/betti-device.js';
 import { needsCuda } from '../harness/device.js';
 import { Random } from '../harness/random.js';
+import type { FloatDType } from '../harness/rounding.js';
 
 describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
   describe('matmul', () => {
@@ -221,6 +222,77 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
         ] as const) {
           agrees(dtype, [{ shape }, { shape }], (x, y) => sp.divergence(x, y, options));
         }
+      }
+    });
+  });
+
+  describe('emo', () => {
+    const labels = (rows: number, width: number, device: 'cpu' | 'cuda') =>
+      sp.tensor(
+        Array.from({ length: rows }, (_, n) => (n % 5 === 3 ? -100 : (n * 7 + width - 1) % width)),
+        { dtype: 'int32', device },
+      );
+    const constant = (shape: number[], dtype: FloatDType, device: 'cpu' | 'cuda') =>
+      placed(new Random(7).normals(shape[0] * shape[1]), dtype, shape, device);
+
+    test.each([9, 300, 9000])('of %d classes, cosines made', (width) => {
+      const rows = rowsOf(width);
+      for (const dtype of ['float32', 'bfloat16'] as const) {
+        for (const options of [
+          { reduction: 'none', combination: 'emo2' },
+          { reduction: 'mean', maxRatio: 3 },
+        ] as const) {
+          agrees(dtype, [{ shape: [rows, width] }], (x, device) => {
+            const tokenWeight = sp.arange(rows, { device }).to('float32').add(0.5);
+            const embedding = constant([width, 3], dtype, device);
+            return sp.emo(x, labels(rows, width, device), { ...options, embedding, tokenWeight });
+          });
+        }
+      }
+    });
+
+    test.each([
+      ['float32', 'float32'],
+      ['float32', 'bfloat16'],
+      ['float32', 'float16'],
+      ['bfloat16', 'bfloat16'],
+      ['bfloat16', 'float32'],
+      ['float16', 'float16'],
+      ['float64', 'float64'],
+    ] as const)('%s beside a table of %s', (dtype, tableDType) => {
+      for (const width of [37, 40]) {
+        agrees(dtype, [{ shape: [5, width] }, { shape: [5], map: Math.abs }], (x, w, device) => {
+          const cosines = constant([width, width], tableDType, device).mul(0.2);
+          const target = labels(5, width, device);
+          return sp.emo(x, target, { cosines, tokenWeight: w, combination: 'emo' });
+        });
+      }
+    });
+
+    test('of more rows than have their cosines at once', () => {
+      agrees('float32', [{ shape: [1100, 5] }], (x, device) =>
+        sp.emo(x, labels(1100, 5, device), { embedding: constant([5, 2], 'float32', device) }),
+      );
+    });
+  });
+
+  describe('uldLoss', () => {
+    // A small block and a larger one; rows that differ, whose bins have their sign, and rows of many
+    // equal elements, which are sorted.
+    test.each([
+      [40, 33],
+      [300, 1200],
+    ])('%d against %d classes', (v, u) => {
+      const inputs = [{ shape: [3, v] }, { shape: [3], map: Math.abs }];
+      for (const [dtype, by] of [
+        ['float32', 3],
+        ['float64', 0.5],
+        ['bfloat16', 0.01],
+      ] as const) {
+        agrees(dtype, inputs, (x, w, device) => {
+          const teacher = placed(new Random(7).normals(3 * u), dtype, [3, u], device).mul(by);
+          return sp.uldLoss(x, teacher as never, { tokenWeight: w, temperature: 0.7 });
+        });
       }
     });
   });

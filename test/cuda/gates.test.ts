@@ -21,7 +21,7 @@ type Architecture = '80' | '90a';
 
 /** Whether a file has code of its own for some architectures; else that is made from shared PTX. */
 const hasOwnCode = (file: string) =>
-  /\/((cross_entropy|divergence|norm|softmax)\/cuda|cuda\/code)\.cu$|\/cuda_sm90_/.test(file);
+  /\/((cross_entropy|divergence|emo|norm|softmax)\/cuda|cuda\/code)\.cu$|\/cuda_sm90_/.test(file);
 
 /** What a build was asked for: 80, 90a, 75-real, ... */
 function architectures(): string[] {
@@ -60,6 +60,7 @@ const reduced = [/shfl\.sync\.bfly/, /ld\.global\S*\.v4\.\w32/, /st\.shared\.v4/
 // Counts of destinations in shared memory, ranks within a warp by ballots.
 const sorted = [/atom\.shared\.add\.u32/, /vote\.sync\.ballot/, /ld\.global\S*\.v4\.\w32/];
 // Philox multiplies to 64 bits; 16 bytes a store.
+const ranked = [/atom\.shared\.add\.u32/, /vote\.sync\.ballot/, /shfl\.sync\.bfly/];
 const drawn = [/mul\.(wide|hi)\.u(32|64)/, /st\.global\S*\.v4\.[fu]32/];
 // Fast exponentials of tiles from shared memory, and the blocks' barrier.
 const solved = [/ex2\.approx\.ftz/, /ld\.shared/, /atom\S*\.add/, /ld\.volatile/];
@@ -73,6 +74,8 @@ const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
   'native/ops/cross_entropy/cuda_sums.cu': { 80: [/st\.global\.cs\.v4/, /shfl\.sync\.bfly/] },
   'native/ops/divergence/cuda.cu': { 80: wide, '90a': [...wide, ...clusters] },
   'native/ops/elementwise/cuda.cu': { 80: wide },
+  'native/ops/emo/cuda.cu': { 80: wide, '90a': [...wide, ...clusters] },
+  'native/ops/emo/cuda_products.cu': { 80: [/mma\.sync\.aligned\.m16n8k16/, /cp\.async\.cg/] },
   'native/ops/indexing/cuda.cu': { 80: wide },
   'native/ops/indexing/cuda_sums.cu': { 80: sorted },
   'native/ops/movement/cuda.cu': { 80: wide },
@@ -104,6 +107,7 @@ const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
   'native/ops/matmul/cuda_f16.cu': { 80: multiplied },
   'native/ops/matmul/cuda_sm90_bf16.cu': { '90a': warpgroups },
   'native/ops/matmul/cuda_sm90_f16.cu': { '90a': warpgroups },
+  'native/ops/uld/cuda.cu': { 80: ranked },
 };
 
 /** Host code that launches the kernels of other files. */

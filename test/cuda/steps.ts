@@ -105,6 +105,19 @@ for (const [rows, length] of [
     (s, dtype) => [s.normal([rows, length], dtype), s.normal([rows, length], dtype)],
     ([student, teacher]) => sp.divergence(student, teacher, { temperature: 2 }),
   );
+  add(
+    `emo ${of}`,
+    two,
+    (s, dtype) => [...logits(s, dtype), s.normal([length, 3], dtype, false)],
+    ([z, y, embedding]) => sp.emo(z, y as never, { embedding, combination: 'emo2' }),
+  );
+  if (length < 5000) {
+    const further: Make = (s, dtype) => [
+      s.normal([rows, length], dtype),
+      s.normal([rows, length + 2], dtype, false),
+    ];
+    add(`uldLoss ${of}`, two, further, ([p, q]) => sp.uldLoss(p, q as never));
+  }
   const scaled: Make = (s, dtype) => [
     s.normal([rows, length], dtype),
     s.normal([length], dtype),

@@ -1,6 +1,7 @@
 // Rank by rank distillation against torch, against a plain sort, its laws and what it refuses.
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
+import { native } from '../../src/native.js';
 import { expectSameBits, expectWithin } from '../harness/compare.js';
 import { allowed, floatDTypes, goldens, type UldCase } from '../harness/distillation.js';
 import { Random } from '../harness/random.js';
@@ -142,6 +143,20 @@ test('gradcheck in student and tokenWeight, every reduction', () => {
       sp.uldLoss(s as never, teacher as never, { reduction, temperature: 1.5, tokenWeight });
     expect(sp.gradcheck(f as never, [student, weight])).toBe(true);
   }
+});
+
+test('the plan: threads and bins by the length of rows, blocks by memory', () => {
+  const plan = (rows: number, student: number, teacher: number, key = 4) => {
+    const out = new Float64Array(4);
+    native.uldPlan.call(rows, student, teacher, key, 132, out);
+    return [...out];
+  };
+  expect(plan(5, 100, 40)).toEqual([128, 512, 2 * (400 + 160 + 400) + 112, 5]);
+  expect(plan(1000, 100, 8192).slice(0, 2)).toEqual([256, 2048]);
+  expect(plan(1000, 100, 8193).slice(0, 2)).toEqual([512, 4096]);
+  expect(plan(1000, 32_000, 32_000)[3]).toBe(264);
+  expect(plan(1000, 2 ** 17, 2 ** 17)[3]).toBe(163);
+  expect(plan(1000, 2 ** 30, 2 ** 30, 8)[3]).toBe(1);
 });
 
 describe('laws', () => {

@@ -1,4 +1,5 @@
 #include "core/token_mean.h"
+#include "ops/uld/check.h"
 #include "ops/uld/entries.h"
 #include "ops/uld/op.h"
 
@@ -6,20 +7,6 @@
 #include "cpu/foreach_target.h"
 
 namespace surprisal::uld {
-namespace {
-
-void check(const Problem& op, const View& row_loss, const View& grad) {
-  require(op.student.size == op.rows * op.student_classes &&
-              op.teacher.size == op.rows * op.teacher_classes,
-          "uldLoss: sizes of the rows");
-  require(op.student.dtype == op.teacher.dtype, "uldLoss: dtypes differ");
-  require(row_loss.size == op.rows, "uldLoss: rowLoss");
-  require(!grad || (grad.size == op.student.size && grad.dtype == op.student.dtype),
-          "uldLoss: gradStudent");
-}
-
-}  // namespace
-
 void forward(const Forward& op) {
   check(op, op.row_loss, op.grad_student);
   const TokenMean tokens("uldLoss", op.token_weight, op.rows, op.reduction);
