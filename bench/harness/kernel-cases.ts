@@ -158,6 +158,7 @@ export const operations: Record<string, Operation> = {
     passes: 2,
   },
   uldLoss: { make: two, call: ([p, q]) => [sp.uldLoss(p, q)], passes: 2 },
+  sinkd: { make: two, call: ([p, q]) => [sp.sinkd(p, q as never)], passes: 2 },
   layerNorm: {
     make: normed,
     call: ([x, weight, bias]) => [sp.layerNorm(x, { weight, bias } as never)],
@@ -330,6 +331,8 @@ export const cases: Case[] = [
     ).map(([n, v]) => ({ op, n, v, dtype: 'bfloat16' as const })),
   ),
   { op: 'emo', n: 8192, v: 32000, dtype: 'bfloat16' },
+  { op: 'sinkd', n: 64, v: 32128, dtype: 'bfloat16' },
+  { op: 'sinkd', n: 512, v: 128256, dtype: 'bfloat16' },
   { op: 'uldLoss', n: 1024, v: 128256, dtype: 'bfloat16' },
   ...[
     'add',

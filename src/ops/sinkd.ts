@@ -4,7 +4,6 @@ import { accumulatorOf, type DType, floats, type LossDType } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
-  expectOnCpu,
   expectOneOf,
   expectSameDType,
   expectShape,
@@ -39,7 +38,6 @@ export interface SinkdOptions<R extends LossReduction = LossReduction> {
 type In = Inputs<'student' | 'teacher', 'mask'>;
 
 function check({ student, teacher, mask }: In, options: SinkdOptions): void {
-  expectOnCpu(name, 'student', student);
   expectDType(name, 'student', student, floats);
   expectSameDType(name, 'student', student, 'teacher', teacher);
   const { shape, rank } = student as Tensor;
@@ -133,7 +131,7 @@ function backward({ t, options, rowStats, slopes }: Saved, upstream: Tensor): Gr
  *
  * Cui et al. 2024, "Sinkhorn Distance Minimization for Knowledge Distillation".
  *
- * @throws ERR_SHAPE, ERR_DTYPE, ERR_DEVICE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments.
+ * @throws ERR_SHAPE, ERR_DTYPE, ERR_INVALID_VALUE, ERR_UNKNOWN_OPTION for bad arguments.
  * @example const loss = sp.sinkd(student, teacher, { weight: 1e-3 })
  */
 export const sinkd: Op<

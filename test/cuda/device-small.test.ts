@@ -297,6 +297,42 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
     });
   });
 
+  describe('sinkd', () => {
+    const against = (shape: number[], dtype: FloatDType, device: 'cpu' | 'cuda') => {
+      const size = shape.reduce((a, b) => a * b, 1);
+      return placed(new Random(7).normals(size), dtype, shape, device) as never;
+    };
+    // Several tiles of rows and classes, strips of classes; several problems.
+    test.each([
+      ['float32', [70, 90], 'mean', 0.1],
+      ['float64', [2, 5, 1100], 'none', 0.3],
+      ['bfloat16', [2, 5, 70], 'sum', 0.1],
+      // By logarithms.
+      ['float64', [3, 40, 9], 'mean', 0.005],
+    ] as const)('%s %o, %s, lambda %d', (dtype, shape, reduction, lambda) => {
+      const gradients = lambda === 0.3 ? (['detached'] as const) : (['unrolled'] as const);
+      for (const gradient of gradients) {
+        agrees(dtype, [{ shape: [...shape] }], (x, device) =>
+          sp.sinkd(x, against([...shape], dtype, device), {
+            reduction,
+            lambda,
+            gradient,
+            iterations: 3,
+          }),
+        );
+      }
+    });
+
+    test('more rows than shared memory holds, some left out', () => {
+      agrees('float64', [{ shape: [180, 3] }], (x, device) =>
+        sp.sinkd(x, against([180, 3], 'float64', device), {
+          iterations: 1,
+          mask: sp.arange(180, { device }).gt(2),
+        }),
+      );
+    });
+  });
+
   describe('norm', () => {
     test('of more columns than a cluster holds, in more parts than a warp has lanes', () => {
       agrees('float64', [{ shape: [1, 140_000] }, { shape: [140_000] }], (x, weight) =>

@@ -107,6 +107,7 @@ const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
   'native/ops/matmul/cuda_f16.cu': { 80: multiplied },
   'native/ops/matmul/cuda_sm90_bf16.cu': { '90a': warpgroups },
   'native/ops/matmul/cuda_sm90_f16.cu': { '90a': warpgroups },
+  'native/ops/sinkd/cuda.cu': { 80: [/ld\.shared/, /shfl\.sync\.bfly/] },
   'native/ops/uld/cuda.cu': { 80: ranked },
 };
 

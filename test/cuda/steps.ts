@@ -105,12 +105,14 @@ for (const [rows, length] of [
     (s, dtype) => [s.normal([rows, length], dtype), s.normal([rows, length], dtype)],
     ([student, teacher]) => sp.divergence(student, teacher, { temperature: 2 }),
   );
-  add(
-    `emo ${of}`,
-    two,
-    (s, dtype) => [...logits(s, dtype), s.normal([length, 3], dtype, false)],
-    ([z, y, embedding]) => sp.emo(z, y as never, { embedding, combination: 'emo2' }),
-  );
+  if (length < 50_000) {
+    add(
+      `emo ${of}`,
+      two,
+      (s, dtype) => [...logits(s, dtype), s.normal([length, 3], dtype, false)],
+      ([z, y, embedding]) => sp.emo(z, y as never, { embedding, combination: 'emo2' }),
+    );
+  }
   if (length < 5000) {
     const further: Make = (s, dtype) => [
       s.normal([rows, length], dtype),
@@ -138,6 +140,19 @@ for (const [rows, length] of [
     sp.argmax(z, { dim: 1 }),
     sp.argmin(z, { dim: 0 }),
   ]);
+}
+
+for (const [problems, rows, length] of [
+  [3, 5, 33],
+  [1, 70, 130],
+]) {
+  const rowsOf: Make = (s, dtype) => [
+    s.normal([problems, rows, length], dtype),
+    s.normal([problems, rows, length], dtype, false),
+  ];
+  add(`sinkd [${problems}, ${rows}, ${length}]`, two, rowsOf, ([p, q]) =>
+    sp.sinkd(p, q as never, { iterations: 3, reduction: 'none' }),
+  );
 }
 
 const pair: Make = (s, dtype) => [s.normal([5, 1, 33], dtype), s.positive([7, 33], dtype)];

@@ -4,6 +4,7 @@
 
 #include "core/log_scaling.h"
 #include "core/values.h"
+#include "ops/sinkd/check.h"
 #include "ops/sinkd/op.h"
 
 #define SURPRISAL_BODY "ops/sinkd/kernels.h"
@@ -11,20 +12,6 @@
 
 namespace surprisal::sinkd {
 namespace {
-
-constexpr int64_t kStats = sizeof(RowStats) / sizeof(double);
-
-bool reduced(const Problem& op) { return static_cast<Reduction>(op.reduction) != Reduction::none; }
-bool averaged(const Problem& op) { return static_cast<Reduction>(op.reduction) == Reduction::mean; }
-
-void check(const Problem& op, const View& stats) {
-  const int64_t all = op.problems * op.rows;
-  require(op.student.size == all * op.classes && op.teacher.size == op.student.size,
-          "sinkd: sizes of the rows");
-  require(op.student.dtype == op.teacher.dtype, "sinkd: dtypes differ");
-  require(!op.mask || (op.mask.size == all && size_of(op.mask.dtype) == 1), "sinkd: mask");
-  require(stats.size == all * kStats, "sinkd: size of rowStats");
-}
 
 // The rows of a problem that count.
 std::vector<int64_t> kept(const Problem& op, int64_t problem) {
@@ -35,14 +22,10 @@ std::vector<int64_t> kept(const Problem& op, int64_t problem) {
   return rows;
 }
 
-RowStats* stats_of(const View& stats) { return reinterpret_cast<RowStats*>(stats.as<double>()); }
-
 }  // namespace
 
 void forward(const Forward& op) {
-  check(op, op.row_stats);
-  require(!op.slopes || op.slopes.size == op.problems * op.rows * op.rows, "sinkd: slopes");
-  require(op.loss.size == (reduced(op) ? 1 : op.problems), "sinkd: size of loss");
+  check_forward(op);
   double total = 0;
   for (int64_t k = 0; k < op.problems; ++k) {
     const std::vector<int64_t> rows = kept(op, k);
@@ -56,11 +39,7 @@ void forward(const Forward& op) {
 }
 
 void backward(const Backward& op) {
-  check(op, op.row_stats);
-  require(op.slopes.size == op.problems * op.rows * op.rows, "sinkd: slopes");
-  require(op.upstream.size == (reduced(op) ? 1 : op.problems), "sinkd: size of upstream");
-  require(op.grad_student.size == op.student.size && op.grad_student.dtype == op.student.dtype,
-          "sinkd: gradStudent");
+  check_backward(op);
   const int64_t bytes = op.grad_student.size * size_of(op.grad_student.dtype);
   if (op.mask && bytes > 0) std::memset(op.grad_student.data, 0, size_t(bytes));
   for (int64_t k = 0; k < op.problems; ++k) {

@@ -42,5 +42,7 @@ struct Backward : Problem {
 
 void forward(const Forward& op);
 void backward(const Backward& op);
+void forward_cuda(const Forward& op, cuda::Stream& stream);
+void backward_cuda(const Backward& op, cuda::Stream& stream);
 
 }  // namespace surprisal::sinkd

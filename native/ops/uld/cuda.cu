@@ -46,8 +46,8 @@ struct Distribution {
       const Real x = widened(load(z + v));
       largest = x > largest || x != x ? x : largest;
     }
-    top = static_cast<Real>(
-        over_block(largest, [](double a, double b) { return b > a || b != b ? b : a; }));
+    double* const memory = shared<RankMemory>().gathered;
+    top = static_cast<Real>(max_over_block<double>(largest, memory));
     if (!(std::fabs(top) < kInfinity)) return;
     Real sum = 0, low = kInfinity;
     for (int v = thread_index(); v < count; v += block_size()) {
@@ -55,8 +55,8 @@ struct Distribution {
       sum += e;
       if (e > 0 && e < low) low = e;
     }
-    const double total = sum_over_block(sum);
-    low = static_cast<Real>(over_block(low, [](double a, double b) { return b < a ? b : a; }));
+    const double total = sum_over_block<double>(sum, memory);
+    low = static_cast<Real>(-max_over_block<double>(-low, memory));
     if (!(total > 0)) return;  // NaN
     finite = true;
     share = static_cast<Real>(1 / total);
@@ -147,8 +147,8 @@ class RowRanks {
       const Real x = p[v];
       mean += static_cast<double>(x * static_cast<Real>(sign_of(bins.of(x), v)));
     }
-    mean = sum_over_block(mean);
-    const double loss = mean - sum_over_block(teacher_part(q, bins, turn));
+    mean = sum_over_block(mean, memory.gathered);
+    const double loss = mean - sum_over_block(teacher_part(q, bins, turn), memory.gathered);
     const Real average = static_cast<Real>(mean), by = static_cast<Real>(scale * work_.inverse);
     write_gradient(n, [&](int v) {
       const Real x = p[v];

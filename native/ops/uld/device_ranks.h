@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "cuda/block_sum.h"
 #include "cuda/rows.h"
 #include "ops/uld/plan.h"
 
@@ -21,7 +22,7 @@ struct RankMemory {
   uint32_t teacher[kMostBins + 1];  // counts; then the sign of the bin, 0 for those
   uint32_t counts[kMostWarps * kDigits];
   uint64_t scanned[kMostWarps];
-  double gathered[kMostWarps];
+  double gathered[kBlockWarps];
 };
 
 __device__ inline int count_of_lanes(uint32_t mask) {
@@ -30,23 +31,6 @@ __device__ inline int count_of_lanes(uint32_t mask) {
 #else
   return __builtin_popcount(mask);
 #endif
-}
-
-// What all threads of the block hold, merged in the order of the warps; each gets it.
-template <class Merge>
-__device__ inline double over_block(double x, Merge merge) {
-  RankMemory& memory = shared<RankMemory>();
-#pragma unroll
-  for (int mask = 1; mask < kWarp; mask *= 2) x = merge(x, shuffle_xor(x, mask));
-  if (lane_index() == 0) store(&memory.gathered[warp_index()], x);
-  sync_threads();  // each warp's is there
-  x = load(&memory.gathered[0]);
-  for (int w = 1; w < block_size() / kWarp; ++w) x = merge(x, load(&memory.gathered[w]));
-  sync_threads();  // before they are written again
-  return x;
-}
-__device__ inline double sum_over_block(double x) {
-  return over_block(x, [](double a, double b) { return a + b; });
 }
 
 // The sum of the threads before this one, and of all.
