@@ -140,25 +140,31 @@ function forward(given: In, options: ClDiceOptions, needs: Needs) {
   const isKept = needs.prediction && !t.targetSkeleton;
   const kept = isKept ? empty(t.prediction.shape, output.dtype) : undefined;
   const { smooth = 1, diceWeight = 0 } = options;
-  launch(native.clDiceForward, {
-    ...fields(t, options),
-    smooth,
-    diceWeight,
-    loss: output.raw,
-    slopes: slopes?.raw,
-    kept: kept?.raw,
-  });
+  launch(
+    native.clDiceForward,
+    {
+      smooth,
+      diceWeight,
+      loss: output.raw,
+      slopes: slopes?.raw,
+      kept: kept?.raw,
+    },
+    fields(t, options),
+  );
   return { output, saved: slopes && ({ t, options, slopes, kept, logits } satisfies Saved) };
 }
 
 function backward({ t, options, slopes, kept, logits }: Saved, upstream: Tensor): Gradients {
   const prediction = empty(t.prediction.shape, t.prediction.dtype);
-  launch(native.clDiceBackward, {
-    ...fields(kept ? { ...t, targetSkeleton: kept } : t, options),
-    slopes: slopes.raw,
-    upstream: upstream.raw,
-    grad: prediction.raw,
-  });
+  launch(
+    native.clDiceBackward,
+    {
+      slopes: slopes.raw,
+      upstream: upstream.raw,
+      grad: prediction.raw,
+    },
+    fields(kept ? { ...t, targetSkeleton: kept } : t, options),
+  );
   return { prediction: logits ? throughSoftmax(t.prediction, prediction, logits) : prediction };
 }
 

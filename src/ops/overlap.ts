@@ -189,25 +189,31 @@ function define(name: Name, own: Own, quotientOf: (options: Options) => Quotient
       const size = [given.batch, given.channels, 2];
       const slopes = needs.prediction ? empty(size, 'float64') : undefined;
       const { smooth = 1, exponent = 1 } = options;
-      launch(native.overlapForward, {
-        ...given,
-        from: 1,
-        ...quotientOf(options),
-        smooth,
-        exponent,
-        loss: output.raw,
-        slopes: slopes?.raw,
-      });
+      launch(
+        native.overlapForward,
+        {
+          from: 1,
+          ...quotientOf(options),
+          smooth,
+          exponent,
+          loss: output.raw,
+          slopes: slopes?.raw,
+        },
+        given,
+      );
       return { output, saved: slopes && ({ t, options, slopes } satisfies Saved) };
     },
     backward({ t, options, slopes }: Saved, upstream: Tensor): Gradients {
       const grad = empty(t.prediction.shape, t.prediction.dtype);
-      launch(native.overlapBackward, {
-        ...fields(name, t, options),
-        slopes: slopes.raw,
-        upstream: upstream.raw,
-        grad: grad.raw,
-      });
+      launch(
+        native.overlapBackward,
+        {
+          slopes: slopes.raw,
+          upstream: upstream.raw,
+          grad: grad.raw,
+        },
+        fields(name, t, options),
+      );
       return { prediction: grad };
     },
   });

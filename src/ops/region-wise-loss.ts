@@ -218,30 +218,36 @@ function forward(t: In, options: RegionWiseLossOptions, needs: Needs) {
   const given = fields(prediction, map, weights, options);
   const output = empty(options.reduction === 'none' ? shape.slice(0, 2) : [], wide);
   const slopes = needs.prediction ? empty([shape[0], shape[1], 2], 'float64') : undefined;
-  launch(native.overlapForward, {
-    ...given,
-    // 1 - (1 - sum / voxels) of the products.
-    k: -1 / given.voxels,
-    u: 0,
-    a: 0,
-    b: 0,
-    smooth: 1,
-    exponent: 1,
-    loss: output.raw,
-    slopes: slopes?.raw,
-  });
+  launch(
+    native.overlapForward,
+    {
+      // 1 - (1 - sum / voxels) of the products.
+      k: -1 / given.voxels,
+      u: 0,
+      a: 0,
+      b: 0,
+      smooth: 1,
+      exponent: 1,
+      loss: output.raw,
+      slopes: slopes?.raw,
+    },
+    given,
+  );
   const saved = slopes && ({ t, options, map, weights, slopes } satisfies Saved);
   return { output, saved };
 }
 
 function backward({ t, options, map, weights, slopes }: Saved, upstream: Tensor): Gradients {
   const grad = empty(t.prediction.shape, t.prediction.dtype);
-  launch(native.overlapBackward, {
-    ...fields(t.prediction, map, weights, options),
-    slopes: slopes.raw,
-    upstream: upstream.raw,
-    grad: grad.raw,
-  });
+  launch(
+    native.overlapBackward,
+    {
+      slopes: slopes.raw,
+      upstream: upstream.raw,
+      grad: grad.raw,
+    },
+    fields(t.prediction, map, weights, options),
+  );
   return { prediction: grad };
 }
 

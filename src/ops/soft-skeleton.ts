@@ -81,11 +81,14 @@ export const softSkeleton: Op<
   },
   backward(saved: Saved, upstream: Tensor): Gradients {
     const image = empty(saved.image.shape, saved.image.dtype);
-    launch(native.softSkeletonBackward, {
-      ...fields(saved),
-      upstream: upstream.raw,
-      grad: image.raw,
-    });
+    launch(
+      native.softSkeletonBackward,
+      {
+        upstream: upstream.raw,
+        grad: image.raw,
+      },
+      fields(saved),
+    );
     return { image };
   },
 });

@@ -49,26 +49,32 @@ function forward(t: In, options: TopographLossOptions, needs: Needs) {
   const output = empty(shape, dtype);
   const classes = empty([batch, 2, height, width], 'int32');
   const slopes = needs.prediction ? empty([batch, 2, height, width], dtype) : undefined;
-  launch(native.topographForward, {
-    ...fields,
-    sphere: options.sphere ?? false,
-    aggregation: aggregations.indexOf(options.aggregation ?? 'mean'),
-    loss: output.raw,
-    classes: classes.raw,
-    slopes: slopes?.raw,
-  });
+  launch(
+    native.topographForward,
+    {
+      sphere: options.sphere ?? false,
+      aggregation: aggregations.indexOf(options.aggregation ?? 'mean'),
+      loss: output.raw,
+      classes: classes.raw,
+      slopes: slopes?.raw,
+    },
+    fields,
+  );
   return { output, saved: slopes && ({ t, options, classes, slopes } satisfies Saved) };
 }
 
 function backward({ t, options, classes, slopes }: Saved, upstream: Tensor): Gradients {
   const prediction = empty(t.prediction.shape, t.prediction.dtype);
-  launch(native.topographBackward, {
-    ...topographFields(0, t, options).fields,
-    classes: classes.raw,
-    slopes: slopes.raw,
-    upstream: upstream.raw,
-    grad: prediction.raw,
-  });
+  launch(
+    native.topographBackward,
+    {
+      classes: classes.raw,
+      slopes: slopes.raw,
+      upstream: upstream.raw,
+      grad: prediction.raw,
+    },
+    topographFields(0, t, options).fields,
+  );
   return { prediction };
 }
 

@@ -70,22 +70,28 @@ function forward(t: In, options: WarpingLossOptions) {
   const each = [batch, ...spatial];
   const output = empty(options.reduction === 'none' ? each : [], accumulatorOf(t.logits.dtype));
   const critical = empty(each, 'int32');
-  launch(native.warpingForward, {
-    ...fields(t, options),
-    critical: critical.raw,
-    loss: output.raw,
-  });
+  launch(
+    native.warpingForward,
+    {
+      critical: critical.raw,
+      loss: output.raw,
+    },
+    fields(t, options),
+  );
   return { output, saved: { t, options, critical } satisfies Saved };
 }
 
 function backward({ t, options, critical }: Saved, upstream: Tensor): Gradients {
   const logits = empty(t.logits.shape, t.logits.dtype);
-  launch(native.warpingBackward, {
-    ...fields(t, options),
-    critical: critical.raw,
-    upstream: upstream.raw,
-    grad: logits.raw,
-  });
+  launch(
+    native.warpingBackward,
+    {
+      critical: critical.raw,
+      upstream: upstream.raw,
+      grad: logits.raw,
+    },
+    fields(t, options),
+  );
   return { logits };
 }
 

@@ -50,8 +50,14 @@ export function drawPair(random: Random, axes: number, voxels?: number): ImagePa
     () => prediction.map((x) => (random.integer(4) === 0 ? x + 0.25 : x)),
   ];
   const target = random.pick(targets)();
-  if (random.integer(12) === 0)
+  const spoiled = random.pick([
+    ...Array(10).fill([]),
+    [prediction],
+    [target],
+    [prediction, target],
+  ]);
+  for (const image of spoiled)
     for (let i = 0; i < size; i++)
-      if (random.integer(5) === 0) prediction[i] = random.pick([Infinity, -Infinity, -0]);
+      if (random.integer(5) === 0) image[i] = random.pick([Infinity, -Infinity, -0]);
   return { shape, prediction, target };
 }
