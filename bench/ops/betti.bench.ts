@@ -21,7 +21,7 @@ const cases: { shape: number[]; kinds: Kind[]; images?: number; slow?: boolean }
   { shape: [64, 64], kinds: ['clean', 'noise'] },
   { shape: [256, 256], kinds: ['clean', 'smooth', 'noise'] },
   { shape: [512, 512], kinds: ['clean', 'smooth', 'noise/bin', 'noise'] },
-  { shape: [48, 48], kinds: ['clean'], images: 64 },
+  { shape: [48, 48], kinds: ['clean', 'noise'], images: 64 },
   { shape: [32, 32, 32], kinds: ['clean', 'noise'] },
   { shape: [64, 64, 64], kinds: ['clean', 'noise'] },
   { shape: [4096, 4096], kinds: ['clean', 'noise'], slow: true },
