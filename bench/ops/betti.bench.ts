@@ -101,9 +101,12 @@ function images(kind: Kind, shape: readonly number[], seed: number) {
   };
 }
 
-/** CPU time of one run, the mean of several where one is shorter than the clock is fine. */
+/**
+ * CPU time of one run, the mean of several where one is shorter than the clock is fine; of crops so many
+ * that V8's compiler, whose threads count, has ended: a training run has thousands of steps.
+ */
 function cpuMs(work: () => void, voxels: number): Promise<number> {
-  const runs = Math.max(1, Math.floor(200_000 / voxels));
+  const runs = Math.max(1, Math.floor((voxels < 10_000 ? 4_000_000 : 200_000) / voxels));
   const before = process.cpuUsage();
   for (let i = 0; i < runs; i++) work();
   const { user, system } = process.cpuUsage(before);
