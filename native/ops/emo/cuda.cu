@@ -1,10 +1,11 @@
 // The earth mover loss of rows of logits on CUDA; formulas in op.h and row.h. A row of logits is
 // held in registers (cuda/row_hold.h) while sums of powers and of powers times cosines are found;
 // the cosines are read beside it, once for the sums and, from L2, once for the gradient. Floor: a
-// read of logits and of cosines, with a gradient a write: 6 bytes an element of bfloat16
-// throughout. Cosines come from the labels' rows of the table where its dtype is the logits' (or
-// bfloat16 beside float32); else the labels' rows of it are widened for some hundred rows of logits
-// at a time, or made from the embedding: a product of 2 V H flop a row on top.
+// read of logits and of cosines, with a gradient a write; 16-bit gradients are made in backward,
+// which reads both again: 10 bytes an element of bfloat16 in all. Cosines come from the labels'
+// rows of the table where its dtype is the logits' (or bfloat16 beside float32); else the labels'
+// rows of it are widened for some hundred rows of logits at a time, or made from the embedding: a
+// product of 2 V H flop a row on top.
 #include <string>
 
 #include "cuda/launch.h"
