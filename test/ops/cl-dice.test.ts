@@ -1,5 +1,5 @@
 // The soft-clDice loss against its definition, torch and finite differences.
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import * as sp from '../../src/index.js';
 import { sizeOf } from '../harness/arrays.js';
 import { expectSameBits, expectWithin } from '../harness/compare.js';
@@ -211,4 +211,34 @@ describe('refusals', () => {
     refuses(() => sp.clDice(x, x, { sums: 'all' as never }), 'ERR_INVALID_VALUE', 'channel');
     refuses(() => sp.clDice(x, x, { alpha: 0.5 } as never), 'ERR_UNKNOWN_OPTION', 'alpha');
   });
+});
+
+test('arrays of the size of the images are part of the estimated memory', () => {
+  const spy = vi.spyOn(process, 'availableMemory').mockReturnValue(1);
+  const shape = [1, 2, 2048, 2048];
+  const p = sp.zeros(shape);
+  const q = sp.zeros(shape, { requiresGrad: true });
+  // Without iterations sweeps hold next to nothing.
+  const requested = (x: AnyTensor, options: sp.ClDiceOptions) => {
+    try {
+      sp.clDice(x as never, p, { iterations: 0, ...options });
+    } catch (error) {
+      return (error as sp.OutOfMemoryError).requested / p.size;
+    }
+    return 0;
+  };
+  try {
+    // The gradient and the kept skeleton; the softmax, its gradient and the kept skeleton.
+    for (const [options, bytes] of [
+      [{}, 8],
+      [{ fromLogits: 'softmax' }, 16],
+    ] as const) {
+      const each = requested(q, options);
+      expect(each).toBeGreaterThanOrEqual(bytes);
+      expect(each).toBeLessThan(bytes + 1);
+    }
+    expect(requested(p, {})).toBe(0);
+  } finally {
+    spy.mockRestore();
+  }
 });
