@@ -5,7 +5,8 @@
 
 constexpr int64_t kRowBlock = 24;  // rows of one task: tiles of 6, groups of 4
 constexpr int64_t kColumnTile = 256;
-constexpr int64_t kSquare = 48;  // of the diagonal of a measure and itself: whole tiles both ways
+// Of the diagonal of a measure and itself: whole tiles both ways.
+constexpr int64_t kSquare = SURPRISAL_TARGET_BYTES > 32 ? 96 : 48;
 
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 

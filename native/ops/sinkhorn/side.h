@@ -26,7 +26,7 @@ struct Side {
   Side(const Measure& measure, int64_t n)
       : measure(measure),
         n(n),
-        padded(round_up(n, 16)),
+        padded(round_up(n, std::max(16, kTileCols<A>))),
         doubles_(8 * padded),
         guesses_(2 * padded),
         potential(part(0)),
