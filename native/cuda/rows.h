@@ -303,26 +303,34 @@ inline __device__ void store_slot(T* out_row, const RowPart<T>& row, int slot,
   store_once(reinterpret_cast<Slot*>(to), narrow<T>(y));
 }
 
-// E elements of another matrix at the same columns as a slot, wherever they lie: by 16 bytes where
-// their address allows. Positions that are not of the row become `fill`.
+// E elements of an array of `size`, from element `from` on, that lie beside a slot of a row: by 16
+// bytes wherever they lie, and one by one for an edge, whose first element is at position `at` of
+// [begin, end). What is not of the row becomes `fill`.
 template <class U, int E, class Real>
-inline __device__ void load_beside(const U* from, bool whole, int begin, int end, int at, Real fill,
-                                   Real (&to)[E]) {
+inline __device__ void load_beside(const U* array, int64_t size, int64_t from, bool whole,
+                                   int begin, int end, int at, Real fill, Real (&to)[E]) {
   if constexpr (sizeof(U) * E >= 16) {
-    if (whole && reinterpret_cast<uintptr_t>(from) % 16 == 0) {
+    constexpr int kEach = kPack<U>;
+    const int before = static_cast<int>(reinterpret_cast<uintptr_t>(array + from) % 16 / sizeof(U));
+    const bool inside = from >= before && from - before + E + kEach <= size;
+    if (whole && (before == 0 || inside)) {
+      const auto* slots = reinterpret_cast<const Slot*>(array + from - before);
 #pragma unroll
-      for (int k = 0; k < E / kPack<U>; ++k) {
-        accumulator_t<U> part[kPack<U>];
-        widen<U>(load(reinterpret_cast<const Slot*>(from) + k), part);
+      for (int k = 0; k < E / kEach; ++k) {
+        Slot here = load(slots + k);
+        if (before > 0) here = joined<U>(here, load(slots + k + 1), before);
+        accumulator_t<U> part[kEach];
+        widen<U>(here, part);
 #pragma unroll
-        for (int j = 0; j < kPack<U>; ++j) to[k * kPack<U> + j] = static_cast<Real>(part[j]);
+        for (int j = 0; j < kEach; ++j) to[k * kEach + j] = static_cast<Real>(part[j]);
       }
       return;
     }
   }
 #pragma unroll
   for (int j = 0; j < E; ++j)
-    to[j] = at + j >= begin && at + j < end ? static_cast<Real>(widened(load(from + j))) : fill;
+    to[j] =
+        at + j >= begin && at + j < end ? static_cast<Real>(widened(load(array + from + j))) : fill;
 }
 
 }  // namespace surprisal::cuda

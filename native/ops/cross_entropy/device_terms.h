@@ -214,7 +214,7 @@ struct GeneralRows : RowsBase<T> {
 
   template <bool Edge>
   __device__ void class_weights(const cuda::RowPart<T>& part, int slot, Real (&w)[E]) const {
-    if (class_weight) return beside<Edge>(class_weight, part, slot, w);
+    if (class_weight) return beside<Edge>(class_weight, this->columns, 0, part, slot, w);
 #pragma unroll
     for (int j = 0; j < E; ++j) w[j] = 1;
     if (Edge) cuda::mask_slot(part, slot, Real(0), w);
@@ -227,15 +227,16 @@ struct GeneralRows : RowsBase<T> {
     class_weights<Edge>(part, slot, q);
     if (!about.targets.soft()) return;
     Real t[E];
-    const auto* const row = static_cast<const T*>(about.targets.data) + c.row * about.classes;
+    const int64_t row = c.row * about.classes, all = about.rows * about.classes;
+    const int64_t at = row + part.column + int64_t(slot) * E;
+    const auto* const own = static_cast<const T*>(about.targets.data);
     if (about.targets.dtype == DTypeOf<T>::value && !Edge) {
-      const int64_t at = c.row * about.classes + part.column + int64_t(slot) * E;
-      const auto* const all = static_cast<const T*>(about.targets.data);
-      cuda::widen<T>(cuda::load_anywhere(all, about.rows * about.classes, at), t);
+      cuda::widen<T>(cuda::load_anywhere(own, all, at), t);
     } else if (about.targets.dtype == DTypeOf<T>::value) {
-      beside<Edge>(row, part, slot, t);
+      beside<Edge>(own, all, row, part, slot, t);
+    } else if (std::is_same_v<Real, float> && about.targets.dtype == DType::f32) {
+      beside<Edge>(static_cast<const float*>(about.targets.data), all, row, part, slot, t);
     } else {
-      const int64_t at = c.row * about.classes + part.column + int64_t(slot) * E;
 #pragma unroll
       for (int j = 0; j < E; ++j) {
         const bool inside = !Edge || (slot * E + j >= part.begin && slot * E + j < part.end);
@@ -247,13 +248,14 @@ struct GeneralRows : RowsBase<T> {
 #pragma unroll
     for (int j = 0; j < E; ++j) q[j] *= t[j] * share + even;
   }
-  // Elements of a row of U at the columns of a slot; 0 outside of the row.
+  // Elements at the columns of a slot, of an array of `size` where a row's begin at `row`; 0
+  // outside of the row.
   template <bool Edge, class U>
-  __device__ static void beside(const U* row, const cuda::RowPart<T>& part, int slot,
-                                Real (&to)[E]) {
-    const U* from = row + part.column + int64_t(slot) * E;
-    cuda::load_beside(from, !Edge, Edge ? part.begin : 0, Edge ? part.end : (slot + 1) * E,
-                      slot * E, Real(0), to);
+  __device__ static void beside(const U* array, int64_t size, int64_t row,
+                                const cuda::RowPart<T>& part, int slot, Real (&to)[E]) {
+    cuda::load_beside(array, size, row + part.column + int64_t(slot) * E, !Edge,
+                      Edge ? part.begin : 0, Edge ? part.end : (slot + 1) * E, slot * E, Real(0),
+                      to);
   }
 
   template <bool Edge>

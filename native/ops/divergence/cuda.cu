@@ -44,13 +44,13 @@ __global__ void __launch_bounds__(kThreads, 2)
   const C by = static_cast<C>(scale * m.inverse);
   T* const student = g.student ? g.student + row * m.columns : nullptr;
   T* const teacher = g.teacher ? g.teacher + row * m.columns : nullptr;
-  const T* const beside = m.input[0] + row * m.columns + part.column;
+  const int64_t beside = row * m.columns + part.column;
   for (int slot = thread_index() % size; slot < part.slots(); slot += size) {
     C t[kPack<T>], s[kPack<T>], ds[kPack<T>], dt[kPack<T>];
     widen<T>(load_slot(part, slot), t);
     mask_slot(part, slot, PairRows<T>::kNone, t);
-    load_beside(beside + slot * kPack<T>, part.whole(slot), part.begin, part.end, slot * kPack<T>,
-                PairRows<T>::kNone, s);
+    load_beside(m.input[0], m.rows * m.columns, beside + slot * kPack<T>, part.whole(slot),
+                part.begin, part.end, slot * kPack<T>, PairRows<T>::kNone, s);
 #pragma unroll
     for (int j = 0; j < kPack<T>; ++j) {
       Terms<C, ScalarMath<C>>::slope(m.kind, m.beta, sums, ratio.at(t[j], s[j]), ds[j], dt[j]);

@@ -35,7 +35,7 @@ __device__ inline void load_cosines(const U* array, int64_t size, int64_t at, co
     for (int j = 0; j < E; ++j) to[j] = static_cast<Real>(widened(pack.at[j]));
     return;
   }
-  load_beside(array + at, part.whole(slot), part.begin, part.end, slot * E, Real(0), to);
+  load_beside(array, size, at, false, part.begin, part.end, slot * E, Real(0), to);
 }
 
 // What a thread gathers, over classes other than the label: the largest logit, sums of powers less

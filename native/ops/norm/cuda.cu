@@ -23,10 +23,10 @@ using namespace ::surprisal::cuda;
 
 // The slot's columns of weight or bias.
 template <class T, class Part>
-__device__ inline void load_columns(const T* from, const Part& part, int slot,
-                                    accumulator_t<T> fill, accumulator_t<T> (&to)[kPack<T>]) {
-  load_beside(from + part.column + slot * kPack<T>, part.whole(slot), part.begin, part.end,
-              slot * kPack<T>, fill, to);
+__device__ inline void load_columns(const T* from, int64_t columns, const Part& part, int slot,
+                                    accumulator_t<T> (&to)[kPack<T>]) {
+  load_beside(from, columns, part.column + slot * kPack<T>, part.whole(slot), part.begin, part.end,
+              slot * kPack<T>, accumulator_t<T>(0), to);
 }
 
 template <class T>
@@ -83,12 +83,12 @@ struct ForwardRows {
     for (int e = 0; e < kPack<T>; ++e) y[e] = (x[0][e] - row.mean) * row.r;
     Real column[kPack<T>];
     if (weight) {
-      load_columns(weight, part, slot, Real(0), column);
+      load_columns(weight, columns, part, slot, column);
 #pragma unroll
       for (int e = 0; e < kPack<T>; ++e) y[e] *= column[e];
     }
     if (bias) {
-      load_columns(bias, part, slot, Real(0), column);
+      load_columns(bias, columns, part, slot, column);
 #pragma unroll
       for (int e = 0; e < kPack<T>; ++e) y[e] += column[e];
     }
@@ -124,7 +124,7 @@ struct BackwardRows {
   __device__ void weigh(const Part& part, int slot, Real (&g)[kPack<T>]) const {
     if (!weight) return;
     Real w[kPack<T>];
-    load_columns(weight, part, slot, Real(0), w);
+    load_columns(weight, columns, part, slot, w);
 #pragma unroll
     for (int e = 0; e < kPack<T>; ++e) g[e] *= w[e];
   }
@@ -198,8 +198,8 @@ __global__ void __launch_bounds__(kThreads, resident(3))
       widen<T>(load_anywhere(op.x, all, at), x);
       widen<T>(load_anywhere(op.g, all, at), g);
     } else {
-      load_beside(op.x + at, false, 0, count, 0, mean, x);
-      load_beside(op.g + at, false, 0, count, 0, Real(0), g);
+      load_beside(op.x, all, at, false, 0, count, 0, mean, x);
+      load_beside(op.g, all, at, false, 0, count, 0, Real(0), g);
     }
 #pragma unroll
     for (int e = 0; e < E; ++e) {

@@ -2,8 +2,8 @@
 // the weight gradients are made of. Each thread keeps kFused columns for all rows of the chunk, so
 // that x and g are read once: 3 N D elements move instead of 5 N D. Asks for rows of whole slots of
 // 16 bytes and at most kThreads kFused elements (plan.h); a matrix that does not begin on 16 bytes
-// has every row so, and goes by elements. The next row is under way while the
-// sums of this one are found: 32 KB an SM in flight at all times (2 blocks for 16-bit dtypes, 1 of
+// has every row so, and is shifted out of two slots. The next row is under way while the sums of
+// this one are found: 32 KB an SM in flight at all times (2 blocks for 16-bit dtypes, 1 of
 // twice the bytes for float32, by its registers).
 #pragma once
 #include "cuda/row_team.h"
@@ -32,17 +32,12 @@ struct FusedSums {
   double along[2][kThreads / kWarp], level[2][kThreads / kWarp];
 };
 
-// Slot `slot` of an array, in elements where that does not lie on 16 bytes.
+// Slot `slot` of an array of `size` elements.
 template <bool Once, class T>
-inline __device__ Slot fused_slot(const T* from, int64_t slot, bool aligned) {
+inline __device__ Slot fused_slot(const T* from, int64_t size, int64_t slot, bool aligned) {
   const auto* slots = reinterpret_cast<const Slot*>(from);
   if (aligned) return Once ? load_once(slots + slot) : load(slots + slot);
-  T elements[kPack<T>];
-#pragma unroll
-  for (int e = 0; e < kPack<T>; ++e) elements[e] = load(from + slot * kPack<T> + e);
-  Slot out;
-  std::memcpy(&out, &elements, sizeof out);
-  return out;
+  return load_anywhere(from, size, slot * kPack<T>);
 }
 
 template <class T>
@@ -60,11 +55,11 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 2 ? 2 : 1)
 #pragma unroll
     for (int k = 0; k < S; ++k)
       if (row < count && rank + k * op.team < slots)
-        to[k] = fused_slot<true>(from, at + k * op.team, op.aligned);
+        to[k] = fused_slot<true>(from, op.rows * op.columns, at + k * op.team, op.aligned);
   };
   const auto weighed = [&](int slot, const float(&g)[E], float(&q)[E]) {
     float w[E];
-    if (op.weight) widen<T>(fused_slot<false>(op.weight, slot, op.aligned), w);
+    if (op.weight) widen<T>(fused_slot<false>(op.weight, op.columns, slot, op.aligned), w);
 #pragma unroll
     for (int e = 0; e < E; ++e) q[e] = op.weight ? g[e] * w[e] : g[e];
   };
