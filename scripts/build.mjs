@@ -194,6 +194,22 @@ function buildRelease() {
 }
 
 /**
+ * The addon of the bundle: PTX of sm_90a, which the compile gates read and no device loads, is a
+ * fifth of what it would carry.
+ */
+export function buildForBundle() {
+  const addon = 'build/bundled/Release/surprisal.node';
+  if (upToDate(addon)) return addon;
+  const start = new Date();
+  cmake('surprisal', 'build/bundled', [
+    '--CDSURPRISAL_CUDA_ARCHITECTURES=80;90a-real',
+    '--CDSURPRISAL_CUDA=ON',
+  ]);
+  stamp(addon, start);
+  return addon;
+}
+
+/**
  * The build that `pick` does not take, out of the loader's way: tests compare the two. Unoptimised,
  * in a third of the time: no bit of a result may depend on that either.
  */

@@ -15,7 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { addons, emulator, nvcc } from './build.mjs';
+import { addons, buildForBundle, emulator, nvcc } from './build.mjs';
 import { needless } from './gpu-suite.mjs';
 import { fail, found, run } from './run.mjs';
 
@@ -29,6 +29,7 @@ const archive = `build/${name}.tar.xz`;
 if (process.platform !== 'linux') fail('bundle: made on Linux only');
 if (!nvcc()) fail('bundle: needs nvcc, or the addon would have no CUDA');
 run('scripts/build.mjs', ['native', 'emulator', 'ts']);
+const addon = buildForBundle();
 
 /** Packages that the tests run on, with all they depend on. */
 function packages() {
@@ -65,8 +66,8 @@ const settings = readdirSync('.').filter((file) =>
     file,
   ),
 );
-for (const path of [...sources, ...settings, 'build/ts', addons.cmake, emulator, python])
-  copy(path);
+for (const path of [...sources, ...settings, 'build/ts', emulator, python]) copy(path);
+copy(addon, addons.cmake);
 for (const dependency of packages()) copy(join('node_modules', dependency));
 copy(process.execPath, 'bin/node');
 for (const file of ['bin/node', addons.cmake, emulator, python]) strip(file);

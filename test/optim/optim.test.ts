@@ -56,6 +56,19 @@ describe('as torch.optim', () => {
   }
 });
 
+test('dampening without momentum changes nothing', () => {
+  const after = [0, 0.5].map((dampening) => {
+    const params = parameters('float32');
+    const optimizer = new sp.optim.SGD(params, { lr: 0.05, dampening });
+    for (const gradient of golden.gradients.slice(0, 3)) {
+      setGradients(params, gradient);
+      optimizer.step();
+    }
+    return joined(params);
+  });
+  expect(after[1]).toEqual(after[0]);
+});
+
 describe('16-bit parameters', () => {
   for (const dtype of ['bfloat16', 'float16'] as const) {
     test(`${dtype} follow a float32 master copy`, () => {
