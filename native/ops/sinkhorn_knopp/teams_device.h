@@ -131,10 +131,13 @@ class Scaler {
     C* far = static_cast<C*>(work.scratch) + team_.slot() * work.numbers;
     first_ = team_.rank() * rows;
     last_ = first_ + rows < n_ ? first_ + rows : n_;
-    C*& of_k = work.plan.held ? here : far;
-    k_ = of_k;
-    of_k += work.plan.held ? held : int64_t{n_} * ld_;
-    if (work.plan.held) k_ -= int64_t{first_} * ld_;
+    if (work.plan.held) {
+      k_ = here - int64_t{first_} * ld_;
+      here += held;
+    } else {
+      k_ = far;
+      far += int64_t{n_} * ld_;
+    }
     // Of rows, then of columns: sums; vectors of each step; in backward a or b of each,
     // derivatives.
     C* next = work.plan.kept_here ? here : far;
@@ -178,15 +181,15 @@ class Scaler {
   __device__ const C* row(int i) const { return k_ + int64_t{i} * ld_; }
   __device__ int64_t place(int i, int j) const { return matrix_ * w_.size() + int64_t{i} * m_ + j; }
 
-  // f(i, sum) of the block's rows, or of all columns, where add(sum, i, j) has added up. The team
-  // (or, of rows, the block) sees what f wrote after; f writes nothing that add reads.
+  // f(i, sum) of the block's rows, or of all columns, where sum = add(sum, i, j) has added up. The
+  // team (or, of rows, the block) sees what f wrote after; f writes nothing that add reads.
   template <class Add, class F>
   __device__ void sums(bool rows, Add&& add, F&& f) {
     if (!rows) return by_columns(add, f);
     const int lanes = m_ <= kThinColumns ? 1 : cuda::kWarp, own = team_.index() % lanes;
     for (int i = first_ + team_.index() / lanes; i < last_; i += team_.size() / lanes) {
       C sum = 0;
-      for (int j = own; j < m_; j += lanes) add(sum, i, j);
+      for (int j = own; j < m_; j += lanes) sum = add(sum, i, j);
       if (lanes > 1) sum = cuda::warp_sum(sum);
       if (own == 0) f(i, sum);
     }
@@ -202,7 +205,7 @@ class Scaler {
       if (c >= own) break;
       const int start = first_ + c * chunk_, end = start + chunk_ < last_ ? start + chunk_ : last_;
       C sum = 0;
-      for (int i = start; i < end; ++i) add(sum, i, j);
+      for (int i = start; i < end; ++i) sum = add(sum, i, j);
       if (chunks == 1) {
         f(j, sum);
       } else {
@@ -240,7 +243,8 @@ class Scaler {
     each([&](int i, int j) {
       cuda::store(k_ + int64_t{i} * ld_ + j, entries(element<C>(w_.x, w_.dtype, place(i, j))));
     });
-    for (const bool rows : {true, false}) {
+    for (int side = 0; side < 2; ++side) {
+      const bool rows = side == 0;
       each_of(rows, [&](int i) {
         const double sum = rows ? w_.row(matrix_, i) : w_.column(matrix_, i);
         cuda::store(numbers(rows, 0) + i, static_cast<C>(sum));
@@ -286,8 +290,8 @@ class Scaler {
     const C* by = h.use == Use::vector ? vector(!h.rows, seen) : factor(!h.rows, h.t);
     const C* sum_of = numbers(h.rows, 0);
     C* to = h.use == Use::vector ? vector(h.rows, h.t) : factor(h.rows, h.t);
-    const auto add = [&](C& sum, int i, int j) {
-      sum = fused(cuda::load(row(i) + j), cuda::load(by + (h.rows ? j : i)), sum);
+    const auto add = [&](C sum, int i, int j) {
+      return fused(cuda::load(row(i) + j), cuda::load(by + (h.rows ? j : i)), sum);
     };
     sums(h.rows, add, [&](int i, C sum) {
       if (h.use == Use::vector) return cuda::store(to + i, cuda::load(sum_of + i) * inverse(sum));
@@ -312,9 +316,10 @@ class Scaler {
     return element<C>(w_.upstream, w_.upstream_dtype, place(i, j));
   }
   __device__ void begin_slopes() {
-    for (const bool rows : {true, false}) {
+    for (int side = 0; side < 2; ++side) {
+      const bool rows = side == 0;
       sums(
-          rows, [&](C& sum, int i, int j) { sum += plan(i, j) * upstream(i, j); },
+          rows, [&](C sum, int i, int j) { return sum + plan(i, j) * upstream(i, j); },
           [&](int i, C sum) { cuda::store(slope(rows) + i, sum); });
     }
   }

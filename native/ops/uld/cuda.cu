@@ -85,12 +85,12 @@ class RowRanks {
       to = reinterpret_cast<std::decay_t<decltype(to)>>(at);
       at += aligned(count * int64_t(sizeof *to));
     };
-    for (int half = 0; half < 2; ++half) {
-      take(p_.key[half], work.student_classes);
-      take(q_.key[half], work.teacher_classes);
-      take(p_.place[half], work.student_classes);
-      q_.place[half] = nullptr;
-    }
+    p_.room = work.student_classes;
+    q_.room = work.teacher_classes;
+    take(p_.keys, 2 * p_.room);
+    take(q_.keys, 2 * q_.room);
+    take(p_.places, 2 * p_.room);
+    q_.places = nullptr;
     take(sign_, work.student_classes);
   }
 
@@ -192,8 +192,8 @@ class RowRanks {
       const uint32_t mask = ballot(open);
       if (open) {
         const uint64_t place = at + count_of_lanes(mask & ((1u << lane_index()) - 1));
-        store(to.key[0] + place, bins.key(x));
-        if (to.place[0]) store(to.place[0] + place, v);
+        store(to.keys + place, bins.key(x));
+        if (to.places) store(to.places + place, v);
       }
       at += count_of_lanes(mask);
     }
@@ -203,14 +203,14 @@ class RowRanks {
   __device__ static int compare(Key own, int other, const List<Key>& list, int turn) {
     if (other < 0) return -1;
     if (other >= list.count) return 1;
-    const Key its = load(list.key[turn] + other);
+    const Key its = load(list.key(turn) + other);
     return own < its ? 1 : own > its ? -1 : 0;
   }
   __device__ void note_signs(const Bins<Real>& bins, int turn) {
     for (int i = thread_index(); i < p_.count; i += block_size()) {
-      const Key key = load(p_.key[turn] + i);
+      const Key key = load(p_.key(turn) + i);
       const int other = i + apart(bins.of(bins.value(key)));
-      store(sign_ + load(p_.place[turn] + i), static_cast<int8_t>(compare(key, other, q_, turn)));
+      store(sign_ + load(p_.place(turn) + i), static_cast<int8_t>(compare(key, other, q_, turn)));
     }
   }
   // Sum of the signs times q, the sign being that of p - q.
@@ -221,7 +221,7 @@ class RowRanks {
       if (x > 0) sum += static_cast<double>(x * static_cast<Real>(sign_of_bin(bins.of(x))));
     }
     for (int i = thread_index(); i < q_.count; i += block_size()) {
-      const Key key = load(q_.key[turn] + i);
+      const Key key = load(q_.key(turn) + i);
       const Real x = bins.value(key);
       sum -=
           static_cast<double>(x * static_cast<Real>(compare(key, i - apart(bins.of(x)), p_, turn)));
@@ -243,7 +243,8 @@ class RowRanks {
 };
 
 template <class T>
-__global__ void __launch_bounds__(kMostThreads, 1) uld_ranks_kernel(RanksWork work) {
+__global__ void __launch_bounds__(kMostThreads, 1)
+    uld_ranks_kernel(const __grid_constant__ RanksWork work) {
   RowRanks<T> row(work);
   for (int64_t n = block_index(); n < work.rows; n += grid_size()) row.run(n);
 }

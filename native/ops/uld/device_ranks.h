@@ -73,9 +73,13 @@ using Bits = std::conditional_t<std::is_same_v<Real, double>, uint64_t, uint32_t
 // Elements of a row that are to be sorted: keys rise as values fall.
 template <class Key>
 struct List {
-  Key* key[2];
-  int32_t* place[2];  // null: not wanted
+  Key* keys;        // of both halves
+  int32_t* places;  // null: not wanted
+  int64_t room;     // of a half
   int count = 0;
+
+  __device__ Key* key(int half) const { return keys + half * room; }
+  __device__ int32_t* place(int half) const { return places + half * room; }
 
   // By one digit, from half `turn` to the other.
   __device__ void sort_digit(int turn, int shift) const {
@@ -84,7 +88,7 @@ struct List {
     const int warps = block_size() / kWarp;
     for (int i = thread_index(); i < warps * kDigits; i += block_size()) store(all + i, 0u);
     sync_threads();  // before counting
-    const Key* const from = key[turn];
+    const Key* const from = key(turn);
     const Stretch mine(count);
     for (int i = mine.begin + lane_index(); i < mine.end; i += kWarp)
       atomic_add(own + digit(load(from + i), shift), 1u);
@@ -117,8 +121,8 @@ struct List {
       if (inside) {
         const int rank = count_of_lanes(peers & ((1u << lane_index()) - 1));
         const uint32_t to = first + static_cast<uint32_t>(rank);
-        store(key[turn ^ 1] + to, k);
-        if (place[0]) store(place[turn ^ 1] + to, load(place[turn] + i));
+        store(key(turn ^ 1) + to, k);
+        if (places) store(place(turn ^ 1) + to, load(place(turn) + i));
         if (peers >> lane_index() == 1) store(own + d, to + 1);
       }
       sync_warp();  // the next places are there
