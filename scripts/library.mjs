@@ -1,7 +1,7 @@
 // node scripts/library.mjs: lib/, what an installed package runs: the modules of src/ in three files, for
 // finding, opening and compiling 130 of them takes longer than all that they do. Types stay in dist/.
 // Programs of this repository use dist/ throughout, so that there is one copy of the library.
-import { readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
 import { rolldown } from 'rolldown';
 import { root } from './run.mjs';
@@ -20,7 +20,10 @@ const groups = [
   { name: 'library', test: (id) => /^(?!\.\.|cli\/|adapters\/)/.test(below(id)) },
 ];
 
-rmSync('lib', { recursive: true, force: true });
+// Beside the old one, which serves until the new one is whole.
+const fresh = 'build/lib.new';
+const old = 'build/lib.old';
+for (const folder of [fresh, old]) rmSync(folder, { recursive: true, force: true });
 const bundle = await rolldown({
   input: entries,
   platform: 'node',
@@ -28,7 +31,7 @@ const bundle = await rolldown({
   preserveEntrySignatures: 'allow-extension', // entries are left with nothing but their exports
 });
 await bundle.write({
-  dir: 'lib',
+  dir: fresh,
   sourcemap: true,
   entryFileNames: '[name].js',
   chunkFileNames: '[name].js',
@@ -36,6 +39,9 @@ await bundle.write({
   comments: false,
 });
 await bundle.close();
+if (existsSync('lib')) renameSync('lib', old);
+renameSync(fresh, 'lib');
+rmSync(old, { recursive: true, force: true });
 const files = readdirSync('lib').filter((name) => name.endsWith('.js'));
 const bytes = files.reduce((sum, name) => sum + statSync(join('lib', name)).size, 0);
 console.log(`library: ${files.length} files, ${(bytes / 1e3).toFixed(0)} kB`);

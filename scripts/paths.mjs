@@ -1,4 +1,4 @@
-// npm run paths [-- lanes | neon | avx512] [<op words>]: tests of the CPU paths that this machine lacks.
+// npm run paths [-- lanes | neon] [<op words>]: tests of the CPU paths that this machine lacks.
 //   lanes   the baseline in vectors of 64 bytes: tails and widths of 16 lanes, in plain C++
 //   neon    an addon for aarch64, its tests run by Node for aarch64 under qemu-user. Needs Debian's
 //           g++-aarch64-linux-gnu and qemu-user, and that Node: --fetch gets it into build/runtimes

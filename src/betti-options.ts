@@ -48,12 +48,12 @@ export interface BettiOptions {
   signal?: AbortSignal;
 }
 
-/** Options of `bettiMatching`, which does not mix filtrations and weighs nothing. */
-export interface BettiMatchingOptions extends Omit<BettiOptions, 'weights' | 'pushUnmatchedTo'> {
+/** Options of `bettiMatching`, which does not mix filtrations; those of the loss may stand among them. */
+export interface BettiMatchingOptions extends BettiOptions {
   filtration?: Filtration;
 }
 
-/** Of matchings and their loss. */
+/** Of barcodes' losses, and of matchings and their loss. */
 export const bettiOptionNames = [
   'filtration',
   'dims',
@@ -66,11 +66,19 @@ export const bettiOptionNames = [
   'signal',
 ] as const;
 
+/** One set for matchings and their loss, so that both can be called with the same options. */
+export const matchingOptionNames = [
+  ...bettiOptionNames,
+  'threshold',
+  'weights',
+  'pushUnmatchedTo',
+] as const;
+
 /** Where options have an effect that some of the functions do not take. */
 const elsewhere: Readonly<Record<string, string>> = {
-  weights: 'bettiMatchingLoss and topologyLoss',
-  pushUnmatchedTo: 'bettiMatchingLoss',
-  threshold: 'bettiMatching and bettiMatchingBatch',
+  weights: 'bettiMatching, bettiMatchingBatch, bettiMatchingLoss and topologyLoss',
+  pushUnmatchedTo: 'bettiMatching, bettiMatchingBatch and bettiMatchingLoss',
+  threshold: 'bettiMatching, bettiMatchingBatch and bettiMatchingLoss',
   comparison: 'bettiMatching, bettiMatchingBatch and bettiMatchingLoss',
   imageBars: 'bettiMatching, bettiMatchingBatch and bettiMatchingLoss',
 };

@@ -152,8 +152,8 @@ export function inOrder(kernel: Kernel, fields: Fields, shared?: Fields): Field[
   const names = kernel.fields;
   const values: Field[] = new Array(names.length);
   for (let i = 0; i < names.length; i++) {
-    const value = fields[names[i]];
-    values[i] = value === undefined ? shared?.[names[i]] : value;
+    const name = names[i];
+    values[i] = name in fields ? fields[name] : shared?.[name];
   }
   return values;
 }

@@ -113,11 +113,11 @@ export function checkBackground(op: string, maps: Tensor, background: unknown = 
 /** That of `crossEntropy`. */
 export const defaultIgnoreIndex = -100;
 
-/** Refuses one beside masks, too, in which it would be ignored. */
+/** Refuses one that a mask could hold beside masks, too, in which it would have no effect. */
 export function checkIgnoreIndex(op: string, ignoreIndex: unknown, hasIndices: boolean): void {
   if (ignoreIndex === undefined) return;
   expectNumber(op, 'ignoreIndex', ignoreIndex, { integer: true });
-  if (hasIndices) return;
+  if (hasIndices || (ignoreIndex as number) < 0) return;
   const got = `${ignoreIndex} beside masks`;
   fail(op, 'ERR_INVALID_VALUE', `expected ignoreIndex beside class indices only, got ${got}`);
 }

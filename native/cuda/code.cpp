@@ -46,7 +46,9 @@ LoadedCode code_for(const std::string& built, int capability) {
 }
 
 LoadedCode code_from(const Probed& features, const Probed& arch) {
-  const int least = std::min({features.ptx, arch.ptx, arch.threads});
+  const bool agrees = arch.threads == probe_threads(arch.ptx);
+  const int told = agrees ? arch.ptx : 5 * (arch.threads / 32 + 14);
+  const int least = std::min({features.ptx, arch.ptx, told});
   const bool all_90 = least == 90 && features.binary == 90 && arch.binary == 90;
   return {least, all_90 && features.threads == kProbeThreads + 32};
 }

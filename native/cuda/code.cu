@@ -12,13 +12,13 @@ constexpr int kThreads = kProbeThreads + kWarp;
 constexpr int kThreads = kProbeThreads;
 #endif
 #if defined(__CUDA_ARCH__)
-constexpr int kArch = __CUDA_ARCH__ / 10;
+constexpr int kArchThreads = probe_threads(__CUDA_ARCH__ / 10);
 #else
-constexpr int kArch = 1;
+constexpr int kArchThreads = kWarp;
 #endif
 
 __global__ void __launch_bounds__(kThreads) features_probe_kernel() {}
-__global__ void __launch_bounds__(kArch) arch_probe_kernel() {}
+__global__ void __launch_bounds__(kArchThreads) arch_probe_kernel() {}
 
 }  // namespace
 

@@ -23,8 +23,10 @@ int planned_arch(const LoadedCode& code);
 std::string missing_code(const std::string& built, const std::string& name, int capability);
 
 // Kernels to ask about what has been loaded. The first may have kProbeThreads threads a block, one
-// warp more in code with wgmma; the second as many as the number of its architecture (90).
+// warp more in code with wgmma; the second as many as stand for its architecture: whole warps, as a
+// driver may round what is not.
 constexpr int kProbeThreads = 64;
+constexpr int probe_threads(int arch) { return 32 * (arch / 5 - 14); }
 const void* features_probe();
 const void* arch_probe();
 // What the driver says of a kernel: the architecture of the PTX that it was made from, the one that

@@ -15,7 +15,7 @@ import { checkMatching, prepared } from '../betti-images.js';
 import {
   type BettiOptions,
   bettiFields,
-  bettiOptionNames,
+  matchingOptionNames,
   unlessAborted,
 } from '../betti-options.js';
 import {
@@ -136,7 +136,7 @@ function backward(saved: Saved, upstream: Tensor): Gradients {
   return { prediction: byLogits(saved, make) };
 }
 
-const optionNames = [...bettiOptionNames, 'weights', 'pushUnmatchedTo', 'reduction'];
+const optionNames = [...matchingOptionNames, 'reduction'];
 
 const op = defineOp({
   name,

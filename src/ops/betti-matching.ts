@@ -12,9 +12,9 @@ import { checkBettiMemory, listBytes } from '../betti-memory.js';
 import {
   type BettiMatchingOptions,
   type BettiOptions,
-  bettiOptionNames,
   checkBettiOptions,
   expectBettiOptions,
+  matchingOptionNames,
   ownOptions,
   unlessAborted,
 } from '../betti-options.js';
@@ -142,7 +142,7 @@ function* results(problem: Problem, found: Found): Pieces<BettiMatch[]> {
   return matches;
 }
 
-const matchingOptionNames = [...bettiOptionNames, 'cycles', 'threshold'];
+const listOptionNames = [...matchingOptionNames, 'cycles'];
 
 type BatchOf = (prediction: Tensor, target: Tensor, options?: BettiMatchingOptions) => BettiMatch[];
 type BatchOfAsync = (...args: Parameters<BatchOf>) => Promise<BettiMatch[]>;
@@ -150,7 +150,7 @@ type BatchOfAsync = (...args: Parameters<BatchOf>) => Promise<BettiMatch[]>;
 function checkCall(op: string, prediction: Tensor, target: Tensor, o: BettiOptions, batch: number) {
   expectTensor(op, 'prediction', prediction);
   expectTensor(op, 'target', target);
-  expectBettiOptions(op, o, matchingOptionNames);
+  expectBettiOptions(op, o, listOptionNames);
   checkMatching(op, prediction, target, o, batch);
 }
 

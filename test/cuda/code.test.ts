@@ -39,17 +39,17 @@ describe.skipIf(isMissing)('code for a device', () => {
 
   // Of each probe: its PTX, its machine code, how many threads a block of it may have.
   test.each([
-    ['80 by machine code', [80, 80, 64], [80, 80, 80], 80],
-    ['80 by PTX on 9.0', [80, 90, 64], [80, 90, 80], 80],
-    ['90a', [90, 90, 96], [90, 90, 90], 90],
-    ['90 without features', [90, 90, 64], [90, 90, 90], 89],
-    ['120', [120, 120, 64], [120, 120, 120], 120],
+    ['80 by machine code', [80, 80, 64], [80, 80, 64], 80],
+    ['80 by PTX on 9.0', [80, 90, 64], [80, 90, 64], 80],
+    ['90a', [90, 90, 96], [90, 90, 128], 90],
+    ['90 without features', [90, 90, 64], [90, 90, 128], 89],
+    ['120', [120, 120, 64], [120, 120, 320], 120],
     // Contradictions: the weaker.
     ['bounds that the driver does not tell', [90, 90, 1024], [90, 90, 1024], 89],
-    ['features in PTX of 80', [80, 90, 96], [80, 90, 80], 80],
-    ['another architecture in the code', [90, 90, 96], [90, 90, 80], 80],
-    ['another file of PTX', [90, 90, 96], [80, 90, 80], 80],
-    ['features on another machine', [90, 100, 96], [90, 100, 90], 89],
+    ['features in PTX of 80', [80, 90, 96], [80, 90, 64], 80],
+    ['another architecture in the code', [90, 90, 96], [90, 90, 64], 80],
+    ['another file of PTX', [90, 90, 96], [80, 90, 64], 80],
+    ['features on another machine', [90, 100, 96], [90, 100, 128], 89],
   ])('as two probes say: %s', (_, features, arch, expected) => {
     expect(sp.deviceCodeFrom(Int32Array.from(features), Int32Array.from(arch))).toBe(expected);
   });

@@ -68,7 +68,7 @@ const solved = [/ex2\.approx\.ftz/, /ld\.shared/, /atom\S*\.add/, /ld\.volatile/
 const probes = (features: number, arch: number) =>
   [features, arch].map((threads) => new RegExp(`\\.maxntid ${threads}\\b`));
 const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
-  'native/cuda/code.cu': { 80: probes(64, 80), '90a': probes(96, 90) },
+  'native/cuda/code.cu': { 80: probes(64, 64), '90a': probes(96, 128) },
   'native/ops/cast/cuda.cu': { 80: wide },
   'native/ops/cross_entropy/cuda.cu': { 80: rows, '90a': [...rows, ...clusters] },
   'native/ops/cross_entropy/cuda_sums.cu': { 80: [/st\.global\.cs\.v4/, /shfl\.sync\.bfly/] },

@@ -133,23 +133,30 @@ describe('options', () => {
     const [name] = Object.keys(options);
     const without = (...unknown: string[]): [string, string | RegExp] =>
       unknown.includes(name) ? ['ERR_UNKNOWN_OPTION', `got '${name}'`] : [code, word];
-    const ofLoss = ['weights', 'pushUnmatchedTo'];
-    refuses(match(image, image, options), ...without(...ofLoss));
+    refuses(match(image, image, options), code, word);
     if (options.filtration !== 'both')
-      refusesLoss(loss(batch, batch, options), ...without('cycles', 'threshold'));
-    refusesBarcode(
-      barcode(image, options),
-      ...without('comparison', 'imageBars', 'threshold', ...ofLoss),
-    );
+      refusesLoss(loss(batch, batch, options), ...without('cycles'));
+    const ofTwo = ['comparison', 'imageBars', 'threshold', 'weights', 'pushUnmatchedTo'];
+    refusesBarcode(barcode(image, options), ...without(...ofTwo));
   });
 
-  test('what would have no effect is refused, with where it has one', () => {
+  test('matchings and their loss take one set of options', () => {
+    const shared = {
+      weights: { matched: 2 },
+      pushUnmatchedTo: 'one-zero',
+      threshold: 0.25,
+    } as const;
+    const { matchingError } = sp.bettiMatching(image, image, shared);
+    expect(matchingError).toBe(0);
+    expect(sp.bettiMatchingBatch(batch, batch, shared)).toHaveLength(1);
+    const { threshold, ...rest } = shared;
+    const value = (options: object) => sp.bettiMatchingLoss(batch, batch, options).item();
+    expect(value(shared)).toBe(value(rest));
+  });
+
+  test('what has no effect on a barcode is refused, with where it has one', () => {
     const weights = { matched: 2 };
-    const ofLosses = 'expected weights as an option of bettiMatchingLoss and topologyLoss only';
-    refuses(match(image, image, { weights }), 'ERR_UNKNOWN_OPTION', ofLosses);
-    refusesBatch(many(batch, batch, { weights }), 'ERR_UNKNOWN_OPTION', ofLosses);
     const pushed = { pushUnmatchedTo: 'diagonal' };
-    refuses(match(image, image, pushed), 'ERR_UNKNOWN_OPTION', 'bettiMatchingLoss only');
     for (const options of [{ weights }, pushed, { threshold: 1 }, { imageBars: 'all' }]) {
       const [name] = Object.keys(options);
       const words = [
@@ -160,8 +167,8 @@ describe('options', () => {
     }
   });
 
-  test('asynchronous forms refuse them, too', async () => {
-    const call = (sp.bettiMatchingBatch.async as Any)(batch, batch, { weights: {} });
+  test('asynchronous forms refuse it, too', async () => {
+    const call = (sp.persistenceBarcode.async as Any)(image, { weights: {} });
     await expect(call).rejects.toThrow(/expected weights as an option of/);
   });
 

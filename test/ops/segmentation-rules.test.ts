@@ -155,6 +155,7 @@ describe('ignoreIndex', () => {
   });
 
   test.each(ignoring)('%s: not beside masks, which have no such value', (name) => {
+    expect(() => losses[name](image(), image().detach(), { ignoreIndex: -100 })).not.toThrow();
     const call = () => losses[name](image(), image().detach(), { ignoreIndex: 1 });
     const words = 'expected ignoreIndex beside class indices only, got 1 beside masks';
     refuser(name)(call, 'ERR_INVALID_VALUE', words);

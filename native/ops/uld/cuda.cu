@@ -68,7 +68,11 @@ struct Distribution {
     }
     if (share > *most) *most = share;
   }
-  __device__ Real power(int v) const { return std::exp((widened(load(z + v)) - top) * by); }
+  // exp() may be off by some ulp, and bins end at 1.
+  __device__ Real power(int v) const {
+    const Real x = std::exp((widened(load(z + v)) - top) * by);
+    return x > 1 ? Real(1) : x;
+  }
   __device__ Real operator[](int v) const { return power(v) * share; }
 };
 
