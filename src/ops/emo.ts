@@ -9,6 +9,7 @@ import type { LossReduction } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Leading, type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
+import { lossesOfAllRows } from '../token-weights.js';
 
 const name = 'emo';
 
@@ -96,8 +97,10 @@ function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
     ? empty(t.tokenWeight!.shape, t.tokenWeight!.dtype)
     : undefined;
   if (logits.own || tokenWeight) {
+    const shared = fields(t, options, rowLoss);
+    if (tokenWeight) lossesOfAllRows(native.emoForward, shared, rowLoss, t.logits);
     launch(native.emoBackward, {
-      ...fields(t, options, rowLoss),
+      ...shared,
       upstream: upstream.raw,
       gradLogits: logits.own?.raw,
       gradTokenWeight: tokenWeight?.raw,

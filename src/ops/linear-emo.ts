@@ -10,6 +10,7 @@ import type { LossReduction } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Leading, type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
+import { lossesOfAllRows } from '../token-weights.js';
 
 const name = 'linearEmo';
 
@@ -87,8 +88,10 @@ function backward({ t, options, rowLoss, unit }: Saved, upstream: Tensor, needs:
   const weight = reuse(unit?.weight, t.weight, upstream, needs.weight);
   const tokenWeight = needs.tokenWeight ? like(t.tokenWeight, true) : undefined;
   if (x.own || weight.own || tokenWeight) {
+    const shared = fields(t, options, rowLoss);
+    if (tokenWeight) lossesOfAllRows(native.linearEmoForward, shared, rowLoss, t.x);
     launch(native.linearEmoBackward, {
-      ...fields(t, options, rowLoss),
+      ...shared,
       upstream: upstream.raw,
       gradX: x.own?.raw,
       gradWeight: weight.own?.raw,

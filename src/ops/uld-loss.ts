@@ -17,6 +17,7 @@ import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Leading, type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
+import { lossesOfAllRows } from '../token-weights.js';
 
 const name = 'uldLoss';
 
@@ -98,8 +99,10 @@ function backward(
     ? empty(t.tokenWeight!.shape, t.tokenWeight!.dtype)
     : undefined;
   if (student.own || tokenWeight) {
+    const shared = fields(t, options, rowLoss);
+    if (tokenWeight) lossesOfAllRows(native.uldForward, shared, rowLoss, t.student);
     launch(native.uldBackward, {
-      ...fields(t, options, rowLoss),
+      ...shared,
       upstream: upstream.raw,
       gradStudent: student.own?.raw,
       gradTokenWeight: tokenWeight?.raw,

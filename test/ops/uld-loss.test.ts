@@ -137,7 +137,7 @@ test('gradcheck in student and tokenWeight, every reduction', () => {
   const random = new Random(8);
   const student = doubles(random.normals(3 * 11, 2), [3, 11]);
   const teacher = doubles(random.normals(3 * 8, 2), [3, 8], false);
-  const weight = doubles([1, 0.5, 2], [3]);
+  const weight = doubles([1, 0, 2], [3]);
   for (const reduction of ['mean', 'sum', 'none'] as const) {
     const f = (s: sp.Tensor, tokenWeight: sp.Tensor) =>
       sp.uldLoss(s as never, teacher as never, { reduction, temperature: 1.5, tokenWeight });
