@@ -12,8 +12,8 @@ constexpr int kThreads = 256;
 constexpr int64_t kSegment = 8192;  // rows of a block that adds them up: fixed, and so is every sum
 
 __device__ double share_of(const TokenRows& rows, int64_t n) {
-  const double weight = rows.weight(n);
-  if (weight != weight) report_fault(rows.fault, n, 0, 0, 0);
+  const double weight = rows.weight(n), given = rows.token_weight.weight(n);
+  if (given != given) report_fault(rows.fault, n, 0, 0, 0);  // of an ignored row, too
   return weight == 0 ? 0 : weight * rows.loss_of(n);
 }
 

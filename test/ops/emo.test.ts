@@ -252,5 +252,8 @@ test('refuses bad arguments', () => {
   refuses(by({ embedding, maxRatio: 0 }), 'ERR_INVALID_VALUE', 'maxRatio');
   refuses(by({ embedding, plain: 1 }), 'ERR_INVALID_TYPE', 'plain');
   refuses(by({ embedding, tokenWeight: sp.ones([3]) }), 'ERR_SHAPE', 'tokenWeight');
+  const nan = sp.tensor([1, Number.NaN]);
+  const ignored = sp.tensor([0, -100], { dtype: 'int64' });
+  refuses(by({ embedding, tokenWeight: nan }, z, ignored), 'ERR_INVALID_VALUE', 'row 1');
   refuses(by({ embedding, clamp: 1 }), 'ERR_UNKNOWN_OPTION', 'clamp');
 });
