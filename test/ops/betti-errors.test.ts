@@ -148,10 +148,10 @@ describe('options', () => {
     } as const;
     const { matchingError } = sp.bettiMatching(image, image, shared);
     expect(matchingError).toBe(0);
-    expect(sp.bettiMatchingBatch(batch, batch, shared)).toHaveLength(1);
-    const { threshold, ...rest } = shared;
+    expect(sp.bettiMatchingBatch(batch, batch, shared)).toHaveLength(2);
+    const { weights, pushUnmatchedTo } = shared;
     const value = (options: object) => sp.bettiMatchingLoss(batch, batch, options).item();
-    expect(value(shared)).toBe(value(rest));
+    expect(value(shared)).toBe(value({ weights, pushUnmatchedTo }));
   });
 
   test('what has no effect on a barcode is refused, with where it has one', () => {
