@@ -5,16 +5,19 @@ import { type Field, type Kernel, launch } from './native.js';
 import { empty, type Tensor } from './tensor.js';
 
 /**
- * The losses of all rows into `rowLoss`: the forward kernel leaves out those of weight 0, whose
- * losses change nothing but the gradient of their own weight.
+ * Where a gradient of tokenWeight goes, with the losses of all rows in `rowLoss`: the forward kernel
+ * leaves out those of weight 0, whose losses change nothing but the gradient of their own weight.
  */
-export function lossesOfAllRows(
+export function weightGradient(
+  tokenWeight: Tensor | undefined,
   forward: Kernel,
   fields: Readonly<Record<string, Field>>,
   rowLoss: Tensor,
   input: Tensor,
-): void {
+): Tensor | undefined {
+  if (!tokenWeight) return undefined;
   const loss = empty(rowLoss.shape, accumulatorOf(input.dtype));
   const reduction = reductions.indexOf('none');
   launch(forward, { tokenWeight: undefined, reduction, loss: loss.raw }, fields);
+  return empty(tokenWeight.shape, tokenWeight.dtype);
 }

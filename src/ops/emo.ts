@@ -9,7 +9,7 @@ import type { LossReduction } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Leading, type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
-import { lossesOfAllRows } from '../token-weights.js';
+import { weightGradient } from '../token-weights.js';
 
 const name = 'emo';
 
@@ -93,12 +93,10 @@ function forward(t: In, options: EmoOptions, needs: Needs) {
 function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
   const { t, options, rowLoss, gradient } = saved;
   const logits = reuse(gradient, t.logits, upstream, needs.logits);
-  const tokenWeight = needs.tokenWeight
-    ? empty(t.tokenWeight!.shape, t.tokenWeight!.dtype)
-    : undefined;
+  const weight = needs.tokenWeight ? t.tokenWeight : undefined;
+  const shared = fields(t, options, rowLoss);
+  const tokenWeight = weightGradient(weight, native.emoForward, shared, rowLoss, t.logits);
   if (logits.own || tokenWeight) {
-    const shared = fields(t, options, rowLoss);
-    if (tokenWeight) lossesOfAllRows(native.emoForward, shared, rowLoss, t.logits);
     launch(native.emoBackward, {
       ...shared,
       upstream: upstream.raw,

@@ -10,7 +10,7 @@ import type { LossReduction } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Leading, type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
-import { lossesOfAllRows } from '../token-weights.js';
+import { weightGradient } from '../token-weights.js';
 
 const name = 'linearEmo';
 
@@ -86,10 +86,10 @@ function forward(t: In, options: LinearEmoOptions, needs: Needs) {
 function backward({ t, options, rowLoss, unit }: Saved, upstream: Tensor, needs: Needs): Gradients {
   const x = reuse(unit?.x, t.x, upstream, needs.x);
   const weight = reuse(unit?.weight, t.weight, upstream, needs.weight);
-  const tokenWeight = needs.tokenWeight ? like(t.tokenWeight, true) : undefined;
+  const shared = fields(t, options, rowLoss);
+  const weights = needs.tokenWeight ? t.tokenWeight : undefined;
+  const tokenWeight = weightGradient(weights, native.linearEmoForward, shared, rowLoss, t.x);
   if (x.own || weight.own || tokenWeight) {
-    const shared = fields(t, options, rowLoss);
-    if (tokenWeight) lossesOfAllRows(native.linearEmoForward, shared, rowLoss, t.x);
     launch(native.linearEmoBackward, {
       ...shared,
       upstream: upstream.raw,

@@ -17,7 +17,7 @@ import { type LossReduction, reductions } from '../loss-options.js';
 import { launch, native } from '../native.js';
 import { type Leading, type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
-import { lossesOfAllRows } from '../token-weights.js';
+import { weightGradient } from '../token-weights.js';
 
 const name = 'uldLoss';
 
@@ -95,12 +95,10 @@ function backward(
   needs: Needs,
 ): Gradients {
   const student = reuse(gradient, t.student, upstream, needs.student);
-  const tokenWeight = needs.tokenWeight
-    ? empty(t.tokenWeight!.shape, t.tokenWeight!.dtype)
-    : undefined;
+  const weight = needs.tokenWeight ? t.tokenWeight : undefined;
+  const shared = fields(t, options, rowLoss);
+  const tokenWeight = weightGradient(weight, native.uldForward, shared, rowLoss, t.student);
   if (student.own || tokenWeight) {
-    const shared = fields(t, options, rowLoss);
-    if (tokenWeight) lossesOfAllRows(native.uldForward, shared, rowLoss, t.student);
     launch(native.uldBackward, {
       ...shared,
       upstream: upstream.raw,
