@@ -98,9 +98,10 @@ function backward({ t, options }: Saved, upstream: Tensor): Gradients {
  *
  * Differentiable in x, through these very iterations; `rows` and `columns` are constants. Nothing
  * is saved: backward iterates again and needs two copies of a matrix and 4(N+M)·iterations numbers
- * for each thread (on a device for each matrix in work). Stable for logits of any size (-inf too: an empty place), at full speed while a
- * matrix's logits/temperature lie within 36 of each other (330 in float64). Millions of small
- * matrices run several to a vector. A row or column without an entry stays 0; NaN or +inf makes its
+ * for each thread (on a device for each matrix in work, of which 256 MiB hold as many as they can,
+ * and at least one). Stable for logits of any size (-inf too: an empty place), at full speed while a
+ * matrix's logits/temperature lie within 36 of each other (330 in float64): mask by -inf rather than
+ * by a large negative number. Millions of small matrices run several to a vector. A row or column without an entry stays 0; NaN or +inf makes its
  * own matrix NaN. Where the totals of `rows` and `columns` differ, the last side holds.
  *
  * Sinkhorn & Knopp 1967; with Gumbel noise on x Mena et al. 2018; `last: 'rows'` for Caron et al.

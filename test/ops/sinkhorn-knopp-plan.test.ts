@@ -16,9 +16,10 @@ interface Sizes {
 
 function launches({ n, m = n, ...given }: Sizes, device = h100) {
   const sizes = { batch: 1, iterations: 20, gradient: false, element: 4, ...given };
-  const out = new Float64Array(9);
+  const out = new Float64Array(14);
   launch(native.sinkhornKnoppLaunches, { n, m, ...sizes, ...device, out });
   const [lanes, threads, each, blocks, count, chunks, held, kept, shared] = out;
+  const [scratch, logBlocks, logCount, logTogether, most] = out.subarray(9);
   expect(shared).toBeLessThanOrEqual(device.shared);
   // Blocks that wait for each other fit the device at once.
   if (blocks > 1) expect(blocks * count).toBeLessThanOrEqual(device.processors);
@@ -33,6 +34,9 @@ function launches({ n, m = n, ...given }: Sizes, device = h100) {
     chunks,
     held: held === 1,
     kept: kept === 1,
+    scratch,
+    logs: { blocks: logBlocks, count: logCount, together: logTogether === 1 },
+    most,
   };
 }
 
@@ -82,4 +86,52 @@ describe('blocks', () => {
     expect(launches({ n: 1024, batch: 1000 }, a100).held).toBe(true);
     expect(launches({ n: 8192 })).toMatchObject({ blocks: 128, held: false, count: 1 });
   });
+});
+
+describe('scratch memory', () => {
+  const MiB = 2 ** 20;
+  // 256 MiB, counters and extents.
+  const limit = 257 * MiB;
+  test.each([
+    [{ n: 32, gradient: true, iterations: 1000, batch: 1e6 }],
+    [{ n: 8, gradient: true, iterations: 1e4, batch: 1e6 }],
+    [{ n: 100, gradient: true, iterations: 1e4, batch: 1e4 }],
+    [{ n: 300, gradient: true, iterations: 1e4, batch: 1e4, element: 8 }],
+    [{ n: 1024, gradient: true, iterations: 1000, batch: 1000 }],
+    [{ n: 1024, batch: 1000, element: 8 }],
+  ] as [Sizes][])('%o: no more matrices at once than it has room for', (sizes) => {
+    const now = launches(sizes);
+    expect(now.count).toBeGreaterThan(now.threads / now.each - 1);
+    expect(now.most).toBeLessThan(limit);
+    expect(launches(sizes, a100).most).toBeLessThan(limit);
+  });
+  test('one matrix is always in work, whatever it takes', () => {
+    const long = launches({ n: 200, gradient: true, iterations: 1e6, batch: 50 });
+    expect([long.count, long.logs.count]).toEqual([1, 1]);
+    expect(long.most).toBeGreaterThan(limit);
+    const lanes = launches({ n: 8, gradient: true, iterations: 1e7, batch: 50 });
+    expect([lanes.count, lanes.threads]).toEqual([4, 32]);
+  });
+  test('where steps take the room of most, as many blocks as hold it share each of the others', () => {
+    const long = launches({ n: 512, gradient: true, iterations: 2000, batch: 1000 });
+    expect(long.count).toBeLessThan(40);
+    expect(long.blocks * long.count).toBeGreaterThan(66);
+  });
+  test('is that of the greediest stage, not of all', () => {
+    const wide = launches({ n: 20000, element: 8 });
+    const { scratch, most } = launches({ n: 20000 });
+    expect(most).toBe(wide.scratch);
+    expect(scratch).toBeGreaterThan(1.6e9);
+    expect(most).toBeLessThan(3.3e9);
+  });
+});
+
+test('by logarithms a block has a small matrix; large ones are shared by all blocks', () => {
+  const logs = (sizes: Sizes) => launches(sizes).logs;
+  expect(logs({ n: 4, batch: 1e6 })).toEqual({ blocks: 264, count: 264, together: false });
+  expect(logs({ n: 100, batch: 3 })).toEqual({ blocks: 3, count: 3, together: false });
+  expect(logs({ n: 1024 })).toEqual({ blocks: 128, count: 1, together: true });
+  expect(logs({ n: 4096, batch: 8 })).toEqual({ blocks: 264, count: 8, together: true });
+  const back = logs({ n: 4096, batch: 8, gradient: true });
+  expect(back).toEqual({ blocks: 264, count: 1, together: true });
 });

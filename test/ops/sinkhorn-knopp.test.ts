@@ -195,6 +195,42 @@ describe('laws', () => {
     expect(read(p as never).slice(18)).toEqual(read(p as never).slice(0, 9));
   });
 
+  test.each(['columns', 'rows'] as const)('a finite mask is an empty place, %s last', (last) => {
+    const run = (values: ArrayLike<number>, shape: number[]) => {
+      const x = doubles(values, shape);
+      const p = sp.sinkhornKnopp(x as never, { iterations: 3, last }) as AnyTensor;
+      p.mul(p as never)
+        .sum()
+        .backward();
+      return [read(p), read(gradOf(x as never))];
+    };
+    for (const shape of [
+      [3, 5],
+      [20, 50],
+      [41, 37],
+    ]) {
+      const normals = new Random(shape[0]).normals(shape[0] * shape[1]);
+      const masked = (by: number) =>
+        Float64Array.from(normals, (v: number, e: number) => ((e * 31) % 3 === 0 ? by : v));
+      const [mine, theirs] = [run(masked(-1e9), shape), run(masked(-Infinity), shape)];
+      for (const k of [0, 1]) expectWithin(mine[k], theirs[k], () => 1e-13, `${shape}`);
+    }
+  });
+
+  test('masked matrices have the same bits however many there are', () => {
+    // Large enough for blocks of a device to share what they find.
+    const shape = [256, 256];
+    const one = new Random(5).normals(256 * 256).map((v, e) => (e % 7 === 0 ? -1e9 : v));
+    const plain = new Float64Array(one.length);
+    const run = (...parts: ArrayLike<number>[]) => {
+      const values = Float32Array.from(parts.flatMap((p) => Array.from(p)));
+      const x = sp.tensor(values, { shape: [parts.length, ...shape] });
+      return read(sp.sinkhornKnopp(x, { iterations: 1 }) as never);
+    };
+    const alone = [...run(one)];
+    expect([...run(plain, one, one)].slice(one.length)).toEqual([...alone, ...alone]);
+  });
+
   test('a matrix of the smallest numbers is scaled like any other', () => {
     for (const [dtype, top] of [
       ['float32', 1e-40],

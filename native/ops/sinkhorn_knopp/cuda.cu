@@ -6,7 +6,8 @@
 //   up to 32 x 32        8 to 32 lanes, several in a block (teams_device.h)
 //   larger               a block, from 65536 elements as many blocks together as hold it
 // In float32 (float64 for float64); those that range too widely are listed on the device, and
-// further launches, which find empty lists elsewhere, take them in double, then by logarithms.
+// further launches, which find empty lists elsewhere, take them in double, then by logarithms. All
+// use the same scratch memory in turn.
 #include "ops/sinkhorn_knopp/lanes_device.h"
 #include "ops/sinkhorn_knopp/logs_device.h"
 #include "ops/sinkhorn_knopp/refusals.h"
@@ -52,37 +53,53 @@ Rest make_rest(int64_t batch, Stream& stream) {
   return rest;
 }
 
+// Memory that every stage takes anew from its beginning, since they run one after the other.
+struct Room {
+  unsigned char* at;
+
+  template <class T>
+  T* take(int64_t n) {
+    T* const to = reinterpret_cast<T*>(at);
+    at += aligned(n * int64_t{sizeof(T)});
+    return to;
+  }
+  uint32_t* counters(int64_t n, Stream& stream) {
+    auto* const to = take<uint32_t>(n);
+    stream.fill_bytes(to, 0, n * int64_t{sizeof(uint32_t)});
+    return to;
+  }
+};
+
 template <class C, bool kGradient>
-void run_teams(const Work& problem, Sizes sizes, Stream& stream) {
+void run_teams(const Work& problem, Sizes sizes, Room room, Stream& stream) {
   sizes.element = sizeof(C);
   TeamWork work;
   static_cast<Work&>(work) = problem;
   work.plan = plan_teams(sizes);
   const Teams& plan = work.plan;
-  work.counters = stream.scratch<uint32_t>(plan.count);
-  stream.fill_bytes(work.counters, 0, plan.count * int64_t{sizeof(uint32_t)});
-  work.extents = stream.scratch<C>(plan.count * plan.blocks * 3);
+  work.counters = room.counters(plan.count, stream);
+  work.extents = room.take<C>(plan.count * plan.blocks * 3);
+  work.scratch = room.take<C>(plan.count * plan.numbers);
   work.kept = kept_numbers(sizes);
-  work.numbers = (plan.held ? 0 : sizes.n * row_length(sizes)) + (plan.kept_here ? 0 : work.kept);
-  work.scratch = stream.scratch<C>(plan.count * work.numbers);
   const int64_t blocks = plan.count * plan.blocks / (plan.threads / plan.each);
   launch(stream, sinkhorn_knopp_teams_kernel<C, kGradient>,
          {blocks, plan.threads, plan.shared, 1, plan.blocks > 1}, work);
 }
 
 template <bool kGradient>
-void run_logs(const Work& problem, const Sizes& sizes, Stream& stream) {
+void run_logs(const Work& problem, const Sizes& sizes, Room room, Stream& stream) {
   LogWork work;
   static_cast<Work&>(work) = problem;
-  const int64_t blocks = log_blocks(sizes);
-  work.numbers = log_numbers(sizes);
-  work.scratch = stream.scratch<double>(blocks * work.numbers);
-  launch(stream, sinkhorn_knopp_logs_kernel, {blocks, kLogThreads}, work);
+  const Logs plan = work.plan = plan_logs(sizes);
+  work.counters = room.counters(plan.count, stream);
+  work.scratch = room.take<double>(plan.count * plan.numbers);
+  launch(stream, sinkhorn_knopp_logs_kernel,
+         {plan.blocks, kLogThreads, kLogThreads * int64_t{sizeof(LogSum)}, 1, plan.together}, work);
 }
 
 template <class C, bool kGradient>
-void run_all(const Work& work, const Sizes& sizes, Stream& stream) {
-  if (!in_lanes(sizes)) return run_teams<C, kGradient>(work, sizes, stream);
+void run_all(const Work& work, const Sizes& sizes, Room room, Stream& stream) {
+  if (!in_lanes(sizes)) return run_teams<C, kGradient>(work, sizes, room, stream);
   launch(stream, sinkhorn_knopp_lanes_kernel<C, kGradient>,
          {divided_up(sizes.batch, kLaneThreads), kLaneThreads, lane_bytes(sizes)}, work);
 }
@@ -91,22 +108,23 @@ template <bool kGradient>
 void run(Work work, Sizes sizes, Stream& stream) {
   const bool wide = work.dtype == DType::f64;
   sizes.gradient = kGradient;
+  sizes.element = wide ? sizeof(double) : sizeof(float);
+  const Room room{stream.scratch<unsigned char>(scratch_of_all(sizes))};
   work.rest = make_rest(sizes.batch, stream);
   const auto go_on = [&] {
     work.matrices.list = work.rest.list;
     work.matrices.listed = work.rest.listed;
-    work.rest = make_rest(sizes.batch, stream);
   };
   if (!wide) {
-    run_all<float, kGradient>(work, sizes, stream);
+    run_all<float, kGradient>(work, sizes, room, stream);
     go_on();
-    run_teams<double, kGradient>(work, sizes, stream);
+    work.rest = make_rest(sizes.batch, stream);
+    run_teams<double, kGradient>(work, sizes, room, stream);
   } else {
-    sizes.element = sizeof(double);
-    run_all<double, kGradient>(work, sizes, stream);
+    run_all<double, kGradient>(work, sizes, room, stream);
   }
   go_on();
-  run_logs<kGradient>(work, sizes, stream);
+  run_logs<kGradient>(work, sizes, room, stream);
 }
 
 void prepare(const Problem& op, const View* upstream, const View& to, Stream& stream) {

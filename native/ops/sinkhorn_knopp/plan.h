@@ -18,6 +18,10 @@ constexpr int kLaneThreads = 128;     // of a block
 constexpr int64_t kThinColumns = 32;  // up to this a thread has a row, beyond it a warp
 constexpr int64_t kBroad = 65536;     // elements from which blocks share a matrix
 constexpr int64_t kGroupShared = 48 * 1024;  // bytes of a block of several matrices
+// Bytes that matrices in work keep in device memory: fewer are in work at once where they keep
+// much, but never less than one (a warp's, of those of lanes).
+constexpr int64_t kScratch = int64_t{256} << 20;
+constexpr int64_t kAlign = 256;  // of arrays in it
 
 // Of a block; backward takes more registers.
 constexpr int most_threads(bool gradient) { return gradient ? 256 : 512; }
@@ -56,9 +60,21 @@ struct Teams {
   bool held = false;       // K lies in shared memory, else in scratch
   bool kept_here = false;  // so do the other numbers
   int64_t shared = 0;      // bytes of a block
+  int64_t numbers = 0;     // of a matrix in scratch
 };
 
 constexpr int64_t row_length(const Sizes& s) { return s.m | 1; }
+
+constexpr int64_t aligned(int64_t bytes) { return divided_up(bytes, kAlign) * kAlign; }
+// Of all of the plan's: counters, extents and numbers.
+constexpr int64_t scratch_bytes(const Teams& t, int64_t element) {
+  return aligned(t.count * 4) + aligned(t.count * t.blocks * 3 * element) +
+         aligned(t.count * t.numbers * element);
+}
+// Matrices of so many bytes each that are in work at once.
+constexpr int64_t fitting(int64_t bytes) {
+  return std::max<int64_t>(1, kScratch / std::max<int64_t>(1, bytes));
+}
 
 // A team of up to 32 lanes, several in a block.
 constexpr Teams plan_groups(const Sizes& s) {
@@ -72,11 +88,15 @@ constexpr Teams plan_groups(const Sizes& s) {
   t.kept_here = least * (k + kept) <= s.shared;
   const int64_t own = k + (t.kept_here ? kept : 0);
   int64_t teams = 128 / t.each;
-  while (teams > least && teams * own > kGroupShared) teams /= 2;
+  t.numbers = t.kept_here ? 0 : kept_numbers(s);
+  const int64_t fit = fitting(t.numbers * s.element);
+  while (teams > least && (teams * own > kGroupShared || teams > fit)) teams /= 2;
   t.threads = static_cast<int>(teams * t.each);
   t.shared = teams * own;
   // Beyond what is resident, blocks go on with further matrices.
-  t.count = std::min(divided_up(s.batch, teams), s.processors * (t.kept_here ? 64 : 8)) * teams;
+  const int64_t resident = s.processors * (t.kept_here ? 64 : 8);
+  const int64_t blocks = std::min(resident, std::max<int64_t>(1, fit / teams));
+  t.count = std::min(divided_up(s.batch, teams), blocks) * teams;
   return t;
 }
 
@@ -98,7 +118,8 @@ constexpr Teams plan_blocks(const Sizes& s) {
   constexpr int64_t kOwn = 1024;
   const int64_t most = std::min(all, s.processors);
   if (size >= kBroad) {
-    const int64_t share = s.processors / std::max<int64_t>(1, s.batch);
+    const int64_t at_once = std::min(s.batch, fitting(kept));
+    const int64_t share = s.processors / std::max<int64_t>(1, at_once);
     t.blocks = std::min(most, std::max<int64_t>(1, share));
     while (t.blocks < most && bytes(t.blocks) + kOwn > s.shared) ++t.blocks;
   }
@@ -108,7 +129,9 @@ constexpr Teams plan_blocks(const Sizes& s) {
   t.kept_here = t.blocks == 1 && t.held && bytes(1) + kept + kOwn <= s.shared;
   t.shared = kOwn + (t.held ? bytes(t.blocks) : 0) + (t.kept_here ? kept : 0);
   const int64_t beside = t.blocks > 1 || !t.held ? 1 : t.kept_here ? 32 : 4;
-  t.count = std::min(s.batch, std::max<int64_t>(1, s.processors * beside / t.blocks));
+  t.numbers = (t.held ? 0 : s.n * row_length(s)) + (t.kept_here ? 0 : kept_numbers(s));
+  const int64_t resident = std::max<int64_t>(1, s.processors * beside / t.blocks);
+  t.count = std::min({s.batch, resident, fitting(t.numbers * s.element)});
   return t;
 }
 
@@ -116,16 +139,35 @@ constexpr Teams plan_teams(const Sizes& s) {
   return std::max(s.n, s.m) <= 32 ? plan_groups(s) : plan_blocks(s);
 }
 
-// By logarithms a block has a matrix; of `bytes` each of scratch not more than these together.
+// By logarithms a block has a matrix; large ones all blocks, which run together and share those
+// that they find listed.
 constexpr int64_t kLogThreads = 256;
-constexpr int64_t kLogScratch = 64 << 20;
-constexpr int64_t log_numbers(const Sizes& s) {
-  const int64_t sides = s.n + s.m;
-  return (s.iterations + 1) * sides + 2 * sides + (s.gradient ? s.n * s.m : 0);
+struct Logs {
+  int64_t blocks = 0, count = 0, numbers = 0;  // matrices at a time; numbers of one
+  bool together = false;
+};
+constexpr Logs plan_logs(const Sizes& s) {
+  const int64_t sides = s.n + s.m, size = s.n * s.m;
+  Logs l;
+  l.numbers = (s.iterations + 1) * sides + 2 * sides + (s.gradient ? size : 0);
+  l.together = size >= kBroad;
+  // Rows and columns that blocks have at a time: logs_device.h.
+  const int64_t parts = std::max(divided_up(s.n, 8), divided_up(s.m, 32));
+  l.blocks = std::min(l.together ? s.batch * parts : s.batch, 2 * s.processors);
+  l.count = std::min({s.batch, l.blocks, fitting(l.numbers * 8)});
+  if (!l.together) l.blocks = l.count;
+  return l;
 }
-constexpr int64_t log_blocks(const Sizes& s) {
-  const int64_t fit = kLogScratch / std::max<int64_t>(1, 8 * log_numbers(s));
-  return std::min(std::min(s.batch, 2 * s.processors), std::max<int64_t>(1, fit));
+constexpr int64_t scratch_bytes(const Logs& l) {
+  return aligned(l.count * 4) + aligned(l.count * l.numbers * 8);
+}
+
+// The largest of what the launches take one after the other.
+constexpr int64_t scratch_of_all(Sizes s) {
+  int64_t most = scratch_bytes(plan_logs(s));
+  if (!in_lanes(s)) most = std::max(most, scratch_bytes(plan_teams(s), s.element));
+  s.element = 8;
+  return std::max(most, scratch_bytes(plan_teams(s), 8));
 }
 
 }  // namespace surprisal::sinkhorn_knopp

@@ -3,7 +3,7 @@
 // entry's power is taken once. A row's sum is one thread's, or lanes' of a warp; a column's is made
 // of those of chunks of rows, in their order: the same bits for any number of blocks.
 #pragma once
-#include "ops/sinkhorn_knopp/device.h"
+#include "ops/sinkhorn_knopp/team_device.h"
 
 namespace surprisal::sinkhorn_knopp {
 
@@ -11,9 +11,8 @@ struct TeamWork : Work {
   Teams plan;
   uint32_t* counters = nullptr;  // (count) teams' meetings
   void* extents = nullptr;       // (count, blocks, 3) of C
-  void* scratch = nullptr;       // (count, numbers) of C, where they are not in shared memory
-  int64_t numbers = 0;
-  int64_t kept = 0;  // those beside K
+  void* scratch = nullptr;       // (count, plan.numbers) of C
+  int64_t kept = 0;              // numbers beside K
 };
 
 constexpr int kMostWarps = most_threads(false) / cuda::kWarp;
@@ -24,95 +23,12 @@ struct Shared {
   C extents[3 * kMostWarps];
 };
 
-template <class C>
-class Team {
- public:
-  __device__ Team(const TeamWork& w)
-      : size_(w.plan.each),
-        index_(cuda::thread_index() % size_),
-        blocks_(static_cast<int>(w.plan.blocks)),
-        rank_(static_cast<int>(cuda::block_index() % blocks_)),
-        slot_(cuda::block_index() / blocks_ * (cuda::block_size() / size_) +
-              cuda::thread_index() / size_),
-        counter_(w.counters + slot_) {}
-
-  __device__ int index() const { return index_; }
-  __device__ int size() const { return size_; }
-  __device__ int rank() const { return rank_; }
-  __device__ int64_t slot() const { return slot_; }
-  // Of a thread among all of the team.
-  __device__ int place() const { return rank_ * size_ + index_; }
-  __device__ int threads() const { return blocks_ * size_; }
-
-  // Of the threads of this block.
-  __device__ void gather() {
-    if (size_ <= cuda::kWarp) return cuda::sync_warp();
-    cuda::sync_threads();
-  }
-  // What any thread of the team wrote before, all see after.
-  __device__ void meet() {
-    gather();
-    if (blocks_ == 1) return;
-    target_ += static_cast<uint32_t>(blocks_);
-    if (cuda::thread_index() == 0) {
-      cuda::fence_device();
-      cuda::atomic_add(counter_, 1u);
-      cuda::wait_count(counter_, target_);
-    }
-    cuda::sync_threads();  // thread 0 has seen the others come
-  }
-
-  // Of all threads' extents.
-  __device__ Extent<C> merged(Extent<C> e, C* between, C* memory) {
-    const int lanes = size_ < cuda::kWarp ? size_ : cuda::kWarp;
-    for (int mask = lanes / 2; mask > 0; mask /= 2) e.merge(from_lane(e, mask));
-    if (size_ > cuda::kWarp) {
-      if (cuda::lane_index() == 0) put(memory + 3 * cuda::warp_index(), e);
-      cuda::sync_threads();  // every warp's is there
-      e = Extent<C>();
-      for (int i = 0; i < size_ / cuda::kWarp; ++i) e.merge(get(memory + 3 * i));
-    }
-    if (blocks_ == 1) return e;
-    C* all = between + slot_ * blocks_ * 3;
-    if (index_ == 0) put(all + 3 * rank_, e);
-    meet();
-    for (int b = 0; b < blocks_; ++b) e.merge(get(all + 3 * b));
-    return e;
-  }
-
- private:
-  __device__ static Extent<C> from_lane(const Extent<C>& e, int mask) {
-    Extent<C> other;
-    other.top = cuda::shuffle_xor(e.top, mask);
-    other.low = cuda::shuffle_xor(e.low, mask);
-    other.bad = cuda::shuffle_xor(e.bad, mask);
-    return other;
-  }
-  __device__ static void put(C* to, const Extent<C>& e) {
-    cuda::store(to, e.top);
-    cuda::store(to + 1, e.low);
-    cuda::store(to + 2, e.bad);
-  }
-  __device__ static Extent<C> get(const C* from) {
-    Extent<C> e;
-    e.top = cuda::load(from);
-    e.low = cuda::load(from + 1);
-    e.bad = cuda::load(from + 2);
-    return e;
-  }
-
-  const int size_, index_, blocks_, rank_;
-  const int64_t slot_;
-  uint32_t* const counter_;
-  uint32_t target_ = 0;
-};
-
 template <class C, bool kGradient>
 class Scaler {
  public:
   __device__ explicit Scaler(const TeamWork& work)
       : w_(work),
-        team_(work),
+        team_(work.plan.each, work.plan.blocks, work.counters),
         n_(static_cast<int>(work.n)),
         m_(static_cast<int>(work.m)),
         ld_(m_ | 1),
@@ -128,7 +44,7 @@ class Scaler {
       const int64_t kept = work.plan.kept_here ? work.kept : 0;
       here += cuda::thread_index() / work.plan.each * (held + kept);
     }
-    C* far = static_cast<C*>(work.scratch) + team_.slot() * work.numbers;
+    C* far = static_cast<C*>(work.scratch) + team_.slot() * work.plan.numbers;
     first_ = team_.rank() * rows;
     last_ = first_ + rows < n_ ? first_ + rows : n_;
     if (work.plan.held) {
@@ -355,7 +271,7 @@ class Scaler {
   }
 
   const TeamWork& w_;
-  Team<C> team_;
+  Team team_;
   const int n_, m_, ld_, chunk_;
   int first_, last_;
   int64_t steps_, matrix_ = 0;
