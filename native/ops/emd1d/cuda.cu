@@ -8,6 +8,7 @@
 //   plan, slopes, potentials   a block a line (lines_device.h)
 // One point that shares mass with very many, or as many equal coordinates, keep one thread (one
 // warp where a side has 16 times as many points) busy for long.
+#include <algorithm>
 #include <numeric>
 
 #include "core/measures.h"
@@ -64,6 +65,22 @@ Faults faults_of(Stream& stream) {
 
 constexpr int64_t kTotals = kThreads / cuda::kWarp * int64_t{sizeof(double)};
 
+// `count` problems from `first` on.
+Transport part_of(Transport op, int64_t first, int64_t count) {
+  const auto cut = [&](View* view, int64_t each) {
+    if (!*view) return;
+    view->data = static_cast<char*>(view->data) + first * each * size_of(view->dtype);
+    view->size = count * each;
+  };
+  for (View* view : {&op.x, &op.dx}) cut(view, op.n * op.width);
+  for (View* view : {&op.y, &op.dy}) cut(view, op.m * op.width);
+  for (View* view : {&op.a, &op.da}) cut(view, op.n);
+  for (View* view : {&op.b, &op.db}) cut(view, op.m);
+  cut(&op.value, 1);
+  op.batch = count;
+  return op;
+}
+
 template <class A>
 class Run {
  public:
@@ -73,99 +90,115 @@ class Run {
     sizes.n = op.n;
     sizes.m = op.m;
     sizes.projections = op.projections;
+    sizes.width = op.width;
     sizes.element = sizeof(A);
-    most_ = lines_at_once(sizes);
-    job_.batch = op.batch;
+    if (op.workspace > 0) sizes.scratch = op.workspace;
+    share_ = plan_share(sizes);
     job_.width = op.width;
     job_.projections = op.projections;
     job_.p = op.p;
     job_.points = op.dx || op.dy;
     job_.weights = op.da || op.db;
     if (op.directions) job_.directions = op.directions.as<A>();
-    make_side(&job_.x, op.n, op.x, op.a, op.dx, op.da);
-    make_side(&job_.y, op.m, op.y, op.b, op.dy, op.db);
-    job_.mass = stream.scratch<double>(op.batch);
-    job_.value = stream.scratch<double>(op.batch * most_);
-    job_.total = stream.scratch<double>(op.batch);
-    job_.out = op.value.as<A>();
+    make_side(&job_.x, op.n, op.dx, op.da);
+    make_side(&job_.y, op.m, op.dy, op.db);
+    job_.mass = stream.scratch<double>(share_.problems);
+    job_.value = stream.scratch<double>(share_.problems * share_.lines);
+    job_.total = stream.scratch<double>(share_.problems);
+    if (op.directions) centre_ = stream.scratch<double>(share_.problems * op.width);
+    job_.centre = centre_;
+    make_measure();
   }
 
   void solve() {
-    measure();
-    for (job_.first = 0; job_.first < op_.projections; job_.first += job_.lines) {
-      job_.lines = std::min(most_, op_.projections - job_.first);
-      for (const bool second : {false, true}) {
-        const DeviceSide<A>& side = second ? job_.y : job_.x;
-        const int64_t parts = divided_up(job_.lines, kProjected);
-        launch(stream_, emd1d_project_kernel<A>, over(op_.batch * side.n * parts), job_, second);
-        sort(side);
-      }
-      launch(stream_, emd1d_line_kernel<A>,
-             {op_.batch * job_.lines, threads_of_line(op_.n, op_.m), sizeof(LineMemory)}, job_);
-      launch(stream_, emd1d_value_kernel<A>, over(op_.batch), job_);
-      for (const bool second : {false, true}) gather(second);
+    check(op_.x, measure_.faults.points[0]);
+    check(op_.y, measure_.faults.points[1]);
+    if (op_.directions) check(op_.directions, measure_.faults.directions);
+    for (int64_t first = 0; first < op_.batch; first += share_.problems) {
+      take(first, std::min(share_.problems, op_.batch - first));
+      solve_part();
     }
-    for (const bool second : {false, true})
-      if ((second ? job_.y : job_.x).to_weights)
-        launch(stream_, emd1d_weights_kernel<A>, {op_.batch, kThreads, kTotals}, job_, second);
   }
 
  private:
   static cuda::Shape over(int64_t items) { return {divided_up(items, kThreads), kThreads}; }
 
-  void make_side(DeviceSide<A>* side, int64_t n, const View& points, const View& given,
-                 const View& dpoints, const View& dweights) {
-    const int64_t all = op_.batch * n, lines = all * most_;
+  void solve_part() {
+    for (job_.first = 0; job_.first < op_.projections; job_.first += job_.lines) {
+      job_.lines = std::min(share_.lines, op_.projections - job_.first);
+      for (const bool second : {false, true}) {
+        const DeviceSide<A>& side = second ? job_.y : job_.x;
+        const int64_t parts = divided_up(job_.lines, kProjected);
+        launch(stream_, emd1d_project_kernel<A>, over(job_.batch * side.n * parts), job_, second);
+        sort(side);
+      }
+      launch(stream_, emd1d_line_kernel<A>,
+             {job_.batch * job_.lines, threads_of_line(op_.n, op_.m), sizeof(LineMemory)}, job_);
+      launch(stream_, emd1d_value_kernel<A>, over(job_.batch), job_);
+      for (const bool second : {false, true}) gather(second);
+    }
+    for (const bool second : {false, true})
+      if ((second ? job_.y : job_.x).to_weights)
+        launch(stream_, emd1d_weights_kernel<A>, {job_.batch, kThreads, kTotals}, job_, second);
+  }
+
+  // What the problems in work, one after the other, have in common.
+  void make_side(DeviceSide<A>* side, int64_t n, const View& dpoints, const View& dweights) {
+    const int64_t all = share_.problems * n, lines = all * share_.lines;
     side->n = n;
-    side->points = points;
-    side->given = given;
     side->weight = stream_.scratch<double>(all);
     side->along = stream_.scratch<A>(lines);
     side->at = stream_.scratch<A>(lines);
     side->order = stream_.scratch<int32_t>(lines);
     side->sum = stream_.scratch<double>(lines);
     if (job_.points) side->raw = stream_.scratch<double>(lines);
-    if (dpoints) {
-      side->slope = stream_.scratch<A>(lines);
-      side->dpoints = dpoints.as<A>();
-    }
+    if (dpoints) side->slope = stream_.scratch<A>(lines);
     if (!dweights) return;
     side->potential = stream_.scratch<double>(lines);
     side->dweights = stream_.scratch<double>(all);
+  }
+  void make_measure() {
+    measure_.faults = faults_of(stream_);
+    measure_.count[0] = op_.n;
+    measure_.count[1] = op_.m;
+    measure_.weight[0] = job_.x.weight;
+    measure_.weight[1] = job_.y.weight;
+    // Whole numbers, whose sums meet exactly.
+    const int64_t common = std::gcd(op_.n, op_.m);
+    measure_.uniform[0] = static_cast<double>(op_.m / common);
+    measure_.uniform[1] = static_cast<double>(op_.n / common);
+    if (!op_.a && !op_.b) job_.scale = 1 / (static_cast<double>(op_.n) * measure_.uniform[0]);
+    measure_.mass = job_.mass;
+    measure_.allowed = allowed_difference(op_.a, op_.b);
+    measure_.batch = op_.batch;
+    measure_.sliced = op_.directions ? 1 : 0;
+  }
+
+  static void take_side(DeviceSide<A>* side, const View& points, const View& dpoints,
+                        const View& dweights) {
+    side->points = points;
+    side->dpoints = dpoints.as<A>();
     side->to_weights = dweights.as<A>();
+  }
+  // The problems in work, their weights and centres.
+  void take(int64_t first, int64_t count) {
+    const Transport part = part_of(op_, first, count);
+    job_.batch = count;
+    job_.out = part.value.as<A>();
+    take_side(&job_.x, part.x, part.dx, part.da);
+    take_side(&job_.y, part.y, part.dy, part.db);
+    measure_.given[0] = part.a;
+    measure_.given[1] = part.b;
+    measure_.first = first;
+    launch(stream_, emd1d_measure_kernel, {count, kThreads, kTotals}, measure_);
+    if (op_.directions)
+      launch(stream_, emd1d_centre_kernel, {count * op_.width, kThreads, kTotals}, job_.x.points,
+             op_.n, op_.width, centre_);
   }
 
   void check(const View& numbers, const cuda::FaultSite& site) {
     launch(stream_, emd1d_check_kernel, over(numbers.size), cuda::Numbers(numbers), numbers.size,
            op_.width, int32_t{op_.directions ? 1 : 0}, site);
-  }
-  void measure() {
-    Measure work;
-    work.faults = faults_of(stream_);
-    check(op_.x, work.faults.points[0]);
-    check(op_.y, work.faults.points[1]);
-    if (op_.directions) check(op_.directions, work.faults.directions);
-    work.given[0] = op_.a;
-    work.given[1] = op_.b;
-    work.count[0] = op_.n;
-    work.count[1] = op_.m;
-    work.weight[0] = job_.x.weight;
-    work.weight[1] = job_.y.weight;
-    // Whole numbers, whose sums meet exactly.
-    const int64_t common = std::gcd(op_.n, op_.m);
-    work.uniform[0] = static_cast<double>(op_.m / common);
-    work.uniform[1] = static_cast<double>(op_.n / common);
-    if (!op_.a && !op_.b) job_.scale = 1 / (static_cast<double>(op_.n) * work.uniform[0]);
-    work.mass = job_.mass;
-    work.allowed = allowed_difference(op_.a, op_.b);
-    work.batch = op_.batch;
-    work.sliced = op_.directions ? 1 : 0;
-    launch(stream_, emd1d_measure_kernel, {op_.batch, kThreads, kTotals}, work);
-    if (!op_.directions) return;
-    auto* centre = stream_.scratch<double>(op_.batch * op_.width);
-    job_.centre = centre;
-    launch(stream_, emd1d_centre_kernel, {op_.batch * op_.width, kThreads, kTotals}, job_.x.points,
-           op_.n, op_.width, centre);
   }
 
   void sort(const DeviceSide<A>& side) {
@@ -174,7 +207,7 @@ class Run {
     work.at = side.at;
     work.order = side.order;
     work.n = side.n;
-    work.lines = op_.batch * job_.lines;
+    work.lines = job_.batch * job_.lines;
     work.plan = plan_sort(side.n);
     const int64_t all = work.lines * side.n;
     if (work.plan.merges > 0 && items_[0].size() < all)
@@ -195,7 +228,7 @@ class Run {
 
   void gather(bool second) {
     const DeviceSide<A>& side = second ? job_.y : job_.x;
-    const int64_t all = op_.batch * side.n;
+    const int64_t all = job_.batch * side.n;
     if (side.dpoints)
       launch(stream_, emd1d_unproject_kernel<A>, over(all * divided_up(op_.width, kProjected)),
              job_, second);
@@ -211,7 +244,9 @@ class Run {
   const Transport& op_;
   Stream& stream_;
   Job<A> job_;
-  int64_t most_ = 1;
+  Measure measure_;
+  Share share_;
+  double* centre_ = nullptr;
   Items items_[2];
 };
 

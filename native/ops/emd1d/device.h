@@ -15,7 +15,7 @@ namespace surprisal::emd1d {
 
 template <class A>
 struct DeviceSide {
-  cuda::Numbers points, given;  // (B, n, D); weights (B, n), may be absent
+  cuda::Numbers points;  // (B, n, D)
   int64_t n = 0;
   double* weight = nullptr;  // (B, n)
   // Of the lines in work, (B, lines, n) each.

@@ -27,6 +27,7 @@ struct Transport {
   int64_t width = 1;        // D
   int64_t projections = 1;  // L
   double p = 2;
+  int64_t workspace = 0;  // bytes of scratch on a device; 0: kScratch of plan.h
 };
 
 void check_sizes(const Transport& op);

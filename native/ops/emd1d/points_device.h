@@ -16,7 +16,7 @@ struct Measure {
   double uniform[2] = {};  // where none are given
   double* mass = nullptr;
   double allowed = 0;
-  int64_t batch = 0;
+  int64_t batch = 0, first = 0;  // problems of the call, and which is the first here
   int32_t sliced = 0;
   Faults faults;
 };
@@ -25,7 +25,7 @@ struct Measure {
 __global__ void __launch_bounds__(kThreads, 2)
     emd1d_measure_kernel(const __grid_constant__ Measure w) {
   double* memory = &cuda::shared<double>();
-  const int64_t p = cuda::block_index(), told = w.batch > 1 ? p : -1;
+  const int64_t p = cuda::block_index(), named = w.first + p, told = w.batch > 1 ? named : -1;
   const bool leads = cuda::thread_index() == 0;
   const bool uniform = !w.given[0] && !w.given[1];
   const auto weight = [&](bool second, int64_t i) {
@@ -34,7 +34,7 @@ __global__ void __launch_bounds__(kThreads, 2)
     if (uniform) return second ? w.uniform[1] : w.uniform[0];
     const double x = given ? given[p * count + i] : 1 / static_cast<double>(count);
     if (x >= 0 && x <= std::numeric_limits<double>::max()) return x;
-    cuda::report_fault(second ? w.faults.weight[1] : w.faults.weight[0], p * count + i,
+    cuda::report_fault(second ? w.faults.weight[1] : w.faults.weight[0], named * count + i,
                        bits_of_double(x), w.sliced, 0);
     return 0.0;
   };
@@ -44,11 +44,11 @@ __global__ void __launch_bounds__(kThreads, 2)
     double sum = 0;
     for (int64_t i = cuda::thread_index(); i < w.count[s]; i += kThreads) sum += weight(s, i);
     mass[s] = block_total(sum, memory);
-    if (!(mass[s] > 0) && leads) cuda::report_fault(w.faults.none[s], p, 0, w.sliced, told);
+    if (!(mass[s] > 0) && leads) cuda::report_fault(w.faults.none[s], named, 0, w.sliced, told);
   }
   const double a = mass[0], b = mass[1];
   if (!(fabs(a - b) <= w.allowed * (a > b ? a : b)) && leads)
-    cuda::report_fault(w.faults.masses, p, bits_of_double(a), bits_of_double(b),
+    cuda::report_fault(w.faults.masses, named, bits_of_double(a), bits_of_double(b),
                        w.sliced | (told < 0 ? 2 : 0));
   const bool unit = fabs(a - 1) <= w.allowed && fabs(b - 1) <= w.allowed;
   const double common = uniform ? a : unit ? 1 : (a + b) / 2;
