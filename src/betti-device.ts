@@ -6,7 +6,7 @@ import { whilePinned } from './autograd.js';
 import { onHost, onHostAsync, prepared } from './betti-images.js';
 import type { BettiOptions } from './betti-options.js';
 import type { FloatDType } from './dtype.js';
-import { launch, launchNow, native, record, submit } from './native.js';
+import { type Fields, launch, launchNow, native, record, submit } from './native.js';
 import { type Device, onDevice } from './place.js';
 import type { Shape } from './shape.js';
 import { activationOf } from './targets.js';
@@ -77,7 +77,7 @@ export function onThreads(
     const fields = sparseFields(made, images.prediction, options);
     launch(native.bettiMatchingSparse, fields);
     const sparse = lists(made.grad, Number(fields.count[0]));
-    launch(native.bettiMatchingSparse, { ...fields, ...sparse });
+    launch(native.bettiMatchingSparse, sparse, fields);
     return { output: made.output, sparse };
   });
 }
@@ -104,8 +104,8 @@ export async function onThreadsAsync(
     await submit(launches);
     if (!made.grad) return;
     const fields = sparseFields(made, images.prediction, options);
-    const run = (more: object) =>
-      submit(record(() => launch(native.bettiMatchingSparse, { ...fields, ...more })).launches);
+    const run = (more: Fields) =>
+      submit(record(() => launch(native.bettiMatchingSparse, more, fields)).launches);
     await run({});
     sparse = lists(made.grad, Number(fields.count[0]));
     await run(sparse);

@@ -228,7 +228,7 @@ function strength(reach: number | undefined, power: number): number {
 
 /** Options as they may be saved: the offsets, which are in the layout, may be somebody's tensors. */
 export function savedOptions<O extends CloudOptions>(options: O): O {
-  return { ...options, cuSeqlensX: undefined, cuSeqlensY: undefined };
+  return Object.assign({}, options, { cuSeqlensX: undefined, cuSeqlensY: undefined });
 }
 
 export function cloudFields(t: In, options: CloudOptions, layout: Layout) {
@@ -237,7 +237,7 @@ export function cloudFields(t: In, options: CloudOptions, layout: Layout) {
   const power = powerOf(options);
   const { batch, startsX, startsY } = layout;
   const side = (key: 'x' | 'y') => (typeof reach === 'object' ? reach?.[key] : reach) ?? undefined;
-  return {
+  const own = {
     x: t.x.raw,
     y: t.y.raw,
     a: t.a?.raw,
@@ -257,6 +257,6 @@ export function cloudFields(t: In, options: CloudOptions, layout: Layout) {
     geomloss: solver === 'geomloss',
     power,
     scaling,
-    ...iterationFields(options),
   };
+  return Object.assign(own, iterationFields(options));
 }

@@ -7,12 +7,12 @@ import { type Shape, sizeOf } from './shape.js';
 import type { Tensor } from './tensor.js';
 
 /** Axes of an image that follow `before` others, as native code takes them. */
-export interface Axes {
+export type Axes = {
   planes: number;
   rows: number;
   columns: number;
   volume: boolean;
-}
+};
 
 /** Two or three spatial axes after B and C. */
 export function expectSpatial(name: string, input: string, t: { shape: Shape }): void {

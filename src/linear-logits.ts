@@ -108,7 +108,7 @@ export function linearFields(
   options: ScoredOptions,
 ) {
   const lead = x.shape.slice(0, -1);
-  return {
+  const own = {
     x: x.raw,
     weight: weight.raw,
     bias: bias?.raw,
@@ -117,7 +117,7 @@ export function linearFields(
     width: weight.shape[1],
     classes: weight.shape[0],
     shift: options.shift ?? 0,
-    ...logitFields(options),
     workspaceBytes: options.workspaceBytes ?? defaultWorkspace(x),
   };
+  return Object.assign(own, logitFields(options));
 }

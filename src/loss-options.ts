@@ -127,12 +127,11 @@ function epilogueFields(epilogue: Epilogue | undefined) {
 
 /** The fields of a native loss that are plain numbers. */
 export function lossFields(options: LossOptions) {
-  return {
+  const own = {
     reduction: reductions.indexOf(options.reduction ?? 'mean'),
     ignoreIndex: options.ignoreIndex ?? -100,
     labelSmoothing: options.labelSmoothing ?? 0,
     zLoss: options.zLoss ?? 0,
-    ...logitFields(options),
-    ...epilogueFields(options.epilogue),
   };
+  return Object.assign(own, logitFields(options), epilogueFields(options.epilogue));
 }

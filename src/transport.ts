@@ -94,8 +94,11 @@ export interface Layout {
 
 export function equalLayout(lead: Shape, n: number, m: number): Layout {
   const batch = sizeOf(lead);
-  const starts = (size: number) =>
-    BigInt64Array.from({ length: batch + 1 }, (_, i) => BigInt(i * size));
+  const starts = (size: number) => {
+    const list = new BigInt64Array(batch + 1);
+    for (let i = 1; i <= batch; i++) list[i] = BigInt(i * size);
+    return list;
+  };
   return {
     startsX: starts(n),
     startsY: starts(m),
@@ -231,10 +234,10 @@ export interface Solution {
 export const multiplied = (dtype: DType) => floats.filter((d) => accumulatorOf(d) === dtype);
 
 /** What has just been solved. */
-export const solutionOf = (given: Omit<Solution, 'versions'>): Solution => ({
-  ...given,
-  versions: tensorsOf(given.saved).map((t) => t.storage?.version ?? -1),
-});
+export function solutionOf(given: Omit<Solution, 'versions'>): Solution {
+  const versions = tensorsOf(given.saved).map((t) => t.storage?.version ?? -1);
+  return Object.assign({ versions }, given);
+}
 
 /** That what a solution is made of is as it was. */
 export function expectUnchanged(op: string, { name, saved, versions }: Solution): void {
@@ -295,7 +298,7 @@ export function contracted(plan: TransportPlan, u: Tensor, w: Tensor, v: Tensor)
   const out = onDevice('cpu', () => empty([...f.shape, columns], f.dtype));
   const inner = u.shape[u.rank - 1];
   const given = { u: u.raw, w: w.raw, v: v.raw, out: out.raw, inner, columns };
-  launch(native.sinkhornContract, { ...fieldsOf(`${solution.name}.apply`, solution), ...given });
+  launch(native.sinkhornContract, given, fieldsOf(`${solution.name}.apply`, solution));
   return out;
 }
 
@@ -308,7 +311,7 @@ function planOf(solution: Solution): Tensor {
   const shape = layout.plan;
   const fields = fieldsOf(op, solution);
   const out = onDevice(f.device, () => empty(shape, f.dtype));
-  launch(kernels?.plan ?? native.sinkhornPlan, { ...fields, out: out.raw });
+  launch(kernels?.plan ?? native.sinkhornPlan, { out: out.raw }, fields);
   return out;
 }
 
@@ -336,8 +339,8 @@ function applied(solution: Solution, v: Tensor, options: { axis?: 0 | 1 } = {}):
   const wide = v.dtype === f.dtype ? v : onDevice(f.device, () => empty(v.shape, f.dtype));
   if (wide !== v) launch(native.cast, { a: v.raw, out: wide.raw });
   const given = { v: wide.raw, out: out.raw, columns, transposed: axis === 0 };
-  const fields = { ...fieldsOf(op, solution), ...given };
-  if (columns > 0) launch(solution.kernels?.apply ?? native.sinkhornApply, fields);
+  const fields = fieldsOf(op, solution);
+  if (columns > 0) launch(solution.kernels?.apply ?? native.sinkhornApply, given, fields);
   if (wide !== v && !isRecording()) wide.dispose();
   return out;
 }

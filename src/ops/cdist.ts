@@ -52,16 +52,16 @@ function gradientOf(a: Tensor, b: Tensor, saved: Saved, g: Tensor, transposed: b
   const shape = saved.shapes[transposed ? 1 : 0];
   const isRepeated = sizeOf(shape) !== a.size;
   const dx = empty(isRepeated ? a.shape : shape, a.dtype);
-  launch(native.cdistBackward, {
+  const own = {
     x: a.raw,
     y: b.raw,
     result: saved.distance.raw,
     g: g.raw,
     dx: dx.raw,
-    ...sizes(a, b),
     transposed,
     p: order(saved.p),
-  });
+  };
+  launch(native.cdistBackward, own, sizes(a, b));
   if (!isRepeated) return dx;
   const sum = sumTo(dx, shape);
   release(dx);
@@ -106,8 +106,8 @@ export const cdist: Op<
     const batch = broadcastShapes('cdist', x.shape.slice(0, -2), y.shape.slice(0, -2));
     const [a, b] = [repeated(x, batch), repeated(y, batch)];
     const distance = empty([...batch, a.shape[a.rank - 2], b.shape[b.rank - 2]], x.dtype);
-    const fields = { x: a.raw, y: b.raw, result: distance.raw, ...sizes(a, b), p: order(p) };
-    launch(native.cdist, fields);
+    const own = { x: a.raw, y: b.raw, result: distance.raw, p: order(p) };
+    launch(native.cdist, own, sizes(a, b));
     return { output: distance, saved: { a, b, distance, shapes: [x.shape, y.shape], p } };
   },
   backward(saved: Saved, g: Tensor, needs: Needs) {

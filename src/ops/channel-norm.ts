@@ -115,19 +115,19 @@ function backward({ x, weight, hasBias, mean, r, groups, fixed }: Saved, g: Tens
   const dx = needs.x ? empty(x.shape, x.dtype) : null;
   const dweight = weight && needs.weight ? empty(weight.shape, x.dtype) : null;
   const dbias = hasBias && needs.bias ? empty([x.shape[1]], x.dtype) : null;
-  launch(native.channelNormBackward, {
+  const own = {
     x: x.raw,
     g: g.raw,
     mean: mean.raw,
     r: r.raw,
     weight: weight?.raw,
-    ...sizesOf(x),
     groups,
     fixed,
     dx: dx?.raw,
     dweight: dweight?.raw,
     dbias: dbias?.raw,
-  });
+  };
+  launch(native.channelNormBackward, own, sizesOf(x));
   return { x: dx, weight: dweight, bias: dbias };
 }
 

@@ -104,13 +104,12 @@ function check(t: In, options: ClDiceOptions): void {
 function fields(t: In, options: ClDiceOptions) {
   const { prediction, target, targetSkeleton } = t;
   const [batch, channels] = prediction.shape;
-  return {
+  const own = {
     prediction: prediction.raw,
     target: target.raw,
     skeleton: targetSkeleton?.raw,
     batch,
     channels,
-    ...axesOf(prediction.shape, 2),
     labels: hasClassIndices(imagesIn(t)),
     logits: activationOf(options.fromLogits) === 'sigmoid',
     firstChannel: options.background === false ? 1 : 0,
@@ -118,6 +117,7 @@ function fields(t: In, options: ClDiceOptions) {
     sums: sumKinds.indexOf(options.sums ?? 'batch'),
     reduction: reductions.indexOf(options.reduction ?? 'mean'),
   };
+  return Object.assign(own, axesOf(prediction.shape, 2));
 }
 
 /** The shape of what has quotients of its own. */

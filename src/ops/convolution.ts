@@ -54,7 +54,7 @@ interface Inputs {
 }
 
 /** What the kernels take besides tensors: `channels` and `size` are of the larger side. */
-interface Fields {
+type Fields = {
   batch: number;
   channels: number;
   filters: number;
@@ -65,7 +65,7 @@ interface Fields {
   stride: Triple;
   padding: Triple;
   dilation: Triple;
-}
+};
 
 interface Plan {
   fields: Fields;
@@ -241,9 +241,8 @@ function convolution<O extends object>({ name, axes, plan, options, transposed }
     b?: Tensor,
   ) => {
     const [image, result] = turned ? [to, from] : [from, to];
-    const sides = { image: image.raw, result: result.raw };
-    const kernel = turned ? native.convolveImage : native.convolve;
-    launch(kernel, { ...sides, filter: weight.raw, bias: b?.raw, ...f });
+    const own = { image: image.raw, result: result.raw, filter: weight.raw, bias: b?.raw };
+    launch(turned ? native.convolveImage : native.convolve, own, f);
     return to;
   };
   return defineOp({
@@ -264,8 +263,8 @@ function convolution<O extends object>({ name, axes, plan, options, transposed }
       const dweight = needs.weight ? empty(weight.shape, weight.dtype) : null;
       const [image, result] = transposed ? [g, x] : [x, g];
       if (dweight) {
-        const sides = { image: image.raw, result: result.raw };
-        launch(native.convolveFilter, { ...sides, filter: dweight.raw, ...fields });
+        const own = { image: image.raw, result: result.raw, filter: dweight.raw };
+        launch(native.convolveFilter, own, fields);
       }
       return { x: dx || null, weight: dweight, bias: needs.bias ? biasGradient(g, axes) : null };
     },

@@ -67,8 +67,7 @@ function checkTensors({ logits, target, classWeight, tokenWeight }: In): void {
 
 /** What native code needs in both directions. */
 function fields({ logits, target, classWeight, tokenWeight }: In, options: CrossEntropyOptions) {
-  return {
-    ...lossFields(options),
+  const own = {
     logits: logits.raw,
     target: target.raw,
     classWeight: classWeight?.raw,
@@ -76,6 +75,7 @@ function fields({ logits, target, classWeight, tokenWeight }: In, options: Cross
     rows: sizeOf(leading(logits)),
     classes: logits.shape[logits.rank - 1],
   };
+  return Object.assign(lossFields(options), own);
 }
 
 interface Saved {
@@ -94,12 +94,8 @@ function forward(t: In, options: CrossEntropyOptions, needs: Needs) {
   const others = needs.target || needs.tokenWeight;
   const reads = others || (needs.logits && !(fused && scalable(logits.dtype)));
   const rowStats = reads ? empty([sizeOf(leading(logits)), 4], 'float64') : undefined;
-  launch(native.crossEntropyForward, {
-    ...fields(t, options),
-    loss: output.raw,
-    rowStats: rowStats?.raw,
-    gradLogits: gradLogits?.raw,
-  });
+  const own = { loss: output.raw, rowStats: rowStats?.raw, gradLogits: gradLogits?.raw };
+  launch(native.crossEntropyForward, own, fields(t, options));
   const again = rowStats && { t, options, rowStats };
   return { output, saved: { gradLogits, again } satisfies Saved };
 }
@@ -113,15 +109,15 @@ function backward({ gradLogits, again }: Saved, upstream: Tensor, needs: Needs):
   const target = like(t.target, needs.target);
   const tokenWeight = like(t.tokenWeight, needs.tokenWeight);
   if (own || target || tokenWeight) {
-    launch(native.crossEntropyBackward, {
-      ...fields(t, options),
+    const gradients = {
       rowStats: rowStats.raw,
       upstream: upstream.raw,
       gradLogits: own?.raw,
       gradLogitsReady: ready,
       gradTarget: target?.raw,
       gradTokenWeight: tokenWeight?.raw,
-    });
+    };
+    launch(native.crossEntropyBackward, gradients, fields(t, options));
   }
   return { logits: gradient, target, tokenWeight };
 }

@@ -101,12 +101,8 @@ function forward(t: In, options: DivergenceOptions, needs: Needs) {
   const reads =
     needs.teacher || needs.tokenWeight || (needs.student && !(fused && scalable(student.dtype)));
   const rowStats = reads ? empty([sizeOf(rows), 8], 'float64') : undefined;
-  launch(native.divergenceForward, {
-    ...fields(t, options),
-    loss: output.raw,
-    rowStats: rowStats?.raw,
-    gradStudent: gradStudent?.raw,
-  });
+  const own = { loss: output.raw, rowStats: rowStats?.raw, gradStudent: gradStudent?.raw };
+  launch(native.divergenceForward, own, fields(t, options));
   const again = rowStats && { t, options, rowStats };
   return { output, saved: { gradStudent, again } satisfies Saved };
 }
@@ -120,15 +116,15 @@ function backward({ gradStudent, again }: Saved, upstream: Tensor, needs: Needs)
   const teacher = like(t.teacher, needs.teacher);
   const tokenWeight = like(t.tokenWeight, needs.tokenWeight);
   if (own || teacher || tokenWeight) {
-    launch(native.divergenceBackward, {
-      ...fields(t, options),
+    const gradients = {
       rowStats: rowStats.raw,
       upstream: upstream.raw,
       gradStudent: own?.raw,
       gradStudentReady: ready,
       gradTeacher: teacher?.raw,
       gradTokenWeight: tokenWeight?.raw,
-    });
+    };
+    launch(native.divergenceBackward, gradients, fields(t, options));
   }
   return { student: gradient, teacher, tokenWeight };
 }

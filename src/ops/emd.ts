@@ -104,8 +104,7 @@ function forward(t: In, { maxIterations = 0 }: EmdOptions) {
   const entries = { pairs: new Int32Array(2 * nodes), mass: new Float64Array(nodes), batch, n, m };
   const plan = () => entries;
   const info = new Float64Array(3 * batch);
-  launch(native.emdSolve, {
-    ...entries,
+  const own = {
     cost: cost.raw,
     a: a?.raw,
     b: b?.raw,
@@ -116,7 +115,8 @@ function forward(t: In, { maxIterations = 0 }: EmdOptions) {
     db: slopes.b.raw,
     info,
     maxIterations,
-  });
+  };
+  launch(native.emdSolve, own, entries);
   const kernels = { plan: native.emdSpread, apply: native.emdApply };
   // The plan is entries of its own.
   const saved = {};
@@ -132,7 +132,7 @@ function backward({ t, slopes, plan }: Saved, upstream: Tensor, needs: Needs): G
     return binary(fn.mul, slope, upstream, slope.shape, like.dtype, slope.shape, across);
   };
   const cost = needs.cost ? empty(t.cost.shape, t.cost.dtype) : undefined;
-  if (cost) launch(native.emdSpread, { ...plan(), factor: upstream.raw, out: cost.raw });
+  if (cost) launch(native.emdSpread, { factor: upstream.raw, out: cost.raw }, plan());
   return { cost, a: scaled('a'), b: scaled('b') };
 }
 

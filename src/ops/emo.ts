@@ -54,8 +54,7 @@ function check({ logits, target, embedding, cosines }: In, options: EmoOptions):
 
 function fields(t: In, options: EmoOptions, rowLoss: Tensor) {
   const { logits, embedding } = t;
-  return {
-    ...emoRuleFields(options),
+  const own = {
     logits: logits.raw,
     target: t.target.raw,
     embedding: embedding?.raw,
@@ -66,6 +65,7 @@ function fields(t: In, options: EmoOptions, rowLoss: Tensor) {
     width: embedding?.shape[1] ?? 0,
     rowLoss: rowLoss.raw,
   };
+  return Object.assign(emoRuleFields(options), own);
 }
 
 interface Saved {
@@ -82,11 +82,8 @@ function forward(t: In, options: EmoOptions, needs: Needs) {
   const output = empty(isReduced ? [] : shape.slice(0, -1), accumulatorOf(dtype));
   const rowLoss = empty(leading(t.logits), 'float64');
   const gradient = needs.logits && isReduced && scalable(dtype) ? empty(shape, dtype) : undefined;
-  launch(native.emoForward, {
-    ...fields(t, options, rowLoss),
-    loss: output.raw,
-    gradLogits: gradient?.raw,
-  });
+  const own = { loss: output.raw, gradLogits: gradient?.raw };
+  launch(native.emoForward, own, fields(t, options, rowLoss));
   return { output, saved: { t, options, rowLoss, gradient } satisfies Saved };
 }
 
@@ -97,12 +94,12 @@ function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
   const shared = fields(t, options, rowLoss);
   const tokenWeight = weightGradient(weight, native.emoForward, shared, rowLoss, t.logits);
   if (logits.own || tokenWeight) {
-    launch(native.emoBackward, {
-      ...shared,
+    const own = {
       upstream: upstream.raw,
       gradLogits: logits.own?.raw,
       gradTokenWeight: tokenWeight?.raw,
-    });
+    };
+    launch(native.emoBackward, own, shared);
   }
   return { logits: logits.gradient, tokenWeight };
 }

@@ -44,7 +44,7 @@ const fields = ({ logits, target }: In, { gamma = 2, alpha, reduction }: FocalLo
 function forward(t: In, options: FocalLossOptions) {
   const shape = options.reduction === 'none' ? t.logits.shape : [];
   const output = empty(shape, accumulatorOf(t.logits.dtype));
-  launch(native.focalForward, { ...fields(t, options), loss: output.raw });
+  launch(native.focalForward, { loss: output.raw }, fields(t, options));
   return { output, saved: { t, options } };
 }
 
@@ -53,11 +53,8 @@ function backward(
   upstream: Tensor,
 ): Gradients {
   const logits = empty(t.logits.shape, t.logits.dtype);
-  launch(native.focalBackward, {
-    ...fields(t, options),
-    upstream: upstream.raw,
-    grad: logits.raw,
-  });
+  const own = { upstream: upstream.raw, grad: logits.raw };
+  launch(native.focalBackward, own, fields(t, options));
   return { logits };
 }
 

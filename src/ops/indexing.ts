@@ -38,13 +38,8 @@ function copyOf(x: Tensor): Tensor {
 
 function selectGradient(g: Tensor, index: Tensor, shape: Shape, axis: number, skip = -1): Tensor {
   const grad = empty(shape, g.dtype);
-  launch(native.indexSelectAdd, {
-    gradOut: g.raw,
-    index: index.raw,
-    grad: grad.raw,
-    ...around(shape, axis),
-    skip,
-  });
+  const own = { gradOut: g.raw, index: index.raw, grad: grad.raw, skip };
+  launch(native.indexSelectAdd, own, around(shape, axis));
   return grad;
 }
 
@@ -70,13 +65,8 @@ const indexSelectOp = defineOp({
     const axis = axisOf('indexSelect', 'dim', dim, x.rank);
     const shape = x.shape.map((n: number, i: number) => (i === axis ? index.size : n));
     const output = empty(shape, x.dtype);
-    launch(native.indexSelect, {
-      a: x.raw,
-      index: index.raw,
-      out: output.raw,
-      ...around(x.shape, axis),
-      caller: callers.indexSelect,
-    });
+    const own = { a: x.raw, index: index.raw, out: output.raw, caller: callers.indexSelect };
+    launch(native.indexSelect, own, around(x.shape, axis));
     return { output, saved: { index, shape: x.shape, axis } };
   },
   backward: ({ index, shape, axis }, g) => ({ x: selectGradient(g, index, shape, axis) }),
@@ -140,13 +130,8 @@ export const embedding: Op<
   },
   forward({ weight, ids }, { paddingIdx }: EmbeddingOptions) {
     const output = empty([...ids.shape, weight.shape[1]], weight.dtype);
-    launch(native.indexSelect, {
-      a: weight.raw,
-      index: ids.raw,
-      out: output.raw,
-      ...around(weight.shape, 0),
-      caller: callers.embedding,
-    });
+    const own = { a: weight.raw, index: ids.raw, out: output.raw, caller: callers.embedding };
+    launch(native.indexSelect, own, around(weight.shape, 0));
     const skip = paddingIdx === undefined ? -1 : (paddingIdx + weight.shape[0]) % weight.shape[0];
     return { output, saved: { ids, shape: weight.shape, skip } };
   },

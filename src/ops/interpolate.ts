@@ -137,12 +137,12 @@ export const interpolate: Op<
   forward({ x }, options: InterpolateOptions) {
     const { shape, fields } = plan(x, options);
     const output = empty(shape, x.dtype);
-    launch(native.interpolate, { image: x.raw, result: output.raw, ...fields });
+    launch(native.interpolate, { image: x.raw, result: output.raw }, fields);
     return { output, saved: { fields, shape: x.shape } };
   },
   backward({ fields, shape }, g: Tensor) {
     const x = empty(shape, g.dtype);
-    launch(native.interpolateBackward, { image: x.raw, result: g.raw, ...fields });
+    launch(native.interpolateBackward, { image: x.raw, result: g.raw }, fields);
     return { x };
   },
 });

@@ -31,7 +31,7 @@ import {
   lossOptionNames,
   lossOptionTensors,
 } from '../loss-options.js';
-import { isOutOfMemory, launch, launchNow, native } from '../native.js';
+import { type Fields, isOutOfMemory, launch, launchNow, native } from '../native.js';
 import { keep } from '../scope.js';
 import { type Last, type Leading, type SameSize, type Shape, sizeOf } from '../shape.js';
 import { empty, expectTensor, type Tensor } from '../tensor.js';
@@ -160,14 +160,18 @@ export function filterReport(loss: Tensor): FilterReport {
 
 /** What native code needs in both directions. */
 function fields(t: In, options: LinearCrossEntropyOptions) {
-  return {
-    ...lossFields(options),
-    ...linearFields(t.x, t.weight, t.bias, options),
+  const own = {
     target: t.target.raw,
     classWeight: t.classWeight?.raw,
     tokenWeight: t.tokenWeight?.raw,
-    ...filterFields(options.filter ?? 'exact', t.x.dtype),
   };
+  const filter = filterFields(options.filter ?? 'exact', t.x.dtype);
+  return Object.assign(
+    linearFields(t.x, t.weight, t.bias, options),
+    lossFields(options),
+    filter,
+    own,
+  );
 }
 
 /** What forward tells a backward on a device of every row and this many classes. */
@@ -194,13 +198,13 @@ interface Stored {
 }
 
 /** Where the device can, and a workspace that was asked for has room. */
-function storedOf(t: In, options: LinearCrossEntropyOptions, later: object): Stored | undefined {
+function storedOf(t: In, options: LinearCrossEntropyOptions, later: Fields): Stored | undefined {
   if (options.workspaceBytes === undefined || t.x.device === 'cpu') return undefined;
   if (!halves.includes(t.x.dtype)) return undefined;
   const size = new Float64Array(1);
   const { labelSmoothing = 0 } = options;
   const linear = linearFields(t.x, t.weight, t.bias, options);
-  launchNow(native.linearCrossEntropyStored, { ...linear, labelSmoothing, ...later, bytes: size });
+  launchNow(native.linearCrossEntropyStored, { labelSmoothing, bytes: size }, later, linear);
   const [bytes] = size;
   if (bytes === 0) return undefined;
   try {
@@ -282,16 +286,19 @@ function forward(t: In, options: LinearCrossEntropyOptions, needs: Needs) {
   const filtering = { filtered: tileSums !== undefined };
   const stored = needed ? storedOf(t, options, { ...later, ...filtering }) : undefined;
   const both = fields(t, options);
-  launch(native.linearCrossEntropyForward, {
-    ...both,
-    ...storedFields(stored, true, both.workspaceBytes),
-    ...(gradients && gradientFields(gradients)),
-    ...later,
-    rowSums: rowSums?.raw,
-    loss: output.raw,
-    filterReport: t.x.device === 'cpu' ? report?.values : undefined,
-    filterTiles: tileSums?.raw,
-  });
+  launch(
+    native.linearCrossEntropyForward,
+    {
+      rowSums: rowSums?.raw,
+      loss: output.raw,
+      filterReport: t.x.device === 'cpu' ? report?.values : undefined,
+      filterTiles: tileSums?.raw,
+    },
+    later,
+    gradients ? gradientFields(gradients) : {},
+    storedFields(stored, true, both.workspaceBytes),
+    both,
+  );
   const saved: Saved = { t, options, rowSums, gradients, report, tileSums, stored };
   return { output, saved };
 }
@@ -305,21 +312,24 @@ function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
     needs.tokenWeight && weights ? empty(weights.shape, weights.dtype) : undefined;
   const main = needs.weight && t.mainGrad;
   const both = fields(t, options);
-  launch(native.linearCrossEntropyBackward, {
-    ...both,
+  launch(
+    native.linearCrossEntropyBackward,
+    {
+      dtokenWeight: tokenWeight?.raw,
+      unitX: unit?.x?.raw,
+      unitWeight: unit?.weight?.raw,
+      unitBias: unit?.bias?.raw,
+      rowSums: rowSums?.raw,
+      upstream: upstream.raw,
+      filterReport: pendingReport(report, t)?.raw ?? report?.values,
+      filterTiles: tileSums?.raw,
+    },
+    main ? { dweight: t.mainGrad.raw, addToDweight: true } : {},
+    gradientFields(gradients),
     // What is stored becomes dz, and cannot be used again.
-    ...storedFields(stored, !tape.retained, both.workspaceBytes),
-    ...gradientFields(gradients),
-    ...(main && { dweight: t.mainGrad.raw, addToDweight: true }),
-    dtokenWeight: tokenWeight?.raw,
-    unitX: unit?.x?.raw,
-    unitWeight: unit?.weight?.raw,
-    unitBias: unit?.bias?.raw,
-    rowSums: rowSums?.raw,
-    upstream: upstream.raw,
-    filterReport: pendingReport(report, t)?.raw ?? report?.values,
-    filterTiles: tileSums?.raw,
-  });
+    storedFields(stored, !tape.retained, both.workspaceBytes),
+    both,
+  );
   return { ...gradients, tokenWeight, ...(main && { weight: addedElsewhere }) };
 }
 

@@ -39,8 +39,7 @@ function check({ x, weight, target, embedding }: In, options: LinearEmoOptions):
 }
 
 function fields(t: In, options: LinearEmoOptions, rowLoss: Tensor) {
-  return {
-    ...emoRuleFields(options),
+  const own = {
     x: t.x.raw,
     weight: t.weight.raw,
     embedding: t.embedding?.raw,
@@ -52,6 +51,7 @@ function fields(t: In, options: LinearEmoOptions, rowLoss: Tensor) {
     workspaceBytes: options.workspaceBytes ?? 2 ** 25,
     rowLoss: rowLoss.raw,
   };
+  return Object.assign(emoRuleFields(options), own);
 }
 
 interface Saved {
@@ -72,14 +72,14 @@ function forward(t: In, options: LinearEmoOptions, needs: Needs) {
   const isFused = isReduced && scalable(dtype);
   const gradients = () => ({ x: like(t.x, needs.x), weight: like(t.weight, needs.weight) });
   const unit = isFused ? gradients() : undefined;
-  launch(native.linearEmoForward, {
-    ...fields(t, options, rowLoss),
+  const own = {
     loss: output.raw,
     gradX: unit?.x?.raw,
     gradWeight: unit?.weight?.raw,
     laterX: needs.x,
     laterWeight: needs.weight,
-  });
+  };
+  launch(native.linearEmoForward, own, fields(t, options, rowLoss));
   return { output, saved: { t, options, rowLoss, unit } satisfies Saved };
 }
 
@@ -90,13 +90,13 @@ function backward({ t, options, rowLoss, unit }: Saved, upstream: Tensor, needs:
   const weights = needs.tokenWeight ? t.tokenWeight : undefined;
   const tokenWeight = weightGradient(weights, native.linearEmoForward, shared, rowLoss, t.x);
   if (x.own || weight.own || tokenWeight) {
-    launch(native.linearEmoBackward, {
-      ...shared,
+    const own = {
       upstream: upstream.raw,
       gradX: x.own?.raw,
       gradWeight: weight.own?.raw,
       gradTokenWeight: tokenWeight?.raw,
-    });
+    };
+    launch(native.linearEmoBackward, own, shared);
   }
   return { x: x.gradient, weight: weight.gradient, tokenWeight };
 }

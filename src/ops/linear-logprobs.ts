@@ -50,11 +50,10 @@ interface Saved {
   rowSums: Tensor;
 }
 
-const idFields = ({ t, options }: Omit<Saved, 'rowSums'>) => ({
-  ...linearFields(t.x, t.weight, t.bias, options),
-  target: t.ids.raw,
-  ignoreIndex: options.ignoreIndex ?? -100,
-});
+function idFields({ t, options }: Omit<Saved, 'rowSums'>) {
+  const own = { target: t.ids.raw, ignoreIndex: options.ignoreIndex ?? -100 };
+  return Object.assign(linearFields(t.x, t.weight, t.bias, options), own);
+}
 
 function checkIgnoreIndex(op: string, ignoreIndex: unknown = -100): void {
   expectNumber(op, 'ignoreIndex', ignoreIndex, { integer: true });
@@ -104,8 +103,7 @@ export const linearLogprobs: Op<
       entropy: empty(shape, dtype),
     };
     const rowSums = empty([...shape, 4], 'float64');
-    launch(native.linearLogprobs, {
-      ...idFields({ t, options }),
+    const own = {
       rowSums: rowSums.raw,
       logprob: outputs.logprob.raw,
       lse: outputs.lse.raw,
@@ -113,7 +111,8 @@ export const linearLogprobs: Op<
       laterX: needs.x,
       laterWeight: needs.weight,
       laterBias: needs.bias,
-    });
+    };
+    launch(native.linearLogprobs, own, idFields({ t, options }));
     return { outputs, saved: { t, options, rowSums } };
   },
   backward(saved: Saved, upstream: Partial<Logprobs>, needs: Needs) {
@@ -124,8 +123,7 @@ export const linearLogprobs: Op<
       weight: like(weight, needs.weight),
       bias: bias && like(bias, needs.bias),
     };
-    launch(native.linearLogprobsBackward, {
-      ...idFields(saved),
+    const own = {
       rowSums: saved.rowSums.raw,
       dx: gradients.x?.raw,
       dweight: gradients.weight?.raw,
@@ -133,7 +131,8 @@ export const linearLogprobs: Op<
       dlogprob: upstream.logprob?.raw,
       dlse: upstream.lse?.raw,
       dentropy: upstream.entropy?.raw,
-    });
+    };
+    launch(native.linearLogprobsBackward, own, idFields(saved));
     return gradients;
   },
 });
@@ -161,7 +160,7 @@ export const linearArgmax: Op<
   },
   forward({ x, weight, bias }, options: LinearOptions) {
     const output = empty((x.shape as Shape).slice(0, -1), 'int32');
-    launch(native.linearArgmax, { ...linearFields(x, weight, bias, options), out: output.raw });
+    launch(native.linearArgmax, { out: output.raw }, linearFields(x, weight, bias, options));
     return { output };
   },
 });
@@ -228,8 +227,7 @@ export const linearCrossEntropyPartials: Op<
       targetLogit: output(),
       sumLogits: output(),
     };
-    launch(native.linearCrossEntropyPartials, {
-      ...linearFields(x, shard, bias, options),
+    const own = {
       target: target.raw,
       ignoreIndex: options.ignoreIndex ?? -100,
       vocabOffset: options.vocabOffset ?? 0,
@@ -237,7 +235,8 @@ export const linearCrossEntropyPartials: Op<
       sumExp: outputs.sumExp.raw,
       targetLogit: outputs.targetLogit.raw,
       sumLogits: outputs.sumLogits.raw,
-    });
+    };
+    launch(native.linearCrossEntropyPartials, own, linearFields(x, shard, bias, options));
     return { outputs };
   },
 });
@@ -345,8 +344,7 @@ export function backwardShard(
   }
   const dx = empty(x.shape, x.dtype, false, x.device);
   const dShard = empty(shard.shape, shard.dtype, false, shard.device);
-  launch(native.linearCrossEntropyShardBackward, {
-    ...linearFields(x, shard, bias, options),
+  const own = {
     target: target.raw,
     ignoreIndex: options.ignoreIndex ?? -100,
     vocabOffset: options.vocabOffset ?? 0,
@@ -354,7 +352,8 @@ export function backwardShard(
     gradLoss: gradLoss.raw,
     dx: dx.raw,
     dweight: dShard.raw,
-  });
+  };
+  launch(native.linearCrossEntropyShardBackward, own, linearFields(x, shard, bias, options));
   return { dx, dShard };
 }
 

@@ -81,13 +81,13 @@ type Options = DiceOptions & TverskyOptions & SkeletonRecallOptions;
 type In = Inputs<'prediction' | 'target', 'voxelWeight'>;
 
 /** The quotient (kI + s)/(uI + aP + bT + s), and what it is taken from: 1 if not named. */
-interface Quotient {
+type Quotient = {
   k: number;
   u: number;
   a: number;
   b: number;
   from?: number;
-}
+};
 
 const names = ['diceLoss', 'jaccardLoss', 'tverskyLoss', 'skeletonRecallLoss'] as const;
 type Name = (typeof names)[number];
@@ -180,7 +180,7 @@ function define(name: Name, own: Own, quotientOf: (options: Options) => Quotient
     },
     forward(inputs: In, chosen: Options, needs: Needs) {
       const options = defaults(inputs, chosen);
-      const t = { ...inputs, target: targetOf(inputs, options) };
+      const t = Object.assign({}, inputs, { target: targetOf(inputs, options) });
       const given = fields(name, t, options);
       const scored = given.channels - given.firstChannel;
       const each = given.overBatch ? [scored] : [given.batch, scored];
@@ -191,14 +191,9 @@ function define(name: Name, own: Own, quotientOf: (options: Options) => Quotient
       const { smooth = 1, exponent = 1 } = options;
       launch(
         native.overlapForward,
-        {
-          from: 1,
-          ...quotientOf(options),
-          smooth,
-          exponent,
-          loss: output.raw,
-          slopes: slopes?.raw,
-        },
+        { smooth, exponent, loss: output.raw, slopes: slopes?.raw },
+        quotientOf(options),
+        { from: 1 },
         given,
       );
       return { output, saved: slopes && ({ t, options, slopes } satisfies Saved) };
@@ -295,16 +290,16 @@ function tubeOf(t: In, options: Options): Tensor {
   const tube = empty(target.shape, target.dtype);
   const isLabels = hasClassIndices(imagesIn(t));
   const before = isLabels ? 1 : 2;
-  launch(native.skeletonize, {
+  const own = {
     mask: target.raw,
     result: tube.raw,
     images: imagesOf(target.shape, before),
-    ...axesOf(target.shape, before),
     perValue: options.perClass ?? false,
     radius: options.radius ?? 2,
     classes: isLabels ? Math.max(2, prediction.shape[1]) : 0,
     ignored: isLabels ? (options.ignoreIndex ?? defaultIgnoreIndex) : -1,
-  });
+  };
+  launch(native.skeletonize, own, axesOf(target.shape, before));
   return tube;
 }
 

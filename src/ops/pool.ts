@@ -149,12 +149,12 @@ function maxPool(name: string, axes: number): Pool<MaxPoolOptions> {
       const { fields, shape } = windowsOf(name, x, options, axes);
       const output = empty(shape, x.dtype);
       const index = needs.x ? empty(shape, 'int32') : undefined;
-      launch(native.maxPool, { image: x.raw, result: output.raw, index: index?.raw, ...fields });
+      launch(native.maxPool, { image: x.raw, result: output.raw, index: index?.raw }, fields);
       return { output, saved: index && { index, fields, shape: x.shape } };
     },
     backward({ index, fields, shape }, g: Tensor) {
       const x = empty(shape, g.dtype);
-      launch(native.maxPoolBackward, { image: x.raw, result: g.raw, index: index.raw, ...fields });
+      launch(native.maxPoolBackward, { image: x.raw, result: g.raw, index: index.raw }, fields);
       return { x };
     },
   });
@@ -175,12 +175,12 @@ function avgPool(name: string, axes: number): Pool<AvgPoolOptions> {
     forward({ x }, options: AvgPoolOptions) {
       const { fields, shape } = windowsOf(name, x, options, axes);
       const output = empty(shape, x.dtype);
-      launch(native.avgPool, { image: x.raw, result: output.raw, ...fields });
+      launch(native.avgPool, { image: x.raw, result: output.raw }, fields);
       return { output, saved: { fields, shape: x.shape } };
     },
     backward({ fields, shape }, g: Tensor) {
       const x = empty(shape, g.dtype);
-      launch(native.avgPoolBackward, { image: x.raw, result: g.raw, ...fields });
+      launch(native.avgPoolBackward, { image: x.raw, result: g.raw }, fields);
       return { x };
     },
   });

@@ -24,7 +24,7 @@ function reserve<D extends DType, S extends Shape>(
   const t = empty([...shape] as unknown as S, dtype, false, checkedDevice(op, options.device));
   expectDType(op, 'dtype', t, allowed);
   const words = dtype === 'float64' || allowed === integers ? 2 : 1;
-  return { t, draw: { out: t.raw, ...takeBlocks(Math.ceil((size * words) / 4)) } };
+  return { t, draw: Object.assign({ out: t.raw }, takeBlocks(Math.ceil((size * words) / 4))) };
 }
 
 /** Uniform numbers in [0, 1): multiples of 2^-24 for float32, of 2^-53 for float64. */
@@ -77,6 +77,6 @@ export function randint(first: number, ...rest: unknown[]): Tensor {
     expectNumber('randint', 'low', low, { min });
     expectNumber('randint', 'high', high, { max: max + 1 });
   }
-  launch(native.randomIntegers, { ...draw, low, high });
+  launch(native.randomIntegers, { low, high }, draw);
   return finished(t, chosen);
 }

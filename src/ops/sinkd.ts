@@ -90,25 +90,25 @@ function forward(t: In, options: SinkdOptions, needs: Needs) {
   const output = empty(options.reduction === 'none' ? lead : [], accumulatorOf(dtype));
   const rowStats = empty([...rows, 4], 'float64');
   const slopes = needs.student ? empty([...rows, rows[rows.length - 1]], 'float64') : undefined;
-  launch(native.sinkdForward, {
-    ...fields(t, options),
+  const own = {
     loss: output.raw,
     rowStats: rowStats.raw,
     slopes: slopes?.raw,
     detached: options.gradient === 'detached',
-  });
+  };
+  launch(native.sinkdForward, own, fields(t, options));
   return { output, saved: slopes && ({ t, options, rowStats, slopes } satisfies Saved) };
 }
 
 function backward({ t, options, rowStats, slopes }: Saved, upstream: Tensor): Gradients {
   const student = empty(t.student.shape, t.student.dtype);
-  launch(native.sinkdBackward, {
-    ...fields(t, options),
+  const own = {
     rowStats: rowStats.raw,
     slopes: slopes.raw,
     upstream: upstream.raw,
     gradStudent: student.raw,
-  });
+  };
+  launch(native.sinkdBackward, own, fields(t, options));
   return { student };
 }
 

@@ -69,13 +69,12 @@ interface Saved {
 
 const isDebiased = (options: SinkhornDivergenceOptions) => options.debias ?? true;
 
-const fields = ({ t, options, layout, potentials, steps }: Saved) => ({
-  ...cloudFields(t, options, layout),
-  caller: 0,
-  debias: isDebiased(options),
-  potentials: potentials.raw,
-  ...stepFields(steps, layout, options, isDebiased(options)),
-});
+function fields({ t, options, layout, potentials, steps }: Saved) {
+  const debias = isDebiased(options);
+  const own = { caller: 0, debias, potentials: potentials.raw };
+  const unrolled = stepFields(steps, layout, options, debias);
+  return Object.assign(cloudFields(t, options, layout), own, unrolled);
+}
 
 function forward(given: In, options: SinkhornDivergenceOptions, needs: Needs) {
   const t = withoutInit(given);
@@ -91,12 +90,8 @@ function forward(given: In, options: SinkhornDivergenceOptions, needs: Needs) {
     potentials,
     steps,
   };
-  launch(solveKernel(options), {
-    ...fields(saved),
-    value: output.raw,
-    info: rawOf(info),
-    ...initFields(given),
-  });
+  const own = { value: output.raw, info: rawOf(info) };
+  launch(solveKernel(options), own, initFields(given), fields(saved));
   infos.set(output, info);
   return { output, saved };
 }
@@ -113,15 +108,15 @@ function backward(saved: Saved, upstream: Tensor, needs: Needs): Gradients {
     b: like(b, needs.b),
     labelCost: like(labelCost, needs.labelCost),
   };
-  launch(gradientKernel(saved.options), {
-    ...fields(saved),
+  const own = {
     upstream: upstream.raw,
     dx: gradients.x?.raw,
     dy: gradients.y?.raw,
     da: gradients.a?.raw,
     db: gradients.b?.raw,
     dlabelCost: gradients.labelCost?.raw,
-  });
+  };
+  launch(gradientKernel(saved.options), own, fields(saved));
   return gradients;
 }
 

@@ -77,14 +77,14 @@ interface Saved {
 
 function forward(t: In, options: SinkhornKnoppOptions) {
   const output = empty(t.x.shape, t.x.dtype);
-  launch(native.sinkhornKnoppForward, { ...fields(t, options), out: output.raw });
+  launch(native.sinkhornKnoppForward, { out: output.raw }, fields(t, options));
   return { output, saved: { t, options } satisfies Saved };
 }
 
 function backward({ t, options }: Saved, upstream: Tensor): Gradients {
   const x = empty(t.x.shape, t.x.dtype);
-  const own = fields(t, options);
-  launch(native.sinkhornKnoppBackward, { ...own, upstream: upstream.raw, grad: x.raw });
+  const own = { upstream: upstream.raw, grad: x.raw };
+  launch(native.sinkhornKnoppBackward, own, fields(t, options));
   return { x };
 }
 

@@ -59,20 +59,14 @@ const operation = defineOp({
     const [value, f, g] = [layout.shape, layout.f, layout.g].map((shape) => empty(shape, dtype));
     const potentials = empty([keptSize(layout, false)], 'float64');
     const info = newInfos(layout.batch);
-    const saved = { ...t, potentials };
-    const fields = ({ potentials, ...clouds }: typeof saved) => ({
-      ...cloudFields(clouds, options, layout),
-      caller: 1,
-      potentials: potentials.raw,
-    });
-    launch(native.sinkhornSolve, {
-      ...fields(saved),
-      value: value.raw,
-      f: f.raw,
-      g: g.raw,
-      info: rawOf(info),
-      ...initFields(given),
-    });
+    const saved = Object.assign({ potentials }, t);
+    const fields = ({ potentials, ...clouds }: typeof saved) =>
+      Object.assign(cloudFields(clouds, options, layout), {
+        caller: 1,
+        potentials: potentials.raw,
+      });
+    const own = { value: value.raw, f: f.raw, g: g.raw, info: rawOf(info) };
+    launch(native.sinkhornSolve, own, initFields(given), fields(saved));
     solutions.set(f, solutionOf({ name, f, g, info, layout, saved, fields }));
     return { outputs: { f, g } };
   },

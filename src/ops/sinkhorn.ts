@@ -107,7 +107,7 @@ interface Solved extends Given {
 function fields({ cost, a, b, potentials, steps }: Solved, options: SinkhornOptions) {
   const layout = layoutOf(cost);
   const { batch, startsX, startsY } = layout;
-  return {
+  const own = {
     cost: cost.raw,
     a: a?.raw,
     b: b?.raw,
@@ -119,10 +119,10 @@ function fields({ cost, a, b, potentials, steps }: Solved, options: SinkhornOpti
     epsilon: options.epsilon ?? 0.05,
     rhoA: strength(options.rhoA),
     rhoB: strength(options.rhoB),
-    ...iterationFields(options),
     potentials: potentials.raw,
-    ...stepFields(steps, layout, options, false),
   };
+  const unrolled = stepFields(steps, layout, options, false);
+  return Object.assign(own, iterationFields(options), unrolled);
 }
 
 const solutions = new WeakMap<Tensor, Solution>();
@@ -142,15 +142,14 @@ function forward(given: In, called: SinkhornOptions, needs: Needs) {
   const potentials = empty([keptSize(layout, false)], 'float64');
   const steps = newSteps(name, layout, options, needs, false);
   const info = newInfos(layout.batch);
-  const saved = { ...t, potentials };
-  launch(solveKernel(options), {
-    ...fields({ ...saved, steps }, options),
-    value: value.raw,
-    f: f.raw,
-    g: g.raw,
-    info: rawOf(info),
-    ...initFields(given),
-  });
+  const saved = Object.assign({ potentials }, t);
+  const own = { value: value.raw, f: f.raw, g: g.raw, info: rawOf(info) };
+  launch(
+    solveKernel(options),
+    own,
+    initFields(given),
+    fields(Object.assign({ steps }, saved), options),
+  );
   const problem = (its: typeof saved) => fields(its, options);
   solutions.set(value, solutionOf({ name, f, g, info, layout, saved, fields: problem }));
   // The tape disposes of what it saved; the plan may outlive it.
@@ -171,15 +170,10 @@ function backward(saved: Saved, upstream: Upstream, needs: Needs): Gradients {
   const cost = like(t.cost, needs.cost);
   const [a, b] = [like(t.a, needs.a), like(t.b, needs.b)];
   const from = upstream instanceof Tensor ? { value: upstream } : upstream;
-  const further = isUnrolled(options) && { upstreamF: from.f?.raw, upstreamG: from.g?.raw };
-  launch(gradientKernel(options), {
-    ...fields({ ...t, potentials, steps }, options),
-    upstream: from.value?.raw,
-    ...further,
-    dcost: cost?.raw,
-    da: a?.raw,
-    db: b?.raw,
-  });
+  const own = { upstream: from.value?.raw, dcost: cost?.raw, da: a?.raw, db: b?.raw };
+  const further = isUnrolled(options) ? { upstreamF: from.f?.raw, upstreamG: from.g?.raw } : {};
+  const solved = Object.assign({ potentials, steps }, t);
+  launch(gradientKernel(options), own, further, fields(solved, options));
   return { cost, a, b };
 }
 

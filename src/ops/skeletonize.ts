@@ -40,14 +40,14 @@ function check(name: string, mask: Tensor, { perClass = false, radius = 0 }: Tub
 function thinned(mask: Tensor, radius: number, perClass = false): Tensor {
   const before = axesBefore(mask);
   const result = empty(mask.shape, mask.dtype);
-  launch(native.skeletonize, {
+  const own = {
     mask: mask.raw,
     result: result.raw,
     images: imagesOf(mask.shape, before),
-    ...axesOf(mask.shape, before),
     perValue: perClass,
     radius,
-  });
+  };
+  launch(native.skeletonize, own, axesOf(mask.shape, before));
   return result;
 }
 

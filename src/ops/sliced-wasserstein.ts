@@ -52,7 +52,7 @@ function drawn(x: Tensor, { projections = 50, seed }: SlicedWassersteinOptions):
   const words = normals.dtype === 'float64' ? 2 : 1;
   const draw =
     seed === undefined ? takeBlocks(Math.ceil((normals.size * words) / 4)) : { seed, offset: 0 };
-  launch(native.randomNormal, { out: normals.raw, ...draw });
+  launch(native.randomNormal, { out: normals.raw }, draw);
   return normalize(normals, { dim: 1 });
 }
 

@@ -22,12 +22,10 @@ interface Saved {
   iterations: number;
 }
 
-const fields = ({ image, iterations }: Saved) => ({
-  image: image.raw,
-  images: imagesOf(image.shape, 2),
-  ...axesOf(image.shape, 2),
-  iterations,
-});
+function fields({ image, iterations }: Saved) {
+  const own = { image: image.raw, images: imagesOf(image.shape, 2), iterations };
+  return Object.assign(own, axesOf(image.shape, 2));
+}
 
 /**
  * The soft skeleton of images by differentiable min and max pooling: of probabilities, what stays of
@@ -76,7 +74,7 @@ export const softSkeleton: Op<
   forward({ image }: { image: Tensor }, { iterations = 10 }: SoftSkeletonOptions) {
     const output = empty(image.shape, image.dtype);
     const saved: Saved = { image, iterations };
-    launch(native.softSkeletonForward, { ...fields(saved), skeleton: output.raw });
+    launch(native.softSkeletonForward, { skeleton: output.raw }, fields(saved));
     return { output, saved };
   },
   backward(saved: Saved, upstream: Tensor): Gradients {

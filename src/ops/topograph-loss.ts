@@ -154,7 +154,7 @@ export const diuError = defineOp({
   forward(t: In, options: DiuErrorOptions) {
     const { shape, fields } = topographFields(1, t, options);
     const output = empty(shape, 'float32');
-    launch(native.diuError, { ...fields, error: output.raw });
+    launch(native.diuError, { error: output.raw }, fields);
     return { output };
   },
 }) as unknown as Op<MetricSignature>;

@@ -81,11 +81,8 @@ function forward(t: In, options: UldLossOptions, needs: Needs) {
   const output = empty(isReduced ? [] : shape.slice(0, -1), accumulatorOf(dtype));
   const rowLoss = empty(leading(t.student), 'float64');
   const gradient = needs.student && isReduced && scalable(dtype) ? empty(shape, dtype) : undefined;
-  launch(native.uldForward, {
-    ...fields(t, options, rowLoss),
-    loss: output.raw,
-    gradStudent: gradient?.raw,
-  });
+  const own = { loss: output.raw, gradStudent: gradient?.raw };
+  launch(native.uldForward, own, fields(t, options, rowLoss));
   return { output, saved: { t, options, rowLoss, gradient } satisfies Saved };
 }
 
@@ -99,12 +96,12 @@ function backward(
   const shared = fields(t, options, rowLoss);
   const tokenWeight = weightGradient(weight, native.uldForward, shared, rowLoss, t.student);
   if (student.own || tokenWeight) {
-    launch(native.uldBackward, {
-      ...shared,
+    const own = {
       upstream: upstream.raw,
       gradStudent: student.own?.raw,
       gradTokenWeight: tokenWeight?.raw,
-    });
+    };
+    launch(native.uldBackward, own, shared);
   }
   return { student: student.gradient, tokenWeight };
 }

@@ -47,16 +47,15 @@ class AdamBase extends Optimizer<AdamOptions> {
   }
 
   protected update({ slots, options, ...batch }: Batch<AdamOptions>): void {
-    launch(native.optimiserAdam, {
-      ...rawsOf(batch),
+    const own = {
       m: slots.map((slot) => slot.tensors.expAvg.raw),
       v: slots.map((slot) => slot.tensors.expAvgSq.raw),
       master: mastersOf(slots),
       rates: batch.rates?.raw,
-      ...this.numbers(options, batch),
       eps: options.eps,
       decoupled: this.decoupled,
-    });
+    };
+    launch(native.optimiserAdam, own, rawsOf(batch), this.numbers(options, batch));
   }
 
   protected numbers({ betas, weightDecay }: AdamOptions, { lr, step }: Pace): Numbers {

@@ -215,7 +215,7 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
       const paces = this.advance(active, batches.length);
       for (const [i, { entries, ...pace }] of paces.entries()) {
         const numbers = this.numbers(entries[0].options, pace);
-        launch(native.optimiserSetRates, { out: rates[i].raw, ...numbers });
+        launch(native.optimiserSetRates, { out: rates[i].raw }, numbers);
       }
       // The replay that follows raises the version once.
       for (const { param, slot } of active) slot!.version = param.storage!.version + 1;

@@ -57,17 +57,16 @@ export class SGD extends Optimizer<SGDOptions> {
 
   protected update({ slots, options, ...batch }: Batch<SGDOptions>): void {
     const { momentum, dampening, nesterov } = options;
-    launch(native.optimiserSgd, {
-      ...rawsOf(batch),
+    const own = {
       buffer: momentum === 0 ? undefined : slots.map((slot) => slot.tensors.momentum.raw),
       master: mastersOf(slots),
       rates: batch.rates?.raw,
-      ...this.numbers(options, batch),
       first: batch.step === 1,
       momentum,
       dampening,
       nesterov,
-    });
+    };
+    launch(native.optimiserSgd, own, rawsOf(batch), this.numbers(options, batch));
   }
 
   protected override beginsApart({ momentum, dampening }: SGDOptions): boolean {
