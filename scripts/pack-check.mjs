@@ -5,6 +5,7 @@
 // what was not there to be tried. --gyp: with an addon by node-gyp, CPU only.
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -17,6 +18,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { threadProgram } from './pack-use.mjs';
 import { fail, run } from './run.mjs';
 
 const { values } = parseArgs({
@@ -40,6 +42,7 @@ const fetched = {
   deno: `@deno/${platform}${process.platform === 'linux' ? '-glibc' : ''}`,
   'typescript-5': 'typescript@5.9',
   publint: 'publint',
+  '@arethetypeswrong/cli': '@arethetypeswrong/cli',
 };
 const programs = {
   'Node 22': 'node22/bin/node',
@@ -117,30 +120,31 @@ check('npm install --ignore-scripts', () => {
   return seconds > mostInstallSeconds ? `(more than ${mostInstallSeconds} s)` : '';
 });
 
-// The same program for every runtime and way of importing: a loss, its gradient, a background thread.
-const body = `
-const x = sp.tensor([[1, 2, 3], [1, 0, -1]], { requiresGrad: true });
-const target = sp.tensor([2, 0], { dtype: 'int32' });
-const loss = sp.crossEntropy(x, target);
-loss.backward();
-sp.crossEntropy.async(x, target).then((again) => {
-  if (again.item() !== loss.item()) throw new Error('async differs');
-  if (Math.abs(loss.item() - 0.407606) > 1e-5) throw new Error('loss is ' + loss.item());
-  if (x.grad.shape.join() !== '2,3') throw new Error('no gradient');
-  if (typeof tfjs.tfjs !== 'function' || typeof onnx.fromOrt !== 'function') throw new Error('adapters');
-  console.log('fine');
-});
-`;
+// What every runtime does with the package is in pack-use.mjs; here are the two ways to come by it. Each
+// takes the other one, too.
 const modules = {
   'ES module': [
-    'use.mjs',
-    `import * as sp from 'surprisal';\nimport * as tfjs from 'surprisal/tfjs';\nimport * as onnx from 'surprisal/onnx';\n${body}`,
+    'esm.mjs',
+    `import { createRequire } from 'node:module';
+     import * as sp from 'surprisal';
+     import * as tfjs from 'surprisal/tfjs';
+     import * as onnx from 'surprisal/onnx';
+     import { use } from './use.mjs';
+     await use(sp, tfjs, onnx, createRequire(import.meta.url)('surprisal'));`,
   ],
   CommonJS: [
-    'use.cjs',
-    `const sp = require('surprisal');\nconst tfjs = require('surprisal/tfjs');\nconst onnx = require('surprisal/onnx');\n${body}`,
+    'commonjs.cjs',
+    `const sp = require('surprisal');
+     const tfjs = require('surprisal/tfjs');
+     const onnx = require('surprisal/onnx');
+     (async () => {
+       const { use } = await import('./use.mjs');
+       await use(sp, tfjs, onnx, await import('surprisal'));
+     })();`,
   ],
 };
+copyFileSync('scripts/pack-use.mjs', join(project, 'use.mjs'));
+writeFileSync(join(project, 'use-thread.mjs'), threadProgram);
 
 function tryRuntime(name, program, args = []) {
   for (const [kind, [file, source]] of Object.entries(modules)) {
@@ -153,6 +157,12 @@ function tryRuntime(name, program, args = []) {
       expect(out.trim() === 'fine', out);
     });
   }
+  check(`${name}, command line`, () => {
+    const file = 'node_modules/surprisal/lib/cli.js';
+    const options = { cwd: project, encoding: 'utf8', stdio: 'pipe', timeout: 60_000 };
+    const out = execFileSync(program, [...args, file, 'doctor', '--json'], options);
+    expect(JSON.parse(out).remedies.length === 0, out);
+  });
 }
 
 tryRuntime(`Node ${process.versions.node.split('.')[0]}`, process.execPath);
