@@ -126,8 +126,8 @@ function backward({ t, options, rowStats, slopes }: Saved, upstream: Tensor): Gr
  * The loss of a problem without rows is 0, the mean over no problems NaN, as of other losses.
  * The columns of P sum to 1, so that its mass is B. Differentiable in student; the teacher is
  * constant. Distributions are made by tiles from the logits: beyond the gradient nothing of size
- * B·V is held (16-bit logits: 64 rows of it in float32), and nothing of size B·B·V. The bits do not
- * depend on the number of threads.
+ * B·V is held (16-bit logits: 64 rows of it in float32, on a device as many as 256 MiB hold), and
+ * nothing of size B·B·V. The bits do not depend on the number of threads.
  *
  * Cui et al. 2024, "Sinkhorn Distance Minimization for Knowledge Distillation".
  *

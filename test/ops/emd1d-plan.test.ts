@@ -1,5 +1,5 @@
 // What the CUDA form of emd1d and slicedWasserstein launches for which sizes.
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
 import { launch, native } from '../../src/native.js';
 import { expectSameBits } from '../harness/compare.js';
@@ -7,6 +7,7 @@ import { isOnCpu } from '../harness/device.js';
 import { refuser } from '../harness/refusal.js';
 import { type AnyTensor, bits, gradOf } from '../harness/tensors.js';
 import { draw, tensors } from '../harness/transport.js';
+import { withWorkspace } from '../harness/workspace.js';
 
 interface Sizes {
   n: number;
@@ -73,21 +74,7 @@ test('no more problems at once than it has room for', () => {
 });
 
 describe.skipIf(isOnCpu)('a batch that takes several turns', () => {
-  const { call, fields } = native.emd1d;
-  const at = fields.indexOf('workspace');
-  const within = <R>(workspace: number, run: () => R): R => {
-    const spy = vi.spyOn(native.emd1d, 'call');
-    spy.mockImplementation((...values) =>
-      call(...values.map((v, i) => (i === at ? workspace : v))),
-    );
-    try {
-      const result = run();
-      sp.cuda.synchronize();
-      return result;
-    } finally {
-      spy.mockRestore();
-    }
-  };
+  const within = <R>(bytes: number, run: () => R) => withWorkspace(bytes, ['emd1d'], run);
   const [batch, n, m] = [5, 6, 4];
 
   test.each([1, 3])('has the same bits, %d features', (d) => {

@@ -1,7 +1,7 @@
 // Sinkhorn distillation against torch's unrolled iterations, its laws and what it refuses.
 import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
-import { native } from '../../src/native.js';
+import { launch, native } from '../../src/native.js';
 import { expectSameBits, expectWithin } from '../harness/compare.js';
 import { isOnCpu, needsCpu } from '../harness/device.js';
 import { allowed, floatDTypes, goldens, type SinkdCase } from '../harness/distillation.js';
@@ -10,6 +10,7 @@ import { refuser } from '../harness/refusal.js';
 import { type FloatDType, roundAll } from '../harness/rounding.js';
 import { type AnyTensor, bits, floats, gradOf, read } from '../harness/tensors.js';
 import { uniforms } from '../harness/transport.js';
+import { withWorkspace } from '../harness/workspace.js';
 
 function inputs({ problems, b, v, scale, seed }: SinkdCase, dtype: FloatDType) {
   const size = problems * b * v;
@@ -169,18 +170,68 @@ test.skipIf(needsCpu('scratch memory of the host'))(
   },
 );
 
-test('the plan: strips of classes, problems at a time, K in shared memory', () => {
-  const plan = (problems: number, rows: number, classes: number) => {
-    const out = new Float64Array(4);
-    native.sinkdPlan.call(problems, rows, classes, 227 * 1024, out);
-    return [...out];
+describe('the plan', () => {
+  const plan = (problems: number, rows: number, classes: number, given: object = {}) => {
+    const out = new Float64Array(6);
+    const sizes = { problems, rows, classes, iterations: 20, element: 2, scratch: 2 ** 28 };
+    launch(native.sinkdPlan, { ...sizes, shared: 227 * 1024, ...given, out });
+    const [strips, strip, held, together, differentiated, taken] = out;
+    return {
+      strips: [strips, strip],
+      held: held === 1,
+      together,
+      gradients: [differentiated, taken],
+    };
   };
-  expect(plan(3, 5, 7)).toEqual([1, 32, 3, 1]);
-  expect(plan(1, 64, 32_128)).toEqual([32, 1024, 1, 1]);
-  expect(plan(1, 64, 131_072)).toEqual([128, 1024, 1, 1]);
-  expect(plan(100, 512, 131_072)).toEqual([4, 32_768, 1, 0]);
-  expect(plan(100, 16, 131_072).slice(2)).toEqual([32, 1]);
-  expect(plan(0, 0, 5)).toEqual([1, 32, 1, 1]);
+  test('strips of classes, K in shared memory', () => {
+    expect(plan(3, 5, 7)).toMatchObject({ strips: [1, 32], held: true });
+    expect(plan(1, 64, 32_128)).toMatchObject({ strips: [32, 1024], held: true });
+    expect(plan(1, 64, 131_072).strips).toEqual([128, 1024]);
+    expect(plan(100, 512, 131_072)).toMatchObject({ strips: [4, 32_768], held: false });
+    expect(plan(0, 0, 5)).toMatchObject({ strips: [1, 32], held: true, gradients: [1, 1] });
+  });
+  test('as many problems at once as scratch memory holds, or rows of one', () => {
+    expect(plan(3, 5, 7)).toMatchObject({ together: 3, gradients: [3, 5] });
+    expect(plan(100, 16, 131_072).gradients).toEqual([31, 16]);
+    expect(plan(100, 512, 131_072)).toMatchObject({ together: 31, gradients: [1, 448] });
+    // The gradient has room for what float32 adds up.
+    expect(plan(100, 512, 131_072, { element: 4 }).gradients).toEqual([32, 512]);
+    expect(plan(9, 4096, 131_072).gradients).toEqual([1, 448]);
+    expect(plan(9, 4096, 2 ** 21).gradients).toEqual([1, 31]);
+    expect(plan(9, 4096, 2 ** 28).gradients).toEqual([1, 1]);
+    expect(plan(9, 2 ** 14, 100).together).toBe(1);
+  });
+});
+
+test.skipIf(isOnCpu)('the same bits in turns of some problems, or of some rows', () => {
+  const random = new Random(6);
+  // Bytes of a row of the gradient, up to 64 classes.
+  const rowBytes = (dtype: FloatDType, v: number) => 8 + (is16Bit(dtype) ? 4 * v : 0);
+  for (const [problems, b, v, dtype, rows] of [
+    [2, 67, 3, 'bfloat16', [64]],
+    [2, 67, 3, 'float32', [64]],
+    [3, 5, 7, 'float16', [0, 2, 10]],
+    [3, 5, 7, 'float64', [0, 10]],
+  ] as const) {
+    const [x, y] = [0, 1].map(() => roundAll(random.normals(problems * b * v, 2), dtype));
+    const kept = Float64Array.from({ length: problems * b }, (_, i) => Number(i % 5 !== 2));
+    const mask = floats(kept, 'float32', [problems, b]).to('bool');
+    const run = () => {
+      const student = floats(x, dtype, [problems, b, v], true);
+      const teacher = floats(y, dtype, [problems, b, v]);
+      const options = { mask, iterations: 1, reduction: 'none' } as const;
+      const loss = sp.sinkd(student as never, teacher as never, options) as AnyTensor;
+      loss.sum().backward();
+      return [bits(loss), bits(gradOf(student))];
+    };
+    const all = run();
+    for (const taken of rows) {
+      const bytes = Math.max(1, taken * rowBytes(dtype, v));
+      const parts = withWorkspace(bytes, ['sinkdForward', 'sinkdBackward'], run);
+      for (const [k, part] of parts.entries())
+        expectSameBits(part, all[k], `${dtype}, ${taken} rows, output ${k}`);
+    }
+  }
 });
 
 test('refuses bad arguments', () => {

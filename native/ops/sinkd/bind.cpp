@@ -6,18 +6,16 @@ namespace surprisal::sinkd {
 namespace {
 
 // For tests: what plan() decides, as numbers.
-struct PlanQuery {
-  int64_t problems = 1, rows = 0, classes = 0, shared = 0;
-  View out;  // float64 (4)
+struct PlanQuery : Sizes {
+  View out;  // float64 (6)
 };
 
 void query(const PlanQuery& op) {
-  const Plan p = plan(op.problems, op.rows, op.classes, op.shared);
-  double* out = op.out.as<double>();
-  out[0] = static_cast<double>(p.strips);
-  out[1] = static_cast<double>(p.strip);
-  out[2] = static_cast<double>(p.problems);
-  out[3] = p.in_shared;
+  require(op.out.size == 6, "sinkd: size of the plan");
+  const Plan p = plan(op);
+  const double values[] = {double(p.strips),   double(p.strip),          double(p.in_shared),
+                           double(p.problems), double(p.differentiated), double(p.taken)};
+  for (int i = 0; i < 6; ++i) op.out.as<double>()[i] = values[i];
 }
 
 }  // namespace
@@ -26,7 +24,7 @@ void query(const PlanQuery& op) {
   SP_FIELD(Op, student), SP_FIELD(Op, teacher), SP_FIELD(Op, mask), SP_FIELD(Op, problems), \
       SP_FIELD(Op, rows), SP_FIELD(Op, classes), SP_FIELD(Op, iterations),                  \
       SP_FIELD(Op, temperature), SP_FIELD(Op, lambda), SP_FIELD(Op, weight),                \
-      SP_FIELD(Op, reduction)
+      SP_FIELD(Op, reduction), SP_FIELD(Op, workspace)
 
 void bind(node::Module& m) {
   m.def<Forward, forward, SP_CUDA(forward_cuda)>(
@@ -36,9 +34,11 @@ void bind(node::Module& m) {
       "sinkdBackward",
       {PROBLEM(Backward), SP_FIELD(Backward, row_stats), SP_FIELD(Backward, slopes),
        SP_FIELD(Backward, upstream), SP_FIELD(Backward, grad_student)});
-  m.def<PlanQuery, query>("sinkdPlan", {SP_FIELD(PlanQuery, problems), SP_FIELD(PlanQuery, rows),
-                                        SP_FIELD(PlanQuery, classes), SP_FIELD(PlanQuery, shared),
-                                        SP_FIELD(PlanQuery, out)});
+  m.def<PlanQuery, query>(
+      "sinkdPlan",
+      {SP_FIELD(PlanQuery, problems), SP_FIELD(PlanQuery, rows), SP_FIELD(PlanQuery, classes),
+       SP_FIELD(PlanQuery, iterations), SP_FIELD(PlanQuery, element), SP_FIELD(PlanQuery, shared),
+       SP_FIELD(PlanQuery, scratch), SP_FIELD(PlanQuery, out)});
 }
 
 }  // namespace surprisal::sinkd

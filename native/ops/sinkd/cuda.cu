@@ -4,10 +4,10 @@
 //   K, the iterations and the gradient by W: one block, K in its shared memory where that has the
 //   room (B up to 164 on sm_90), 6 T passes over B^2 float64
 //   the gradient by tiles of 64 rows x 64 classes: B^2 V times four instructions, then p (dp - <p,
-//   dp>) by a pass over B V; dp lies in the gradient's own memory, for 16-bit ones in scratch of at
-//   most 256 MiB, some problems at a time
-// Distributions are never stored. At B = 64, V = 32k that is about 1.3 x 10^8 pairs a pass, 10 us
-// of an H100's FP32 units; the iterations, 100 passes that wait for each other, are longer.
+//   dp>) by a pass over B V; dp lies in the gradient's own memory, for 16-bit ones in scratch
+// Problems, or rows of the gradient of one, are in work as many at a time as 256 MiB of scratch
+// hold. Distributions are never stored. At B = 64, V = 32k that is about 1.3 x 10^8 pairs a pass,
+// 10 us of an H100's FP32 units; the iterations, 100 passes that wait for each other, are longer.
 #include <limits>
 
 #include "cuda/launch.h"
@@ -100,41 +100,91 @@ Rows rows_of(const Problem& op, const View& stats, Stream& stream) {
           stats_of(stats), op.rows,         op.classes, 1 / op.temperature};
 }
 
-// W of every problem.
+Plan plan_of(const Problem& op, Stream& stream) {
+  Sizes s;
+  s.problems = op.problems;
+  s.rows = op.rows;
+  s.classes = op.classes;
+  s.iterations = op.iterations;
+  s.element = size_of(op.student.dtype);
+  s.shared = stream.properties().shared;
+  if (op.workspace > 0) s.scratch = op.workspace;
+  return plan(s);
+}
+
+// What problems in work, one part after the other, have in common.
+struct LossWork {
+  void* partial;  // (problems, strips, B, B) of accumulators
+  double* w;      // (problems, B, B)
+};
+
+// W of some problems.
 template <class T>
-const double* measure(const Rows& rows, const Plan& how, int64_t problems, Stream& stream) {
+void measure(const Rows& rows, const Plan& how, const LossWork& to, int64_t problems,
+             Stream& stream) {
   using Real = accumulator_t<T>;
   const int64_t square = rows.rows * rows.rows, tiles = ceil_div(rows.rows, kTile);
   launch(stream, sinkd_stats_kernel<T>, {problems * rows.rows * 2, kThreads, kGathered}, rows);
-  auto* const partial = stream.scratch<Real>(problems * how.strips * square);
   launch(stream, sinkd_measure_kernel<T>,
          {problems * how.strips * tiles * tiles, kThreads, int64_t(sizeof(PairMemory<Real>))},
-         MeasureWork{rows, how, partial});
-  auto* const w = stream.scratch<double>(problems * square);
+         MeasureWork{rows, how, to.partial});
   launch(stream, sinkd_strips_kernel<Real>, {problems * ceil_div(square, kThreads), kThreads},
-         static_cast<const Real*>(partial), rows.count, square, how.strips, w);
-  return w;
+         static_cast<const Real*>(to.partial), rows.count, square, how.strips, to.w);
+}
+
+template <class T>
+void solve(const Forward& op, const Rows& rows, const Plan& how, double* losses, Stream& stream) {
+  const int64_t square = op.rows * op.rows;
+  const LossWork to{stream.scratch<accumulator_t<T>>(how.problems * how.strips * square),
+                    stream.scratch<double>(how.problems * square)};
+  TransportWork work{};
+  work.w = to.w;
+  if (!how.in_shared) work.k = stream.scratch<double>(how.problems * square);
+  work.vectors = stream.scratch<double>(how.problems * vectors_of(op.rows, op.iterations));
+  work.iterations = op.iterations;
+  work.lambda = op.lambda;
+  work.weight = op.weight;
+  work.detached = op.detached;
+  work.powers = 2 / op.lambda <= kPowerRange;
+  const int64_t shared = kGathered + (how.in_shared ? square * 8 : 0);
+  for (int64_t first = 0; first < op.problems; first += how.problems) {
+    const int64_t count = std::min(how.problems, op.problems - first);
+    work.rows = rows.from(first, sizeof(T));
+    work.slopes = op.slopes ? op.slopes.as<double>() + first * square : nullptr;
+    work.loss = losses + first;
+    measure<T>(work.rows, how, to, count, stream);
+    launch(stream, sinkd_transport_kernel, {count, kTransportThreads, shared}, work);
+  }
 }
 
 template <class T>
 void differentiate(const Backward& op, const Rows& rows, const Plan& how, Stream& stream) {
   using Real = accumulator_t<T>;
   constexpr bool kInPlace = std::is_same_v<T, Real>;
-  const int64_t each = kInPlace ? op.problems : how.problems, size = op.rows * op.classes;
-  const int64_t columns = ceil_div(op.classes, kTile), tiles = ceil_div(op.rows, kTile);
-  FinishWork work{{rows, op.slopes.as<double>(), op.grad_student.data,
-                   stream.scratch<double>(each * op.rows * columns), 0},
-                  op.upstream,
-                  reduced(op),
-                  op.weight / (averaged(op) ? static_cast<double>(op.problems) : 1),
-                  op.grad_student.data};
-  if (!kInPlace) work.of.dp = stream.scratch<Real>(each * size);
-  for (int64_t first = 0; first < op.problems; first += each) {
-    const int64_t count = std::min(each, op.problems - first);
-    work.of.problem = first;
-    launch(stream, sinkd_gradient_kernel<T>,
-           {count * tiles * columns, kThreads, int64_t(sizeof(PairMemory<Real>))}, work.of);
-    launch(stream, sinkd_finish_kernel<T>, {count * op.rows, kThreads, kGathered}, work);
+  const int64_t columns = ceil_div(op.classes, kTile), all = how.differentiated * how.taken;
+  auto* const dots = stream.scratch<double>(all * columns);
+  void* const dp = kInPlace ? nullptr : stream.scratch<Real>(all * op.classes);
+  FinishWork work{};
+  work.upstream = op.upstream;
+  work.reduced = reduced(op);
+  work.factor = op.weight / (averaged(op) ? static_cast<double>(op.problems) : 1);
+  for (int64_t k = 0; k < op.problems; k += how.differentiated) {
+    const int64_t count = std::min(how.differentiated, op.problems - k);
+    work.problem = k;
+    work.grad = op.grad_student.as<T>() + k * op.rows * op.classes;
+    work.of = {rows.from(k, sizeof(T)),
+               op.slopes.as<double>() + k * op.rows * op.rows,
+               kInPlace ? work.grad : dp,
+               dots,
+               0,
+               how.taken};
+    for (; work.of.first < op.rows; work.of.first += how.taken) {
+      launch(stream, sinkd_gradient_kernel<T>,
+             {count * ceil_div(how.taken, kTile) * columns, kThreads,
+              int64_t(sizeof(PairMemory<Real>))},
+             work.of);
+      launch(stream, sinkd_finish_kernel<T>, {count * how.taken, kThreads, kGathered}, work);
+    }
   }
 }
 
@@ -145,24 +195,9 @@ void forward_cuda(const Forward& op, Stream& stream) {
   auto* const losses = stream.scratch<double>(op.problems);
   if (op.problems > 0) {
     const Rows rows = rows_of(op, op.row_stats, stream);
-    const int64_t square = op.rows * op.rows;
-    const Plan how = plan(op.problems, op.rows, op.classes, stream.properties().shared);
-    TransportWork work{};
-    work.rows = rows;
     visit_float(op.student.dtype, [&](auto tag) {
-      work.w = measure<typename decltype(tag)::type>(rows, how, op.problems, stream);
+      solve<typename decltype(tag)::type>(op, rows, plan_of(op, stream), losses, stream);
     });
-    if (!how.in_shared) work.k = stream.scratch<double>(op.problems * square);
-    work.slopes = op.slopes.as<double>();
-    work.vectors = stream.scratch<double>(op.problems * vectors_of(op.rows, op.iterations));
-    work.loss = losses;
-    work.iterations = op.iterations;
-    work.lambda = op.lambda;
-    work.weight = op.weight;
-    work.detached = op.detached;
-    work.powers = 2 / op.lambda <= kPowerRange;
-    const int64_t shared = kGathered + (how.in_shared ? square * 8 : 0);
-    launch(stream, sinkd_transport_kernel, {op.problems, kTransportThreads, shared}, work);
   }
   launch(stream, sinkd_losses_kernel, {1, kThreads, kGathered}, static_cast<const double*>(losses),
          op.problems, reduced(op), averaged(op), NumbersOut(op.loss));
@@ -174,9 +209,8 @@ void backward_cuda(const Backward& op, Stream& stream) {
   if (op.mask) stream.fill_bytes(op.grad_student.data, 0, bytes);
   if (op.grad_student.size == 0) return;
   const Rows rows = rows_of(op, op.row_stats, stream);
-  const Plan how = plan(op.problems, op.rows, op.classes, stream.properties().shared);
   visit_float(op.student.dtype, [&](auto tag) {
-    differentiate<typename decltype(tag)::type>(op, rows, how, stream);
+    differentiate<typename decltype(tag)::type>(op, rows, plan_of(op, stream), stream);
   });
 }
 

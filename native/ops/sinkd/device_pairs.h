@@ -1,6 +1,6 @@
 // Tiles of pairs of rows: W, and its gradient by the student's rows. A block of 16 x 16 threads has
 // 64 x 64 results, a thread 4 x 4 that lie 16 apart; probabilities are made from the logits on the
-// way into shared memory, 2 an instruction's worth for 64 pairs each.
+// way into shared memory, where what 64 rows of each side are divided by lies, too.
 #pragma once
 #include "ops/sinkd/device.h"
 
@@ -12,6 +12,7 @@ static_assert(kSide * kSide == kThreads, "a thread has kEach x kEach");
 
 template <class Real>
 struct PairMemory {
+  RowShare<Real> student[kTile], teacher[kTile];
   Real left[kDepth * kPitch], right[kDepth * kPitch];
 };
 
@@ -21,14 +22,22 @@ struct MeasureWork {
   void* partial;  // (problems, strips, B, B) of accumulators
 };
 
+// Of kTile rows from `first` on.
+template <class T>
+__device__ inline void fill_shares(const Rows& rows, int64_t problem, int first, bool student,
+                                   RowShare<accumulator_t<T>>* to) {
+  for (int r = thread_index(); r < kTile; r += kThreads)
+    store(to + r, share_of<T>(rows, problem, first + r, student));
+}
 // `to` (kDepth classes, kTile rows).
 template <class T>
-__device__ inline void fill_classes(const Rows& rows, int64_t problem, int first_row, bool student,
+__device__ inline void fill_classes(const RowShare<accumulator_t<T>>* shares, double inverse,
                                     int64_t column, int64_t end, accumulator_t<T>* to) {
+  using Real = accumulator_t<T>;
   for (int e = thread_index(); e < kTile * kDepth; e += kThreads) {
     const int c = e % kDepth, r = e / kDepth;
-    const Probabilities<T> p(rows, problem, first_row + r, student);
-    store(to + c * kPitch + r, p.at(column + c, end));
+    const Real p = probability<T>(load(shares + r), static_cast<Real>(inverse), column + c, end);
+    store(to + c * kPitch + r, p);
   }
 }
 
@@ -47,9 +56,12 @@ __global__ void __launch_bounds__(kThreads, 2) sinkd_measure_kernel(MeasureWork 
   Real sum[kEach][kEach] = {};
   const int64_t begin = strip * work.plan.strip, last = begin + work.plan.strip;
   const int64_t end = last < rows.classes ? last : rows.classes;
+  fill_shares<T>(rows, problem, i0, true, memory.student);
+  fill_shares<T>(rows, problem, j0, false, memory.teacher);
+  sync_threads();  // the shares are there
   for (int64_t column = begin; column < end; column += kDepth) {
-    fill_classes<T>(rows, problem, i0, true, column, end, memory.left);
-    fill_classes<T>(rows, problem, j0, false, column, end, memory.right);
+    fill_classes<T>(memory.student, rows.inverse, column, end, memory.left);
+    fill_classes<T>(memory.teacher, rows.inverse, column, end, memory.right);
     sync_threads();  // the tiles are there
     const int depth = end - column < kDepth ? static_cast<int>(end - column) : kDepth;
     for (int c = 0; c < depth; ++c) {
@@ -91,12 +103,26 @@ __global__ void __launch_bounds__(kThreads)
   store(w + problem * square + e, sum);
 }
 
+// Of all problems `taken` rows from the first one on.
 struct GradientWork {
   Rows rows;
   const double* slopes;  // (problems, B, B)
-  void* dp;              // (problems, B, V) of accumulators
-  double* dots;          // (problems, B, tiles of classes): <p, dp>
-  int64_t problem;       // the first one
+  void* dp;              // in the gradient (problems, B, V), else (problems, taken, V)
+  double* dots;          // (problems, taken, tiles of classes): <p, dp>
+  int64_t first, taken;
+
+  // Where dp of row i is.
+  template <class T>
+  __device__ accumulator_t<T>* dp_of(int64_t problem, int i) const {
+    using Real = accumulator_t<T>;
+    int64_t row = problem * taken + i - first;
+    if (std::is_same_v<T, Real>)
+      row = problem * rows.rows + load(rows.kept + problem * rows.rows + i);
+    return static_cast<Real*>(dp) + row * rows.classes;
+  }
+  __device__ double* dots_of(int64_t problem, int i) const {
+    return dots + (problem * taken + i - first) * ceil_div(rows.classes, kTile);
+  }
 };
 
 // dp_ik = sum over j of G_ij sign(p_ik - q_jk), j in order.
@@ -104,31 +130,42 @@ template <class T>
 __global__ void __launch_bounds__(kThreads, 2) sinkd_gradient_kernel(GradientWork work) {
   using Real = accumulator_t<T>;
   const Rows& rows = work.rows;
-  const int64_t tiles = ceil_div(rows.rows, kTile), columns = ceil_div(rows.classes, kTile);
-  const int64_t local = block_index() / (tiles * columns), problem = work.problem + local;
-  const int i0 = static_cast<int>(block_index() / columns % tiles) * kTile;
+  const int64_t tiles = ceil_div(work.taken, kTile), columns = ceil_div(rows.classes, kTile);
+  const int64_t problem = block_index() / (tiles * columns);
+  const int i0 = static_cast<int>(work.first + block_index() / columns % tiles * kTile);
   const int64_t column = block_index() % columns;
   const int count = load(rows.count + problem);
-  if (i0 >= count) return;
+  const int last =
+      work.first + work.taken < count ? static_cast<int>(work.first + work.taken) : count;
+  if (i0 >= last) return;
   auto& memory = shared<PairMemory<Real>>();  // left: G (j, i); right: q (j, classes)
   const int y = thread_index() / kSide, x = thread_index() % kSide;
+  const Real inverse = static_cast<Real>(rows.inverse);
+  fill_shares<T>(rows, problem, i0, true, memory.student);
+  sync_threads();  // the student's shares are there
   Real p[kEach][kEach], sum[kEach][kEach] = {};
 #pragma unroll
   for (int a = 0; a < kEach; ++a) {
-    const Probabilities<T> row(rows, problem, i0 + y + kSide * a, true);
+    const RowShare<Real> row = load(memory.student + y + kSide * a);
 #pragma unroll
-    for (int b = 0; b < kEach; ++b) p[a][b] = row.at(column * kTile + x + kSide * b, rows.classes);
+    for (int b = 0; b < kEach; ++b)
+      p[a][b] = probability<T>(row, inverse, column * kTile + x + kSide * b, rows.classes);
   }
   const double* const g = work.slopes + problem * rows.rows * rows.rows;
   for (int j0 = 0; j0 < count; j0 += kDepth) {
+    if (j0 % kTile == 0) {
+      fill_shares<T>(rows, problem, j0, false, memory.teacher);
+      sync_threads();  // the shares are there
+    }
     for (int e = thread_index(); e < kTile * kDepth; e += kThreads) {
       const int j = e % kDepth, i = e / kDepth;
-      const bool inside = i0 + i < count && j0 + j < count;
+      const bool inside = i0 + i < last && j0 + j < count;
       const double slope = inside ? load(g + int64_t{i0 + i} * count + j0 + j) : 0;
       store(memory.left + j * kPitch + i, static_cast<Real>(slope));
       const int c = e % kTile, r = e / kTile;
-      const Probabilities<T> row(rows, problem, j0 + r, false);
-      store(memory.right + r * kPitch + c, row.at(column * kTile + c, rows.classes));
+      const RowShare<Real> row = load(memory.teacher + j0 % kTile + r);
+      store(memory.right + r * kPitch + c,
+            probability<T>(row, inverse, column * kTile + c, rows.classes));
     }
     sync_threads();  // the tiles are there
     const int depth = count - j0 < kDepth ? count - j0 : kDepth;
@@ -155,22 +192,18 @@ __global__ void __launch_bounds__(kThreads, 2) sinkd_gradient_kernel(GradientWor
     for (int b = 0; b < kEach; ++b) {
       const int64_t c = column * kTile + x + kSide * b;
       dot += p[a][b] * sum[a][b];
-      if (i < count && c < rows.classes)
-        store(static_cast<Real*>(work.dp) +
-                  (local * rows.rows + load(rows.kept + problem * rows.rows + i)) * rows.classes +
-                  c,
-              sum[a][b]);
+      if (i < last && c < rows.classes) store(work.dp_of<T>(problem, i) + c, sum[a][b]);
     }
 #pragma unroll
     for (int mask = 1; mask < kSide; mask *= 2) dot += shuffle_xor(dot, mask);
-    if (i < count && x == 0)
-      store(work.dots + (local * rows.rows + i) * columns + column, static_cast<double>(dot));
+    if (i < last && x == 0) store(work.dots_of(problem, i) + column, static_cast<double>(dot));
   }
 }
 
 struct FinishWork {
   GradientWork of;
   Numbers upstream;
+  int64_t problem;  // the first one in work
   bool reduced;
   double factor;  // of the upstream gradient
   void* grad;     // like student
@@ -181,23 +214,25 @@ template <class T>
 __global__ void __launch_bounds__(kThreads) sinkd_finish_kernel(FinishWork work) {
   using Real = accumulator_t<T>;
   const Rows& rows = work.of.rows;
-  const int64_t local = block_index() / rows.rows, problem = work.of.problem + local;
-  const int i = static_cast<int>(block_index() % rows.rows);
+  const int64_t problem = block_index() / work.of.taken;
+  const int i = static_cast<int>(work.of.first + block_index() % work.of.taken);
   if (i >= load(rows.count + problem)) return;
-  const int64_t columns = ceil_div(rows.classes, kTile);
+  const double* const dots = work.of.dots_of(problem, i);
   double own = 0;
-  for (int64_t c = thread_index(); c < columns; c += kThreads)
-    own += load(work.of.dots + (local * rows.rows + i) * columns + c);
+  for (int64_t c = thread_index(); c < ceil_div(rows.classes, kTile); c += kThreads)
+    own += load(dots + c);
   const Real mean = static_cast<Real>(sum_over_block(own, &shared<double>()));
-  const double scale = work.upstream[work.reduced ? 0 : problem] * work.factor;
+  const double scale = work.upstream[work.reduced ? 0 : work.problem + problem] * work.factor;
+  const Real inverse = static_cast<Real>(rows.inverse);
   const Real by = static_cast<Real>(scale * rows.inverse);
-  const Probabilities<T> p(rows, problem, i, true);
-  const int64_t row = load(rows.kept + problem * rows.rows + i);
-  const Real* const dp =
-      static_cast<const Real*>(work.of.dp) + (local * rows.rows + row) * rows.classes;
-  T* const to = static_cast<T*>(work.grad) + (problem * rows.rows + row) * rows.classes;
-  for (int64_t c = thread_index(); c < rows.classes; c += kThreads)
-    store(to + c, narrowed<T>(p.at(c, rows.classes) * (load(dp + c) - mean) * by));
+  const RowShare<Real> p = share_of<T>(rows, problem, i, true);
+  const Real* const dp = work.of.dp_of<T>(problem, i);
+  const int64_t row = problem * rows.rows + load(rows.kept + problem * rows.rows + i);
+  T* const to = static_cast<T*>(work.grad) + row * rows.classes;
+  for (int64_t c = thread_index(); c < rows.classes; c += kThreads) {
+    const Real share = probability<T>(p, inverse, c, rows.classes);
+    store(to + c, narrowed<T>(share * (load(dp + c) - mean) * by));
+  }
 }
 
 }  // namespace surprisal::sinkd

@@ -9,7 +9,7 @@
 
 namespace surprisal::sinkd {
 
-constexpr int kTransportThreads = 512, kTransportWarps = kTransportThreads / kWarp;
+constexpr int kTransportWarps = kTransportThreads / kWarp;
 
 struct TransportWork {
   Rows rows;
@@ -22,11 +22,6 @@ struct TransportWork {
   double lambda, weight;
   bool detached, powers;
 };
-
-// u and v of every iteration, the derivatives by both, parts of sums of columns.
-constexpr int64_t vectors_of(int64_t rows, int64_t iterations) {
-  return 2 * (iterations + 2) * rows + kTransportThreads + rows + kWarp;
-}
 
 class Transport {
  public:

@@ -6,7 +6,8 @@
 // Unrolled, the gradient goes through all iterations and W; detached, P is held constant. The
 // teacher is constant. Saved: the gradient by W (B, B) and four doubles a row; p and q are made by
 // tiles from the logits where they are needed, so nothing of size B x V is held but the gradient
-// (for 16-bit logits besides 64 rows of it in float32), nothing of size B x B x V at all.
+// (for 16-bit logits besides 64 rows of it in float32; on a device as many rows as 256 MiB hold),
+// nothing of size B x B x V at all.
 #pragma once
 #include "core/row_loss.h"
 #include "core/view.h"
@@ -19,6 +20,7 @@ struct Problem {
   int64_t problems = 1, rows = 0, classes = 0, iterations = 20;
   double temperature = 2, lambda = 0.1, weight = 1;
   int32_t reduction = 1;  // Reduction, over the problems
+  int64_t workspace = 0;  // bytes of scratch on a device; 0: kScratch of plan.h
 };
 
 // What is kept of a row.
