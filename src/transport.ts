@@ -280,6 +280,12 @@ export function transportPlan(solution: Solution): TransportPlan {
 /** By the function, which copies of a result share. */
 const solutions = new WeakMap<TransportPlan['apply'], Solution>();
 
+/** Gives back what a plan holds beside the tensors that it was given: it is of no use afterwards. */
+export function releasePlan({ f, g, apply }: TransportPlan): void {
+  const { info, saved } = solutions.get(apply) as Solution;
+  for (const t of [f, g, info, saved.potentials, saved.value]) if (t instanceof Tensor) t.dispose();
+}
+
 /** `apply` of a plan for a backward: by views of what it needs, which the tape saves and disposes. */
 export function appliedLater(plan: Pick<TransportPlan, 'apply'>) {
   const solution = solutions.get(plan.apply);

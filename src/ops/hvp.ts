@@ -22,6 +22,7 @@ import {
   contracted,
   type IterationOptions,
   iterationNames,
+  releasePlan,
   type TransportInfo,
   type TransportPlan,
 } from '../transport.js';
@@ -141,15 +142,20 @@ function product(plan: TransportPlan, { v, columns, axis, form }: Request): Prod
     given.push(tensor(values, { dtype, shape: [...shape, width], device }));
     return given[given.length - 1];
   };
-  const right = put(v, sums, columns);
-  const launched = form
-    ? contracted(plan, put(form.u, rows, form.inner), put(form.w, sums, form.inner), right)
-    : plan.apply(right, { axis });
-  return { launched, given };
+  try {
+    const right = put(v, sums, columns);
+    const launched = form
+      ? contracted(plan, put(form.u, rows, form.inner), put(form.w, sums, form.inner), right)
+      : plan.apply(right, { axis });
+    return { launched, given };
+  } catch (error) {
+    release(given);
+    throw error;
+  }
 }
 
-function release({ launched, given }: Product): void {
-  for (const t of [launched, ...given]) t.dispose();
+function release(tensors: readonly Tensor[]): void {
+  for (const t of tensors) t.dispose();
 }
 
 /** On a device Σ_k u_ik Σ_j P_ij w_jk v_j: as many products as u has columns, added up here. */
@@ -181,9 +187,13 @@ const within = <R>(work: Asking<R>, plan: TransportPlan) =>
 function answered<R>(work: Asking<R>, plan: TransportPlan): R {
   let step = work.next();
   while (!step.done) {
-    const asked = product(plan, step.value);
-    const values = wide(asked.launched);
-    release(asked);
+    const { launched, given } = product(plan, step.value);
+    let values: Float64Array;
+    try {
+      values = wide(launched);
+    } finally {
+      release([launched, ...given]);
+    }
     step = work.next(values);
   }
   return step.value;
@@ -197,9 +207,13 @@ async function answeredLater<R>(work: Asking<R>, plan: TransportPlan): Promise<R
       plan.f.device === 'cpu'
         ? record(() => product(plan, value))
         : { result: product(plan, value), launches: [] };
-    await submit(launches);
-    const values = Float64Array.from((await result.launched.data()) as ArrayLike<number>);
-    release(result);
+    let values: Float64Array;
+    try {
+      await submit(launches);
+      values = Float64Array.from((await result.launched.data()) as ArrayLike<number>);
+    } finally {
+      release([result.launched, ...result.given]);
+    }
     step = work.next(values);
   }
   return step.value;
@@ -257,12 +271,16 @@ export function hvp<D extends DType>(
 ): Hvp<D> {
   check(x, y, v, options);
   const plans: TransportPlan[] = [];
-  const parts = systems(x, y, v, options).map(({ plan, curve }) => {
-    plans.push(plan());
-    const last = plans[plans.length - 1];
-    return answered(within(curvature(curve), last), last);
-  });
-  return concluded(x, parts, plans, options) as Hvp<D>;
+  try {
+    const parts = systems(x, y, v, options).map(({ plan, curve }) => {
+      plans.push(plan());
+      const last = plans[plans.length - 1];
+      return answered(within(curvature(curve), last), last);
+    });
+    return concluded(x, parts, plans, options) as Hvp<D>;
+  } finally {
+    plans.forEach(releasePlan);
+  }
 }
 
 /** The same on a background thread. */
@@ -290,6 +308,7 @@ hvp.async = async <D extends DType>(
     }
     return concluded(x, parts, plans, own) as Hvp<D>;
   } finally {
-    for (const t of copies) t.dispose();
+    plans.forEach(releasePlan);
+    release(copies);
   }
 };

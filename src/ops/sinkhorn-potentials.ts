@@ -59,8 +59,8 @@ const operation = defineOp({
     const [value, f, g] = [layout.shape, layout.f, layout.g].map((shape) => empty(shape, dtype));
     const potentials = empty([keptSize(layout, false)], 'float64');
     const info = newInfos(layout.batch);
-    const saved = Object.assign({ potentials }, t);
-    const fields = ({ potentials, ...clouds }: typeof saved) =>
+    const saved = Object.assign({ potentials, value }, t);
+    const fields = ({ potentials, value: _, ...clouds }: typeof saved) =>
       Object.assign(cloudFields(clouds, options, layout), {
         caller: 1,
         potentials: potentials.raw,

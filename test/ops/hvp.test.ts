@@ -1,7 +1,8 @@
 // Second derivatives against differences of the gradient, symmetry, reports, bad input.
-import { describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import * as sp from '../../src/index.js';
 import { expectSameBits } from '../harness/compare.js';
+import { isOnCpu } from '../harness/device.js';
 import { refuser } from '../harness/refusal.js';
 import { type AnyTensor, bits, floats, gradOf, read } from '../harness/tensors.js';
 import { draw, exact, type Options, tensors, uniforms } from '../harness/transport.js';
@@ -198,4 +199,50 @@ test('an empty batch is solved', () => {
   expect(got.product.shape).toEqual([0, 4, 2]);
   expect([got.iterations, got.residual, got.converged]).toEqual([0, 0, true]);
   expect(got.potentials).toEqual({ iterations: 0, error: 0, converged: true });
+});
+
+describe('holds nothing of its own afterwards', () => {
+  const live = () => (isOnCpu ? sp.memory().cpu.live : sp.cuda.memory().live);
+  const { x, y } = tensors(draw(6, 5, 2, 3), 'float32') as Record<'x' | 'y', sp.Tensor>;
+  const v = directions(x.shape).to('float32');
+  const options = { blur: 0.3, solveTolerance: 1e-3 };
+  /** Fails the read after `good` ones. */
+  const failing = (good: number) => {
+    let reads = 0;
+    for (const method of ['data', 'dataSync'] as const) {
+      const own = sp.Tensor.prototype[method] as (...given: unknown[]) => unknown;
+      vi.spyOn(sp.Tensor.prototype, method).mockImplementation(function (
+        this: sp.Tensor,
+        ...given: unknown[]
+      ) {
+        if (reads++ === good) throw new Error('no read');
+        return own.apply(this, given) as never;
+      } as never);
+    }
+  };
+  afterEach(() => void vi.restoreAllMocks());
+
+  test('at once', () => {
+    const run = () => sp.hvp(x, y as never, v as never, options).product.dispose();
+    run();
+    const before = live();
+    run();
+    expect(live()).toBe(before);
+    // v, x, y and v once more are read before the first product.
+    failing(5);
+    expect(run).toThrow('no read');
+    expect(live()).toBe(before);
+  });
+
+  test('in the background', async () => {
+    const run = async () =>
+      (await sp.hvp.async(x, y as never, v as never, options)).product.dispose();
+    await run();
+    const before = live();
+    await run();
+    expect(live()).toBe(before);
+    failing(5);
+    await expect(run()).rejects.toThrow('no read');
+    expect(live()).toBe(before);
+  });
 });
