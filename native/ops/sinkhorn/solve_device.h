@@ -19,11 +19,11 @@ __device__ __forceinline__ void solve_term(const SolveWork& work, int64_t proble
     hold(s, tiles, 0, s.rows, held, s.columns | 1);
   }
   Team team;
-  team.rank = rank;
-  team.size = size;
+  team.rank = static_cast<int32_t>(rank);
+  team.size = static_cast<int32_t>(size);
   const int64_t index = problem * 3 + static_cast<int>(term);
   team.counter = work.counters + index;
-  team.stride = work.stride;
+  team.stride = static_cast<int32_t>(work.stride);
   team.parts = static_cast<Part*>(work.parts) + index * 2 * work.stride;
   team.segments = control.segments;
   Solver<A, kProducts> solver(work, problem, term, team, control, tiles, held);

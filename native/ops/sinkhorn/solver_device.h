@@ -5,28 +5,40 @@
 
 namespace surprisal::sinkhorn {
 
+// On sm_75 a block has less shared memory than the least product takes: plan() does not ask for it.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 800
+constexpr bool kProductsFit = false;
+static_assert(product_bytes(1) > 64 * 1024, "plan.h");
+#else
+constexpr bool kProductsFit = true;
+#endif
+
 // kProducts: scores of large problems are made by tensor cores.
 template <class A, bool kProducts>
 class Solver {
  public:
   __device__ Solver(const SolveWork& work, int64_t problem, Term term, const Team& team,
                     ControlMemory& memory, Tiles<A>& tiles, const A* held)
-      : job_(work.job),
-        place_(work.job.places + problem),
-        facts_(work.job.facts + problem),
-        diameter_(work.job.diameter),
-        last_epsilon_(cuda::load(&facts_->epsilon)),
-        weighted_(static_cast<A*>(work.weighted)),
-        partial_(work.partial +
-                 (work.plan.in_turn ? problem : problem * 3 + static_cast<int>(term)) *
-                     work.partial_stride),
+      : work_(work),
+        job_(work.job),
+        problem_(static_cast<int32_t>(problem)),
         term_(term),
         held_(held),
         team_(team),
         memory_(memory),
         tiles_(tiles) {}
 
-  __device__ Place at() const { return cuda::load(place_); }
+  // Made anew where it is used: registers are scarce beside tensor cores.
+  __device__ Place at() const { return cuda::load(job_.places + problem_); }
+  __device__ const Facts* facts() const { return job_.facts + problem_; }
+  __device__ double last_epsilon() const { return cuda::load(&facts()->epsilon); }
+  // Of the half step to come.
+  __device__ double epsilon() const { return cuda::load(&memory_.decision.next); }
+  __device__ double* partial() const {
+    const int64_t index =
+        work_.plan.in_turn ? problem_ : int64_t{problem_} * 3 + static_cast<int>(term_);
+    return work_.partial + index * work_.partial_stride;
+  }
   __device__ bool self() const { return term_ != Term::cross; }
   __device__ int halves() const { return self() ? 1 : 2; }
 
@@ -42,9 +54,10 @@ class Solver {
     p.weight = side.weight + start;
     p.log_weight = side.log_weight + start;
     p.shift = side.shift + start;
-    p.weighted = weighted_ + (self() ? job_.x.count + job_.y.count : 0) + before + start;
+    p.weighted = static_cast<A*>(work_.weighted) + (self() ? job_.x.count + job_.y.count : 0) +
+                 before + start;
     p.rho = side.rho;
-    p.mass = cuda::load(&facts_->mass[second]);
+    p.mass = cuda::load(&facts()->mass[second]);
     return p;
   }
 
@@ -63,11 +76,8 @@ class Solver {
   // Inlined, as a half step is: a call would put the solver into memory.
   __device__ __forceinline__ void run(Outcome* outcome) {
     begin();
-    double marginal[2] = {points(0).mass, points(1).mass};
     for (bool done = false; !done;) {
-      if (translates()) {
-        translate(marginal[0], marginal[1]);
-      }
+      if (translates()) translate();
       for (int half = 0; half < halves() && !done; ++half) {
         const Part sums = step(half);
         const Decision next = decide(half, sums, points(half));
@@ -75,11 +85,7 @@ class Solver {
         done = next.done;
         for (int side = next.from; side < next.to; ++side) {
           const double m = relax(points(side), next);
-          if (side == 0) {
-            marginal[0] = m;
-          } else {
-            marginal[1] = m;
-          }
+          if (cuda::thread_index() == 0) cuda::store(memory_.marginal + side, m);
         }
       }
     }
@@ -93,14 +99,14 @@ class Solver {
       Control::Options o;
       o.way = job_.geomloss ? Way::follow : self() ? Way::symmetrise : Way::balance;
       o.self = self();
-      o.epsilon = last_epsilon_;
+      o.epsilon = last_epsilon();
       o.tolerance = job_.tolerance;
-      o.scale = cuda::load(&facts_->scale);
+      o.scale = cuda::load(&facts()->scale);
       o.ratio = job_.kind == Cost::half_square ? 4 : 2;
       o.noise = 2 * static_cast<double>(std::numeric_limits<A>::epsilon());
       o.power = job_.power;
       o.scaling = job_.scaling;
-      o.diameter = job_.geomloss ? cuda::load(diameter_) : 0;
+      o.diameter = job_.geomloss ? cuda::load(job_.diameter) : 0;
       o.max_iterations = job_.max_iterations;
       control.begin(o);
       cuda::store(&memory_.control, control);
@@ -108,11 +114,10 @@ class Solver {
       first.epsilon = first.next = control.epsilon;
       first.final = control.is_final();
       cuda::store(&memory_.decision, first);
+      for (int side = 0; side < 2; ++side) cuda::store(memory_.marginal + side, points(side).mass);
     }
     cuda::sync_threads();  // the control is there
-    epsilon_ = cuda::load(&memory_.decision.epsilon);
-    final_ = cuda::load(&memory_.decision.final);
-    const double unit = unit_of<A>(epsilon_);
+    const double unit = unit_of<A>(epsilon());
     for (int half = 0; half < halves(); ++half) {
       const DevicePoints<A> p = points(half);
       each_point(p.n, [&](int64_t i) {
@@ -144,14 +149,16 @@ class Solver {
   }
 
   __device__ bool translates() const {
-    return final_ && !self() && !job_.geomloss && !job_.balanced();
+    return epsilon() == last_epsilon() && !self() && !job_.geomloss && !job_.balanced();
   }
   // The best (f + c, g - c), see dual.h.
-  __device__ void translate(double a, double b) {
+  __device__ void translate() {
+    cuda::sync_threads();  // the marginals are there
+    const double a = cuda::load(memory_.marginal), b = cuda::load(memory_.marginal + 1);
     if (!(a > 0) || !(b > 0) || !(a < 1e300) || !(b < 1e300)) return;
     const double inverse =
         (job_.x.rho >= 0 ? 1 / job_.x.rho : 0) + (job_.y.rho >= 0 ? 1 / job_.y.rho : 0);
-    const double c = std::log(a / b) / inverse, unit = unit_of<A>(epsilon_);
+    const double c = std::log(a / b) / inverse, unit = unit_of<A>(epsilon());
     for (int half = 0; half < 2; ++half) {
       const DevicePoints<A> p = points(half);
       each_point(p.n, [&](int64_t i) {
@@ -197,21 +204,18 @@ class Solver {
       cuda::store(&memory_.control, control);
     }
     cuda::sync_threads();  // the decision is there
-    const Decision d = cuda::load(&memory_.decision);
-    epsilon_ = d.next;
-    final_ = d.next == last_epsilon_;
-    return d;
+    return cuda::load(&memory_.decision);
   }
 
   // Softmins of the other side's potential at the points of a side.
   __device__ __forceinline__ Part step(int half) {
-    RowStep<A, Solver> step(*this, half, self() ? 0 : 1 - half, unit_of<A>(epsilon_), team_,
+    RowStep<A, Solver> step(*this, half, self() ? 0 : 1 - half, unit_of<A>(epsilon()), team_,
                             memory_, tiles_);
-    if constexpr (kProducts) {
+    if constexpr (kProducts && kProductsFit) {
       if (has_products(at().n, at().m)) return product_step(step, half);
     }
     if constexpr (std::is_same_v<A, double>) {
-      if (cuda::load(&facts_->scale) < epsilon_ / 512) return step.weak(epsilon_);
+      if (cuda::load(&facts()->scale) < epsilon() / 512) return step.weak(epsilon());
     }
     return step.run(fresh_);
   }
@@ -221,10 +225,10 @@ class Solver {
     const PassSums sums = squares && self()          ? PassSums::triangle
                           : squares && job_.geomloss ? PassSums::both
                                                      : PassSums::rows;
-    double* columns = partial_ + kMostBands * (at().n > at().m ? at().n : at().m);
+    double* columns = partial() + kMostBands * (at().n > at().m ? at().n : at().m);
     if (sums == PassSums::both && half == 1)
       return step.settle_chunks(columns, units_of(sums, at().n, at().m).bands());
-    return step.by_products(product_sides(half), sums, partial_, columns);
+    return step.by_products(product_sides(half), sums, partial(), columns);
   }
   __device__ ProductSides product_sides(int half) const {
     const auto halves = [&](bool second) {
@@ -237,8 +241,8 @@ class Solver {
     ProductSides sides;
     sides.x = halves(second);
     sides.y = halves(self() ? second : !second);
-    sides.shrink = std::exp2(-2.0 * cuda::load(&facts_->power));
-    sides.split = cuda::load(&facts_->low);
+    sides.shrink = std::exp2(-2.0 * cuda::load(&facts()->power));
+    sides.split = cuda::load(&facts()->low);
     return sides;
   }
 
@@ -247,7 +251,7 @@ class Solver {
     Part total;
     for (int half = 0; half < halves(); ++half) {
       const DevicePoints<A> p = points(half);
-      const double damp = p.damp(last_epsilon_);
+      const double damp = p.damp(last_epsilon());
       // Of a symmetric problem the value at (softmin f, f) is larger than that at (f, f).
       const bool stepped = self() && !job_.geomloss;
       add(total, sum_points(p.n, [&](int64_t i) {
@@ -276,7 +280,7 @@ class Solver {
     // follows from their potentials: epsilon would multiply the rounding of a sum.
     const double excess = job_.geomloss ? control.mass - x * y : total.mass + x * (1 - y);
     out.value = self() && job_.geomloss ? 2 * total.error : total.error;
-    if (!counted()) out.value -= last_epsilon_ * excess;
+    if (!counted()) out.value -= last_epsilon() * excess;
     cuda::store(outcome, out);
   }
   // GeomLoss's value, where both marginals are relaxed or none, has no term of the plan's mass.
@@ -286,23 +290,18 @@ class Solver {
     return job_.geomloss && x == y;
   }
   __device__ double reward_scale(double rho) const {
-    return counted() && rho >= 0 ? 1 + last_epsilon_ / (2 * rho) : 1;
+    return counted() && rho >= 0 ? 1 + last_epsilon() / (2 * rho) : 1;
   }
 
+  const SolveWork& work_;
   const Job& job_;
-  const Place* place_;
-  const Facts* facts_;
-  const double* diameter_;
-  const double last_epsilon_;
-  A* weighted_;
-  double* partial_;
+  const int32_t problem_;
   const Term term_;
   const A* held_;
   Team team_;
   ControlMemory& memory_;
   Tiles<A>& tiles_;
-  double epsilon_ = 0;
-  bool final_ = false, fresh_ = true;
+  bool fresh_ = true;
 };
 
 }  // namespace surprisal::sinkhorn

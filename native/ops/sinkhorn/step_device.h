@@ -18,6 +18,7 @@ constexpr int kMostWarps = kMostThreads / cuda::kWarp;
 struct ControlMemory {
   Control control;
   Decision decision;
+  double marginal[2];  // of both sides, after their last update
   Part segments[kSegments];
   double again_sum[cuda::kWarp];  // of 32 rows
   float again_guess[cuda::kWarp];
@@ -132,19 +133,17 @@ class RowStep {
   // Of a pass that gave both: the columns' turn.
   __device__ Part settle_chunks(const double* partial, int64_t chunks) {
     team_.meet();
-    const DevicePoints<A> own = this->own();
     const int warps = cuda::block_size() / cuda::kWarp;
-    const int64_t sets = ceil_div(own.n, cuda::kWarp);
-    const double lift = std::log2(static_cast<double>(other().n));
+    const int64_t n = own().n, sets = ceil_div(n, cuda::kWarp);
     for (int64_t first = team_.rank * warps; first < sets; first += team_.size * warps) {
       const int64_t set = first + cuda::warp_index(), i = set * cuda::kWarp + cuda::lane_index();
-      const bool real = i < own.n;
-      A guess = real ? guess_of(own, i, lift) : A(0);
+      const bool real = i < n;
+      A guess = real ? guess_of(own(), i, std::log2(static_cast<double>(other().n))) : A(0);
       double sum = real ? 0 : 1;
-      for (int64_t c = 0; real && c < chunks; ++c) sum += cuda::load(partial + c * own.n + i);
+      for (int64_t c = 0; real && c < chunks; ++c) sum += cuda::load(partial + c * n + i);
       if (!all_fine(!cuda::any_lane(!in_range<A>(sum)))) again(first, &guess, &sum);
       Part part;
-      if (real) part = settle(own, i, static_cast<double>(guess), sum);
+      if (real) part = settle(own(), i, static_cast<double>(guess), sum);
       part = lanes_total<cuda::kWarp>(part);
       if (cuda::lane_index() == 0 && set < sets) team_.put(set, part);
     }

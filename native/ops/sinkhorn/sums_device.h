@@ -217,7 +217,7 @@ class Summer {
 };
 
 template <class A>
-__global__ void __launch_bounds__(kSumThreads)
+__global__ void __launch_bounds__(kSumThreads, 4)
     sinkhorn_sums_kernel(const __grid_constant__ SumWork work, int64_t blocks, int64_t parts) {
   const int64_t problem = cuda::block_index() / (blocks * parts);
   if (!counts(work.rows.job, problem) || !is_own<A>(work.rows.job, problem)) return;

@@ -32,13 +32,13 @@ __device__ inline Part lanes_total(Part part) {
 constexpr int kSegments = kSlots / cuda::kWarp;
 
 struct Team {
-  int64_t rank = 0, size = 1;
+  int32_t rank = 0, size = 1;
   uint32_t* counter = nullptr;
   Part* parts = nullptr;  // two sets of `stride`: while some still read one, others write
-  int64_t stride = 0;
+  int32_t stride = 0;
   Part* segments = nullptr;  // (kSegments) in shared memory
   uint32_t target = 0;
-  int64_t turn = 0;
+  int32_t turn = 0;
 
   // What any thread of the team wrote before, all see after.
   __device__ void meet() {
@@ -52,7 +52,7 @@ struct Team {
     }
     cuda::sync_threads();  // thread 0 has seen the others come
   }
-  __device__ void put(int64_t i, const Part& part) { cuda::store(parts + turn * stride + i, part); }
+  __device__ void put(int64_t i, const Part& part) { cuda::store(set() + i, part); }
   // Of parts [0, count), which the team has put; meets.
   __device__ Part total(int64_t count) {
     meet();
@@ -60,7 +60,7 @@ struct Team {
     for (int s = cuda::warp_index(); s < kSegments && s * cuda::kWarp < count; s += warps) {
       Part part;
       for (int64_t i = s * cuda::kWarp + cuda::lane_index(); i < count; i += kSlots)
-        add(part, cuda::load(parts + turn * stride + i));
+        add(part, cuda::load(set() + i));
       part = lanes_total<cuda::kWarp>(part);
       if (cuda::lane_index() == 0) cuda::store(segments + s, part);
     }
@@ -71,6 +71,9 @@ struct Team {
     turn ^= 1;
     return sum;
   }
+
+ private:
+  __device__ Part* set() const { return turn ? parts + stride : parts; }
 };
 
 }  // namespace surprisal::sinkhorn
