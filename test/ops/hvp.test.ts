@@ -202,7 +202,11 @@ test('an empty batch is solved', () => {
 });
 
 describe('holds nothing of its own afterwards', () => {
-  const live = () => (isOnCpu ? sp.memory().cpu.live : sp.cuda.memory().live);
+  const live = () => {
+    if (isOnCpu) return sp.memory().cpu.live;
+    sp.cuda.synchronize(); // what has been given back is free
+    return sp.cuda.memory().live;
+  };
   const { x, y } = tensors(draw(6, 5, 2, 3), 'float32') as Record<'x' | 'y', sp.Tensor>;
   const v = directions(x.shape).to('float32');
   const options = { blur: 0.3, solveTolerance: 1e-3 };
@@ -227,11 +231,11 @@ describe('holds nothing of its own afterwards', () => {
     run();
     const before = live();
     run();
-    expect(live()).toBe(before);
+    expect(live()).toBeLessThanOrEqual(before);
     // v, x, y and v once more are read before the first product.
     failing(5);
     expect(run).toThrow('no read');
-    expect(live()).toBe(before);
+    expect(live()).toBeLessThanOrEqual(before);
   });
 
   test('in the background', async () => {
@@ -240,9 +244,11 @@ describe('holds nothing of its own afterwards', () => {
     await run();
     const before = live();
     await run();
-    expect(live()).toBe(before);
+    // The loop lets go of what a call was given soon, but not at once.
+    const released = () => vi.waitFor(() => expect(live()).toBeLessThanOrEqual(before));
+    await released();
     failing(5);
     await expect(run()).rejects.toThrow('no read');
-    expect(live()).toBe(before);
+    await released();
   });
 });
