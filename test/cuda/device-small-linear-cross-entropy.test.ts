@@ -187,6 +187,14 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       });
     });
 
+    test('a target that is left out of the classes, whose surprisal is infinite', () => {
+      agrees('float32', inputsOf(sizes[0]), (x, weight, bias, device) => {
+        const left = sp.tensor([0, -Infinity, 0], { device });
+        const target = sp.full([sizes[0][0]], 1, { dtype: 'int32', device }) as never;
+        return sp.linearLogprobs(x, weight, target, { bias: bias.add(left) as never }).lse;
+      });
+    });
+
     test('what is refused, in the words of the CPU', () => {
       const [rows, width, classes] = [4, 8, 3];
       const call = (ids: number[], weights: object, dtype: 'int32' | 'int64' = 'int32') => {

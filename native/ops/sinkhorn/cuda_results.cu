@@ -29,8 +29,8 @@ __global__ void __launch_bounds__(kThreads)
       for (int64_t i = thread_index(); i < kKept * (second ? at.m : at.n); i += kThreads)
         store(kept + i, missing);
     }
-    sync_threads();  // f and g are copies
   }
+  // f and g are copies: a thread reads what it may just have written.
   const double *f = kept_of(job, at, Term::cross, false), *g = kept_of(job, at, Term::cross, true);
   for (int64_t i = thread_index(); work.f && i < at.n; i += kThreads)
     work.f.set(at.x + i, load(f + i));
