@@ -187,15 +187,18 @@ void* Context::record(void* stream) {
     event = events_.back();
     events_.pop_back();
   }
-  check(driver::event_record(event, stream), "event");
+  const driver::Status status = driver::event_record(event, stream);
+  if (status) give_event(event);
+  check(status, "event");
   return event;
 }
 
 // The event may be recorded anew at once: a wait is for the record that came before it.
 void Context::order(void* earlier, void* later) {
   void* event = record(earlier);
-  check(driver::stream_wait(later, event), "streams");
+  const driver::Status status = driver::stream_wait(later, event);
   give_event(event);
+  check(status, "streams");
 }
 
 // --- memory --------------------------------------------------------------------------------------

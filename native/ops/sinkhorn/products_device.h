@@ -122,6 +122,7 @@ class ProductPass {
   }
 
  private:
+  __device__ void meet() const { cuda::sync_group(1 + group_, kGroup); }
   __device__ bool own_row() const { return cuda::thread_index() < kProductRows; }
 
   template <class G, class W>
@@ -178,7 +179,7 @@ class ProductPass {
         cuda::copy_async_wait<kAhead - 1>();
         // The group's copies of this step and its weights are there; the stage that is copied to
         // next has been read; the columns' sums of the tile before are there.
-        cuda::sync_group(1 + group_, kGroup);
+        meet();
         copy(stage_ == 0 ? kStages - 1 : stage_ - 1);
         product.add(rows_ + step * kRowBytes, memory_.column[group_][stage_], split_);
         stage_ = stage_ + 1 == kStages ? 0 : stage_ + 1;
@@ -188,7 +189,7 @@ class ProductPass {
       fold(product, turn, columns);
     }
     if (kBoth && columns && begin < unit.to) {
-      cuda::sync_group(1 + group_, kGroup);  // the columns' sums of the last tile are there
+      meet();  // the columns' sums of the last tile are there
       const int last = begin + (unit.to - 1 - begin) / kTwo * kTwo;
       add_columns(last - unit.from, turn ^ 1, first);
     }
