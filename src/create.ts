@@ -96,7 +96,7 @@ export function tensor<
   A extends NestedValues | TypedArray,
   D extends DType = DTypeOf<A>,
   const S extends Shape = Shape,
->(data: A, options: TensorOptions<D, S> = {}): Tensor<D, S> {
+>(data: A, options: TensorOptions<D, S> = {}): Tensor<NoInfer<D>, S> {
   const made = ArrayBuffer.isView(data)
     ? fromTyped(data as TypedArray, options)
     : fromNested(data, options);

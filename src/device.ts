@@ -1,6 +1,7 @@
 // Which devices there are, why one is missing, the default one; threads of the CPU.
 import { growthOf } from './device-memory.js';
 import { errorOf, fail, show } from './expect.js';
+import { buildCommand, isClone } from './loader.js';
 import { cpuTarget, launchAt, native } from './native.js';
 import { type Device, deviceName, indexOf } from './place.js';
 import { type NativeStatus, runtime } from './runtime.js';
@@ -54,8 +55,11 @@ function version(number: number): string | null {
 }
 
 function remedy({ built, driver, runtime: needed, devices: listed }: NativeStatus): string {
-  if (!built) return 'build it on a machine with nvcc: `npm run build`';
-  if (listed.length > 0) return '`npm run build -- --release` makes code for 7.5 and newer';
+  if (!built) return `build it on a machine with nvcc: ${buildCommand({ installed: '--cuda' })}`;
+  if (listed.length > 0) {
+    const command = buildCommand({ clone: '--release', installed: '--cuda --arch native' });
+    return `${command} makes code for ${isClone ? '7.5 and newer' : 'this device'}`;
+  }
   if (driver === 0) return 'install the NVIDIA driver (`nvidia-smi` must list the device)';
   if (driver < needed) return `install a driver for CUDA ${version(needed)} or newer`;
   return 'see what `nvidia-smi` lists, and the variable CUDA_VISIBLE_DEVICES';

@@ -5,6 +5,7 @@ import { refuseInGraph } from './capture.js';
 import { checkedDevice, cudaIndex } from './device.js';
 import type { DType } from './dtype.js';
 import { expectBoolean, expectOptions, fail, show } from './expect.js';
+import { buildCommand } from './loader.js';
 import { flushRecorded, type RawArray, translated } from './native.js';
 import { deviceName } from './place.js';
 import { runtime } from './runtime.js';
@@ -25,7 +26,7 @@ function wantsVersion(op: string, options: DLPackOptions): boolean {
 
 function expectNative(op: string): void {
   if (runtime.deviceToDLPack) return;
-  fail(op, 'ERR_NO_CUDA', 'expected an addon with DLPack; rebuild it: `npm run build`');
+  fail(op, 'ERR_NO_CUDA', `expected an addon with DLPack; rebuild it: ${buildCommand()}`);
 }
 
 /**

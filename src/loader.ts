@@ -97,9 +97,16 @@ export function load(): Loaded {
   return { addon: null, attempts };
 }
 
+export const isClone = existsSync(join(root, 'tsconfig.json'));
+
+/** The command that builds the addon with these options: a clone and a package have their own. */
+export function buildCommand({ clone = '', installed = '' } = {}): string {
+  if (isClone) return `\`npm run build${clone && ` -- ${clone}`}\``;
+  return `\`npx surprisal build${installed && ` ${installed}`}\``;
+}
+
 /** What to do where no addon could be loaded: the commands differ in a clone and in a package. */
 export function remedies(): string[] {
-  const isClone = existsSync(join(root, 'tsconfig.json'));
   return [
     isClone
       ? 'In this clone of the repository run `npm ci && npm run build` (needs g++, make and Python).'

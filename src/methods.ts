@@ -2,7 +2,7 @@
 // the line that attaches them, so that `a.add(b)` and `add(a, b)` are one function.
 import { type BackwardOptions, backward, backwardAsync } from './backward.js';
 import type { Device } from './device.js';
-import type { DType, FloatDType, IndexDType } from './dtype.js';
+import type { DType, FloatDType, IndexDType, MaybeSame } from './dtype.js';
 import {
   type DropoutOptions,
   dropout,
@@ -110,7 +110,7 @@ import {
 import { pad, slice, tril, triu } from './ops/slice.js';
 import { logSoftmax, type SoftmaxOptions, softmax } from './ops/softmax.js';
 import { type Sorted, type SortOptions, sort, type TopkOptions, topk } from './ops/sort.js';
-import type { Shape } from './shape.js';
+import type { Broadcast, Shape } from './shape.js';
 import { Tensor } from './tensor.js';
 import type { Sizes } from './windows.js';
 
@@ -161,7 +161,7 @@ declare module './tensor.js' {
     ): Tensor<D>;
     tril(diagonal?: number): Tensor<D, S>;
     triu(diagonal?: number): Tensor<D, S>;
-    matmul(b: Tensor, options?: MatmulOptions): Tensor<D>;
+    matmul<E extends DType>(b: Tensor<E> & MaybeSame<D, E>, options?: MatmulOptions): Tensor<D>;
     gather(dim: number, index: Tensor<IndexDType>): Tensor<D>;
     indexSelect(dim: number, index: Tensor<IndexDType>): Tensor<D>;
     scatterAdd(dim: number, index: Tensor<IndexDType>, src: Tensor): Tensor<D>;
@@ -197,27 +197,50 @@ declare module './tensor.js' {
     isNaN(): Tensor<'bool', S>;
     logicalNot(): Tensor<'bool', S>;
     add(b: number): Tensor<D, S>;
-    add(b: Tensor): Tensor<D>;
+    add<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
+    add<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
     sub(b: number): Tensor<D, S>;
-    sub(b: Tensor): Tensor<D>;
+    sub<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
+    sub<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
     mul(b: number): Tensor<D, S>;
-    mul(b: Tensor): Tensor<D>;
+    mul<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
+    mul<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
     div(b: number): Tensor<D, S>;
-    div(b: Tensor): Tensor<D>;
+    div<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
+    div<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
     pow(b: number): Tensor<D, S>;
-    pow(b: Tensor): Tensor<D>;
+    pow<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
+    pow<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
     maximum(b: number): Tensor<D, S>;
-    maximum(b: Tensor): Tensor<D>;
+    maximum<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
+    maximum<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
     minimum(b: number): Tensor<D, S>;
-    minimum(b: Tensor): Tensor<D>;
-    eq(b: Tensor | number): Tensor<'bool'>;
-    ne(b: Tensor | number): Tensor<'bool'>;
-    lt(b: Tensor | number): Tensor<'bool'>;
-    le(b: Tensor | number): Tensor<'bool'>;
-    gt(b: Tensor | number): Tensor<'bool'>;
-    ge(b: Tensor | number): Tensor<'bool'>;
-    logicalAnd(b: Tensor | number): Tensor<'bool'>;
-    logicalOr(b: Tensor | number): Tensor<'bool'>;
+    minimum<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
+    minimum<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
+    eq(b: number): Tensor<'bool', S>;
+    eq<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
+    eq<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    ne(b: number): Tensor<'bool', S>;
+    ne<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
+    ne<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    lt(b: number): Tensor<'bool', S>;
+    lt<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
+    lt<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    le(b: number): Tensor<'bool', S>;
+    le<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
+    le<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    gt(b: number): Tensor<'bool', S>;
+    gt<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
+    gt<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    ge(b: number): Tensor<'bool', S>;
+    ge<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
+    ge<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    logicalAnd(b: number): Tensor<'bool', S>;
+    logicalAnd<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
+    logicalAnd<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    logicalOr(b: number): Tensor<'bool', S>;
+    logicalOr<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
+    logicalOr<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
     sum<E extends FloatDType>(this: Tensor<E>, options?: ReduceOptions): Tensor<E>;
     sum<E extends Exclude<DType, FloatDType>>(
       this: Tensor<E>,
@@ -290,7 +313,7 @@ declare module './tensor.js' {
     avgPool2d(options: AvgPoolOptions): Tensor<D>;
     avgPool3d(kernelSize: Sizes, options?: AvgPoolOptions): Tensor<D>;
     avgPool3d(options: AvgPoolOptions): Tensor<D>;
-    cdist(y: Tensor, options?: CdistOptions): Tensor<D>;
+    cdist<E extends DType>(y: Tensor<E> & MaybeSame<D, E>, options?: CdistOptions): Tensor<D>;
     interpolate(options: InterpolateOptions): Tensor<D>;
     conv2d(weight: Tensor, options?: ConvOptions): Tensor<D>;
     conv3d(weight: Tensor, options?: ConvOptions): Tensor<D>;

@@ -2,7 +2,7 @@
 // nothing and writes into arrays that the caller allocated. `launch` is how operations call one:
 // while an asynchronous form is being prepared, launches are recorded instead of run.
 
-import { load, missingError } from './loader.js';
+import { buildCommand, load, missingError } from './loader.js';
 
 export type RawArray =
   | Float32Array
@@ -59,7 +59,7 @@ function kernel(name: string): Kernel {
   if (!entry?.fields) {
     throw Object.assign(
       new Error(
-        `surprisal: the native addon has no function '${name}'; it is older than the TypeScript: run \`npm run build\``,
+        `surprisal: the native addon has no function '${name}'; it is older than the TypeScript: run ${buildCommand()}`,
       ),
       { code: 'ERR_NATIVE_MISSING' },
     );

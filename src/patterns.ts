@@ -26,7 +26,7 @@ function constant<D extends DType, S extends Shape>(
 export function zeros<const S extends Shape, D extends DType = 'float32'>(
   shape: S,
   options: CreateOptions<D> = {},
-): Tensor<D, S> {
+): Tensor<NoInfer<D>, S> {
   return constant('zeros', shape, 0, options);
 }
 
@@ -34,7 +34,7 @@ export function zeros<const S extends Shape, D extends DType = 'float32'>(
 export function ones<const S extends Shape, D extends DType = 'float32'>(
   shape: S,
   options: CreateOptions<D> = {},
-): Tensor<D, S> {
+): Tensor<NoInfer<D>, S> {
   return constant('ones', shape, 1, options);
 }
 
@@ -43,7 +43,7 @@ export function full<const S extends Shape, D extends DType = 'float32'>(
   shape: S,
   value: number,
   options: CreateOptions<D> = {},
-): Tensor<D, S> {
+): Tensor<NoInfer<D>, S> {
   const dtype = checkedOptions('full', options, 'float32');
   expectFits('full', 'value', value, dtype);
   return constant('full', shape, value, options);
@@ -69,12 +69,15 @@ function fromValues<D extends DType>(
 }
 
 /** The identity matrix `[n, n]`, or ones on the diagonal of `[n, m]`. */
-export function eye<D extends DType = 'float32'>(n: number, options?: CreateOptions<D>): Tensor<D>;
+export function eye<D extends DType = 'float32'>(
+  n: number,
+  options?: CreateOptions<D>,
+): Tensor<NoInfer<D>>;
 export function eye<D extends DType = 'float32'>(
   n: number,
   m: number,
   options?: CreateOptions<D>,
-): Tensor<D>;
+): Tensor<NoInfer<D>>;
 export function eye(n: number, m?: number | CreateOptions, options?: CreateOptions): Tensor {
   const hasOptions = typeof m === 'object' && options === undefined;
   const columns = hasOptions ? n : (m ?? n);
@@ -95,18 +98,18 @@ export function eye(n: number, m?: number | CreateOptions, options?: CreateOptio
 export function arange<D extends DType = 'float32'>(
   end: number,
   options?: CreateOptions<D>,
-): Tensor<D>;
+): Tensor<NoInfer<D>>;
 export function arange<D extends DType = 'float32'>(
   start: number,
   end: number,
   options?: CreateOptions<D>,
-): Tensor<D>;
+): Tensor<NoInfer<D>>;
 export function arange<D extends DType = 'float32'>(
   start: number,
   end: number,
   step: number,
   options?: CreateOptions<D>,
-): Tensor<D>;
+): Tensor<NoInfer<D>>;
 export function arange(...args: (number | CreateOptions | undefined)[]): Tensor {
   const options = (typeof args.at(-1) === 'object' ? args.pop() : {}) as CreateOptions;
   const numbers = args.filter((v) => v !== undefined);
@@ -133,7 +136,7 @@ export function linspace<D extends DType = 'float32'>(
   end: number,
   count: number,
   options: CreateOptions<D> = {},
-): Tensor<D> {
+): Tensor<NoInfer<D>> {
   expectNumber('linspace', 'start', start);
   expectNumber('linspace', 'end', end);
   expectNumber('linspace', 'count', count, { min: 0, integer: true });

@@ -16,6 +16,15 @@ export type Dim<A extends number, B extends number> = number extends A
 export type SameSize<A extends number, B extends number, Message extends string> =
   Dim<A, B> extends true ? unknown : { readonly __error: Message };
 
+/** The shape of two that broadcast, where that takes no arithmetic: equal ones, or one is a scalar. */
+export type Broadcast<A extends Shape, B extends Shape> = [B] extends [readonly []]
+  ? A
+  : [A] extends [readonly []]
+    ? B
+    : [A, B] extends [B, A]
+      ? A
+      : Shape;
+
 /** All but the last axis. */
 export type Leading<S extends Shape> = S extends readonly [...infer L extends number[], number]
   ? readonly [...L]

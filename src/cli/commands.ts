@@ -1,7 +1,7 @@
 // The commands of npx surprisal, and what a command line that is wrong is told.
 import { nearest } from '../expect.js';
 import { build, buildHelp } from './build.js';
-import { doctor, doctorHelp } from './doctor.js';
+import { doctor, doctorHelp, packageVersion } from './doctor.js';
 import { UsageError } from './options.js';
 
 interface Command {
@@ -24,6 +24,7 @@ const commands: Readonly<Record<string, Command>> = {
 export const commandNames: readonly string[] = Object.keys(commands);
 
 const usage = `npx surprisal <command> [options]
+npx surprisal --version
 
 ${Object.values(commands)
   .map(({ help }) => help)
@@ -38,6 +39,10 @@ async function dispatched(args: readonly string[]): Promise<number> {
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
     say(usage);
     return name === undefined ? 2 : 0;
+  }
+  if (name === 'version' || name === '--version' || name === '-v') {
+    say(packageVersion());
+    return 0;
   }
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined;
   if (!command) {

@@ -33,7 +33,7 @@ export interface Report {
   remedies: readonly string[];
 }
 
-function packageVersion(): string {
+export function packageVersion(): string {
   const text = readFileSync(join(root, 'package.json'), 'utf8');
   return (JSON.parse(text) as { version: string }).version;
 }

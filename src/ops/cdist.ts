@@ -1,7 +1,7 @@
 // Distances between all pairs of two lists of points. The same bits for any number of threads; a
 // pair of lists does not depend on the others of its batch.
 import { defineOp, type Needs, type Op } from '../autograd.js';
-import { type DType, floats } from '../dtype.js';
+import { type DType, floats, type MaybeSame } from '../dtype.js';
 import {
   expectDType,
   expectNumber,
@@ -79,9 +79,14 @@ function gradientOf(a: Tensor, b: Tensor, saved: Saved, g: Tensor, transposed: b
  * @throws ERR_SHAPE when the widths differ, ERR_INVALID_VALUE for p < 0.
  * @example sp.cdist(points, centres, { p: 1 })
  */
-export const cdist: Op<
-  <D extends DType>(x: Tensor<D>, y: Tensor<D>, options?: CdistOptions) => Tensor<D>
-> = defineOp({
+export const cdist: Op<{
+  <D extends DType>(x: Tensor<D>, y: Tensor<NoInfer<D>>, options?: CdistOptions): Tensor<D>;
+  <D extends DType, E extends DType>(
+    x: Tensor<D>,
+    y: Tensor<E> & MaybeSame<D, E>,
+    options?: CdistOptions,
+  ): Tensor<D>;
+}> = defineOp({
   name: 'cdist',
   builtin: true,
   inputs: ['x', 'y'],

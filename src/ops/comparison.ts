@@ -1,7 +1,7 @@
 // Comparison, logic and choice, element by element, with the broadcasting and the rule for numbers
 // of arithmetic. Comparisons and logic give bool.
 import { defineOp, type RawOp } from '../autograd.js';
-import type { DType } from '../dtype.js';
+import type { DType, MaybeSame } from '../dtype.js';
 import { expectDType, expectFits } from '../expect.js';
 import {
   binary,
@@ -15,7 +15,7 @@ import {
   ternary,
   unary,
 } from '../pointwise.js';
-import { broadcastShapes, type Shape } from '../shape.js';
+import { type Broadcast, broadcastShapes, type Shape } from '../shape.js';
 import { Tensor } from '../tensor.js';
 
 /** A comparison of two tensors, or a tensor and a number, that broadcast. */
@@ -24,7 +24,14 @@ export interface Comparison {
     a: Tensor<D, S>,
     b: number | Tensor<NoInfer<D>, S>,
   ): Tensor<'bool', S>;
-  <D extends DType>(a: Tensor<D> | number, b: Tensor<D> | number): Tensor<'bool'>;
+  <D extends DType, S extends Shape, T extends Shape>(
+    a: Tensor<D, S>,
+    b: Tensor<NoInfer<D>, T>,
+  ): Tensor<'bool', Broadcast<S, T>>;
+  <D extends DType, E extends DType>(
+    a: Tensor<D> | number,
+    b: (Tensor<E> & MaybeSame<D, E>) | number,
+  ): Tensor<'bool'>;
   async<D extends DType>(a: Tensor<D> | number, b: Tensor<D> | number): Promise<Tensor<'bool'>>;
   readonly raw: RawOp;
 }

@@ -2,7 +2,7 @@
 // takes the tensor's dtype. float16 and bfloat16 are computed in float32 and rounded once; integers
 // wrap.
 import { defineOp, type Needs, type RawOp } from '../autograd.js';
-import { type DType, floats, isFloat } from '../dtype.js';
+import { type DType, floats, isFloat, type MaybeSame } from '../dtype.js';
 import { expectDType, fail, show } from '../expect.js';
 import {
   binary,
@@ -18,7 +18,7 @@ import {
   ternary,
   unary,
 } from '../pointwise.js';
-import type { Shape } from '../shape.js';
+import type { Broadcast, Shape } from '../shape.js';
 import { Tensor } from '../tensor.js';
 
 /** An operation of one tensor that keeps its dtype and shape. */
@@ -35,7 +35,14 @@ export interface Binary {
     b: number | Tensor<NoInfer<D>, S>,
   ): Tensor<D, S>;
   <D extends DType, S extends Shape>(a: number, b: Tensor<D, S>): Tensor<D, S>;
-  <D extends DType>(a: Tensor<D> | number, b: Tensor<D> | number): Tensor<D>;
+  <D extends DType, S extends Shape, T extends Shape>(
+    a: Tensor<D, S>,
+    b: Tensor<NoInfer<D>, T>,
+  ): Tensor<D, Broadcast<S, T>>;
+  <D extends DType, E extends DType>(
+    a: Tensor<D> | number,
+    b: (Tensor<E> & MaybeSame<D, E>) | number,
+  ): Tensor<D>;
   async<D extends DType>(a: Tensor<D> | number, b: Tensor<D> | number): Promise<Tensor<D>>;
   readonly raw: RawOp;
 }

@@ -307,7 +307,7 @@ export function oneHot<D extends DType = 'int64'>(
   index: Tensor<IndexDType>,
   classes: number,
   options: { dtype?: D } = {},
-): Tensor<D> {
+): Tensor<NoInfer<D>> {
   expectTensor('oneHot', 'index', index);
   expectDType('oneHot', 'index', index, indexDTypes);
   expectNumber('oneHot', 'classes', classes, { min: 0, integer: true });

@@ -2,7 +2,7 @@
 // given or transposed. Batch axes broadcast as in NumPy, without copies: the kernel takes the place
 // of each pair. Products of x [..., M, K] with one matrix are a single product of all rows.
 import { defineOp, type Op } from '../autograd.js';
-import { type DType, floats } from '../dtype.js';
+import { type DType, floats, type MaybeSame } from '../dtype.js';
 import { expectBoolean, expectDType, expectSameDType, fail, showShape } from '../expect.js';
 import { launchAt, native, type Raw } from '../native.js';
 import { broadcastShapes, type Shape, sizeOf, stridesOf } from '../shape.js';
@@ -152,9 +152,14 @@ function gradientB({ a, b, transposeA, transposeB }: Saved, g: Operand): Tensor 
  * @throws ERR_SHAPE when the inner sizes differ or batch axes do not broadcast.
  * @example q.matmul(k, { transposeB: true }) // [B, H, T, d] · [B, H, T, d]ᵀ -> [B, H, T, T]
  */
-export const matmul: Op<
-  <D extends DType>(a: Tensor<D>, b: Tensor<D>, options?: MatmulOptions) => Tensor<D>
-> = defineOp({
+export const matmul: Op<{
+  <D extends DType>(a: Tensor<D>, b: Tensor<NoInfer<D>>, options?: MatmulOptions): Tensor<D>;
+  <D extends DType, E extends DType>(
+    a: Tensor<D>,
+    b: Tensor<E> & MaybeSame<D, E>,
+    options?: MatmulOptions,
+  ): Tensor<D>;
+}> = defineOp({
   name: 'matmul',
   builtin: true,
   inputs: ['a', 'b'],

@@ -31,7 +31,7 @@ function reserve<D extends DType, S extends Shape>(
 export function rand<const S extends Shape, D extends FloatDType = 'float32'>(
   shape: S,
   options: CreateOptions<D> = {},
-): Tensor<D, S> {
+): Tensor<NoInfer<D>, S> {
   const { t, draw } = reserve('rand', shape, options, 'float32', floats);
   launch(native.randomUniform, draw);
   return finished(t, options);
@@ -41,7 +41,7 @@ export function rand<const S extends Shape, D extends FloatDType = 'float32'>(
 export function randn<const S extends Shape, D extends FloatDType = 'float32'>(
   shape: S,
   options: CreateOptions<D> = {},
-): Tensor<D, S> {
+): Tensor<NoInfer<D>, S> {
   const { t, draw } = reserve('randn', shape, options, 'float32', floats);
   launch(native.randomNormal, draw);
   return finished(t, options);
@@ -58,12 +58,12 @@ export function randint<const S extends Shape, D extends 'int32' | 'int64' | 'ui
   high: number,
   shape: S,
   options?: CreateOptions<D>,
-): Tensor<D, S>;
+): Tensor<NoInfer<D>, S>;
 export function randint<const S extends Shape, D extends 'int32' | 'int64' | 'uint8' = 'int64'>(
   high: number,
   shape: S,
   options?: CreateOptions<D>,
-): Tensor<D, S>;
+): Tensor<NoInfer<D>, S>;
 export function randint(first: number, ...rest: unknown[]): Tensor {
   const [low, high, shape, options] = Array.isArray(rest[0])
     ? [0, first, ...rest]

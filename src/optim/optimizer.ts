@@ -73,6 +73,7 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
           `expected params[${i}] to be a tensor or a group { params, ...options }, got ${show(group)}`,
         );
       }
+      if (!('params' in group)) expectTensor(name, `params[${i}]`, group);
       expectOptions(name, group, ['params', ...Object.keys(defaults)]);
       const { params: members, ...own } = group;
       if (!Array.isArray(members)) {

@@ -1,6 +1,6 @@
 // npx surprisal: what it prints, how it ends, and what it says to a command line that is wrong.
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { expect, test, vi } from 'vitest';
 import { run } from '../../src/cli/commands.js';
@@ -9,6 +9,7 @@ import * as sp from '../../src/index.js';
 import { loadedAddon } from './loaded.js';
 
 const program = resolve('dist/cli/main.js');
+const manifest = JSON.parse(readFileSync('package.json', 'utf8'));
 
 function surprisal(args: string[], env: Record<string, string> = {}) {
   const options = {
@@ -31,6 +32,11 @@ test('doctor --json says what is there', () => {
   expect(report.cpu?.instructionSets).toContain(report.cpu?.instructionSet);
   expect(report.cuda?.built).toBe(sp.cuda.status().built);
   expect(report.cuda?.reason).toBe(sp.cuda.status().reason);
+});
+
+test('the version', () => {
+  const { status, stdout } = surprisal(['--version']);
+  expect([status, stdout]).toEqual([0, `${manifest.version}\n`]);
 });
 
 test('doctor in words', () => {

@@ -217,7 +217,7 @@ test('errors', () => {
     /shapes that broadcast .* got \[2\] and \[3\]/,
   );
   refused(
-    () => x.matmul(sp.zeros([3, 2], { dtype: 'float64' })),
+    () => x.matmul(sp.zeros([3, 2], { dtype: 'float64' }) as sp.Tensor),
     'ERR_DTYPE',
     /a and b to share a dtype/,
   );

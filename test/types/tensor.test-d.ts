@@ -88,3 +88,42 @@ sp.linearCrossEntropy(x, weight, four);
 sp.linearCrossEntropy(x, sp.zeros([10, 9]), four);
 // @ts-expect-error: batch mismatch
 sp.linearCrossEntropy(x, weight, five);
+
+// What a result is assigned to does not choose its dtype.
+// @ts-expect-error: float32
+export const assigned: sp.Tensor<'int64'> = sp.zeros([3]);
+// @ts-expect-error: float32
+export const drawn: sp.Tensor<'float64'> = sp.randn([3]);
+// @ts-expect-error: int64
+export const integers: sp.Tensor<'int32'> = sp.randint(3, [2]);
+// @ts-expect-error: float32
+export const counted: sp.Tensor<'int32'> = sp.arange(3);
+// @ts-expect-error: ids are integers
+sp.embedding(weight, sp.zeros([2]));
+
+// Arithmetic: one dtype, and the shape where it is known.
+const total = [scalar, scalar].reduce((a, b) => a.add(b));
+is<Equal<(typeof total)['shape'], readonly []>>();
+const scaled = zeros.mul(scalar);
+is<Equal<(typeof scaled)['shape'], readonly [4, 10]>>();
+const spread = sp.add(scalar, zeros);
+is<Equal<(typeof spread)['shape'], readonly [4, 10]>>();
+const compared = zeros.gt(sp.zeros([10]));
+is<Equal<typeof compared, sp.Tensor<'bool', sp.Shape>>>();
+zeros.add(unknown);
+sp.mul(unknown, zeros);
+const generic = <D extends sp.DType>(a: sp.Tensor<D>, b: sp.Tensor<D>) =>
+  sp.add(a.mul(b), sp.matmul(a, b));
+generic(zeros, zeros);
+// @ts-expect-error: mixed dtypes: float32 and float64
+zeros.add(wide);
+// @ts-expect-error: mixed dtypes: float32 and float64
+sp.add(zeros, wide);
+// @ts-expect-error: mixed dtypes: float32 and float64
+sp.lt(zeros, wide);
+// @ts-expect-error: mixed dtypes: float32 and float64
+sp.matmul(zeros, wide);
+// @ts-expect-error: mixed dtypes: float32 and float64
+zeros.matmul(wide);
+// @ts-expect-error: mixed dtypes: float32 and float64
+sp.cdist(zeros, wide);
