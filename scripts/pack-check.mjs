@@ -201,6 +201,8 @@ import { fromOrt } from 'surprisal/onnx';
 const logits: sp.Tensor<'float32', readonly [4, 10]> = sp.zeros([4, 10]);
 const loss = sp.crossEntropy(logits, sp.zeros([4], { dtype: 'int64' }));
 const value: number = loss.item();
+const labelSmoothing = value > 0 ? 0.1 : undefined;
+sp.crossEntropy(logits, sp.zeros([4], { dtype: 'int32' }), { labelSmoothing });
 // @ts-expect-error: batch mismatch
 sp.crossEntropy(logits, sp.zeros([5], { dtype: 'int64' }));
 export const all = [value, tfjs, fromOrt];
@@ -226,6 +228,8 @@ for (const [compiler, folder] of Object.entries(compilers)) {
       writeFileSync(join(project, file), typed);
       const compilerOptions = {
         strict: true,
+        exactOptionalPropertyTypes: true,
+        noUncheckedIndexedAccess: true,
         noEmit: true,
         skipLibCheck: false,
         target: 'es2022',

@@ -39,7 +39,7 @@ function rootGradient(op: string, root: Tensor, given: Tensor | null | undefined
 
 export interface BackwardOptions {
   /** Keep the graph for another backward (default false). */
-  retainGraph?: boolean;
+  retainGraph?: boolean | undefined;
 }
 
 function walkFrom(root: Tensor, grad: Tensor | null | undefined, options: BackwardOptions): Walk {
@@ -68,7 +68,7 @@ export interface GradOptions extends BackwardOptions {
   /** Upstream gradients, one per output (default 1 for single elements). */
   gradOutputs?: Tensor | readonly (Tensor | null | undefined)[];
   /** Give null for inputs that the outputs do not depend on, instead of an error. */
-  allowUnused?: boolean;
+  allowUnused?: boolean | undefined;
 }
 
 /**

@@ -10,7 +10,7 @@ import type { Shape } from './shape.js';
 import { activationOf } from './targets.js';
 import { empty, type Tensor } from './tensor.js';
 
-export type BarcodeLossOptions = BettiOptions & { reduction?: LossReduction };
+export type BarcodeLossOptions = BettiOptions & { reduction?: LossReduction | undefined };
 
 /** What backward multiplies. */
 export interface SavedBars extends ByPrediction {

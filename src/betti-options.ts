@@ -12,45 +12,51 @@ export interface BettiOptions {
    * Default 'superlevel': features appear as the threshold falls, brightest first. 'sublevel' is the
    * other way round; 'both', of the loss alone, is the mean of the two losses.
    */
-  filtration?: Filtration | 'both';
+  filtration?: Filtration | 'both' | undefined;
   /** Degrees of homology to compute; default all. The others are null. */
-  dims?: readonly number[];
+  dims?: readonly number[] | undefined;
   /** Default 'union': the comparison image is min(f0, f1) in the filtration's order; or max. */
-  comparison?: 'union' | 'intersection';
+  comparison?: 'union' | 'intersection' | undefined;
   /** Default 'all', as in Betti-Matching-3D; 'positive' drops matches through an empty image bar. */
-  imageBars?: 'all' | 'positive';
+  imageBars?: 'all' | 'positive' | undefined;
   /**
    * Default 'none'. One voxel all round with this value, or 'minmax': each image's own minimum
    * (sublevel) or maximum (superlevel). Padding has index -1 and no gradient.
    */
-  padding?: 'none' | 'minmax' | number;
+  padding?: 'none' | 'minmax' | number | undefined;
   /** Drops unmatched pairs of the prediction with |birth - death| <= minLength; default 0. */
-  minLength?: number;
+  minLength?: number | undefined;
   /** Of the terms of the loss, at least 0; default 1 each. */
-  weights?: { matched?: number; unmatchedPrediction?: number; unmatchedTarget?: number };
+  weights?:
+    | {
+        matched?: number | undefined;
+        unmatchedPrediction?: number | undefined;
+        unmatchedTarget?: number | undefined;
+      }
+    | undefined;
   /**
    * Default 'diagonal': an unmatched pair costs (birth - death)². 'one-zero' costs
    * 2[(birth - 1)² + death²] of x (sublevel) or 1 - x (superlevel), which removes the feature.
    */
-  pushUnmatchedTo?: 'diagonal' | 'one-zero';
+  pushUnmatchedTo?: 'diagonal' | 'one-zero' | undefined;
   /** Lists the component that never dies, with death index -1; default false. */
-  essential?: boolean;
+  essential?: boolean | undefined;
   /** Lists with every pair a cycle that represents it; default false. */
-  cycles?: boolean;
+  cycles?: boolean | undefined;
   /** Default 0.5: masks are x >= threshold (superlevel) or x <= threshold (sublevel). */
-  threshold?: number;
+  threshold?: number | undefined;
   /**
    * What makes probabilities of the prediction: 'sigmoid' (also `true`), 'softmax' over the channels
    * of [B, C, ...spatial] (at least two), or false (default): values are taken as they are.
    */
-  fromLogits?: FromLogits;
+  fromLogits?: FromLogits | undefined;
   /** Stops asynchronous forms between tasks. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 /** Options of `bettiMatching`, which does not mix filtrations; those of the loss may stand among them. */
 export interface BettiMatchingOptions extends BettiOptions {
-  filtration?: Filtration;
+  filtration?: Filtration | undefined;
 }
 
 /** Of barcodes' losses, and of matchings and their loss. */

@@ -7,9 +7,9 @@ import { expectNumber, expectOptions } from './expect.js';
 
 export interface SvgOptions {
   /** Pixels along the side of a panel; default 256. */
-  size?: number;
+  size?: number | undefined;
   /** Most pairs drawn of each kind and degree, the longest first; default 200. */
-  most?: number;
+  most?: number | undefined;
 }
 
 type Values = Float32Array | Float64Array;

@@ -37,32 +37,32 @@ export type Offsets = Tensor | readonly number[];
 
 export interface CloudOptions extends IterationOptions {
   /** C = |x-y|²/2 for 2 (default), |x-y| for 1. */
-  p?: 1 | 2;
+  p?: 1 | 2 | undefined;
   /** ε = blur^p; default 0.05. */
-  blur?: number;
+  blur?: number | undefined;
   /** ρ = reach^p: how far mass is moved before it is given up; default none: all mass is moved. */
-  reach?: number | { x?: number; y?: number };
+  reach?: number | { x?: number | undefined; y?: number | undefined } | undefined;
   /** In place of p: 'sqeuclidean' (half of it), 'euclidean', or 'cosine' (1 - cos, ε = blur). */
-  cost?: (typeof costs)[number];
+  cost?: (typeof costs)[number] | undefined;
   /** Weights [B?, N] and [B?, M] (packed [ΣN], [ΣM]), any float dtype; default uniform, of mass 1. */
-  a?: Tensor;
-  b?: Tensor;
+  a?: Tensor | undefined;
+  b?: Tensor | undefined;
   /** Packed problems of unequal sizes: [B + 1] integers, as a tensor or as numbers. */
-  cuSeqlensX?: Offsets;
-  cuSeqlensY?: Offsets;
+  cuSeqlensX?: Offsets | undefined;
+  cuSeqlensY?: Offsets | undefined;
   /** Labels int32 of the shape of a and b, and what they add to C: labelCost [V, V] at (x's, y's). */
-  labelsX?: Tensor;
-  labelsY?: Tensor;
-  labelCost?: Tensor;
+  labelsX?: Tensor | undefined;
+  labelsY?: Tensor | undefined;
+  labelCost?: Tensor | undefined;
   /**
    * 'auto' (default) iterates to the tolerance; 'geomloss' takes GeomLoss's steps, one for each ε of
    * its schedule, and its gradient, the last softmin's.
    */
-  solver?: (typeof solvers)[number];
+  solver?: (typeof solvers)[number] | undefined;
   /** Ratio of successive blurs in GeomLoss's schedule; default 0.5. */
-  scaling?: number;
+  scaling?: number | undefined;
   /** Called when the iterations have ended. */
-  onInfo?: (info: TransportInfo) => void;
+  onInfo?: ((info: TransportInfo) => void) | undefined;
 }
 
 export const cloudTensors = ['a', 'b', 'labelsX', 'labelsY', 'labelCost'] as const;

@@ -11,17 +11,17 @@ import { written } from './transfer.js';
 
 export interface CreateOptions<D extends DType = DType> {
   /** Element type (default float32). */
-  dtype?: D;
+  dtype?: D | undefined;
   /** Where it lives (default 'cpu', or what setDefaultDevice said). */
-  device?: Device;
+  device?: Device | undefined;
   /** Record operations on it (default false; float dtypes only). */
-  requiresGrad?: boolean;
+  requiresGrad?: boolean | undefined;
 }
 
 export interface TensorOptions<D extends DType = DType, S extends Shape = Shape>
   extends CreateOptions<D> {
   /** Sizes; default: those of the nested arrays, or the length of a typed array. */
-  shape?: S;
+  shape?: S | undefined;
 }
 
 type Value = number | bigint | boolean;

@@ -20,9 +20,9 @@ export interface PointerOptions<D extends DType = DType, S extends Shape = Shape
   shape: S;
   dtype: D;
   /** Where the memory is (default as for cuda.graph). */
-  device?: Device;
+  device?: Device | undefined;
   /** Kept alive as long as the tensor uses the memory. */
-  owner?: unknown;
+  owner?: unknown | undefined;
 }
 
 const readAfter = 'wait after the step';

@@ -15,7 +15,7 @@ import { tensorOver, written } from './transfer.js';
 
 export interface DLPackOptions {
   /** The address is that of a DLManagedTensorVersioned (DLPack 1), not of the older DLManagedTensor. */
-  versioned?: boolean;
+  versioned?: boolean | undefined;
 }
 
 function wantsVersion(op: string, options: DLPackOptions): boolean {

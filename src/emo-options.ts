@@ -11,19 +11,19 @@ export interface EmoRules<R extends LossReduction = LossReduction> {
    * 'emo1' (default): (sg(mle/emo)·emo + mle)/2, as for instruction tuning; 'emo2':
    * sg(emo/mle)·mle + emo, as for continued pre-training; 'emo': the distance alone.
    */
-  combination?: (typeof combinations)[number];
+  combination?: (typeof combinations)[number] | undefined;
   /** Counts the label's own probability in the distance; default false, the current official form. */
-  plain?: boolean;
+  plain?: boolean | undefined;
   /** The distance is at least this, and constant below; default 0, below which it only rounds. */
-  minEmo?: number;
+  minEmo?: number | undefined;
   /** The ratio between the two losses is at most this; default none. One official variant: 3. */
-  maxRatio?: number;
+  maxRatio?: number | undefined;
   /** Default 'mean': divides by the sum of tokenWeight over rows that are not ignored. */
-  reduction?: R;
+  reduction?: R | undefined;
   /** Rows with this target give loss 0 and gradient 0, whatever they hold; default -100. */
-  ignoreIndex?: number;
+  ignoreIndex?: number | undefined;
   /** One weight per row, any float dtype, differentiable. */
-  tokenWeight?: Tensor;
+  tokenWeight?: Tensor | undefined;
 }
 
 export const emoRuleNames = [

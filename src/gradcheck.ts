@@ -7,11 +7,11 @@ import { expectTensor, Tensor } from './tensor.js';
 
 export interface GradcheckOptions {
   /** Step of the differences (default 1e-6). */
-  eps?: number;
+  eps?: number | undefined;
   /** Absolute tolerance (default 1e-5). */
-  atol?: number;
+  atol?: number | undefined;
   /** Relative tolerance (default 1e-3). */
-  rtol?: number;
+  rtol?: number | undefined;
 }
 
 /**

@@ -33,7 +33,7 @@ export interface GraphStep<R> {
 
 export interface GraphOptions {
   /** Where the step runs (default: the default device if that is a CUDA one, else 'cuda'). */
-  device?: Device;
+  device?: Device | undefined;
 }
 
 class Graph<R> {

@@ -17,12 +17,12 @@ const indices: readonly IndexDType[] = ['int64', 'int32'];
 
 export interface LinearOptions extends LogitOptions {
   /** [V], of x's dtype; differentiable. */
-  bias?: Tensor;
+  bias?: Tensor | undefined;
   /**
    * Upper bound on scratch memory, forward and backward, with what forward leaves to backward;
    * default 32 MiB, on CUDA 256 MiB.
    */
-  workspaceBytes?: number;
+  workspaceBytes?: number | undefined;
 }
 
 export interface ScoredOptions extends LinearOptions {
@@ -31,7 +31,7 @@ export interface ScoredOptions extends LinearOptions {
    * default 0. Per-row inputs keep their length T, per-row outputs have length T-s, and the last s
    * rows of x get gradient 0.
    */
-  shift?: number;
+  shift?: number | undefined;
 }
 
 const defaultWorkspace = (x: Tensor) => (x.device === 'cpu' ? 2 ** 25 : 2 ** 28);

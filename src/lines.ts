@@ -17,10 +17,10 @@ import { checkWeights } from './transport.js';
 
 export interface LineOptions {
   /** The power of the distance, at least 1; default 2. */
-  p?: number;
+  p?: number | undefined;
   /** Weights [B?, N] and [B?, M] of equal mass, any float dtype; default uniform, of mass 1. */
-  a?: Tensor;
-  b?: Tensor;
+  a?: Tensor | undefined;
+  b?: Tensor | undefined;
 }
 
 type In = Inputs<'x' | 'y', 'a' | 'b'>;

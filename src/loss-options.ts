@@ -17,11 +17,11 @@ export type LossReduction = 'none' | 'mean' | 'sum';
 /** How logits become the z that the loss sees. */
 export interface LogitOptions {
   /** z <- z/temperature; default 1. */
-  temperature?: number;
+  temperature?: number | undefined;
   /** z <- softcap·tanh(z/softcap); default none. */
-  softcap?: number;
+  softcap?: number | undefined;
   /** Softcap before the temperature instead of after it; default false. */
-  capFirst?: boolean;
+  capFirst?: boolean | undefined;
 }
 
 export interface LossOptions<R extends LossReduction = LossReduction> extends LogitOptions {
@@ -29,19 +29,19 @@ export interface LossOptions<R extends LossReduction = LossReduction> extends Lo
    * Default 'mean': divides by the sum of classWeight[target]·tokenWeight over the rows that are
    * not ignored. 'none' gives the loss of every row.
    */
-  reduction?: R;
+  reduction?: R | undefined;
   /** Rows with this target give loss 0 and gradient 0, whatever they hold; default -100. */
-  ignoreIndex?: number;
+  ignoreIndex?: number | undefined;
   /** s in (1-s)·CE(target) + s/V·sum over classes of classWeight·(-log p); default 0. */
-  labelSmoothing?: number;
+  labelSmoothing?: number | undefined;
   /** [V], not negative, any float dtype; not differentiable. */
-  classWeight?: Tensor;
+  classWeight?: Tensor | undefined;
   /** One weight per row, any float dtype, may be negative; differentiable. */
-  tokenWeight?: Tensor;
+  tokenWeight?: Tensor | undefined;
   /** Adds zLoss·lse² to each row; not class-weighted, but token-weighted; default 0. */
-  zLoss?: number;
+  zLoss?: number | undefined;
   /** Transforms the row loss; default none. Refused with labelSmoothing. */
-  epilogue?: Epilogue;
+  epilogue?: Epilogue | undefined;
 }
 
 export const logitOptionNames = ['temperature', 'softcap', 'capFirst'] as const;

@@ -21,18 +21,18 @@ export interface TopographImageOptions<R extends LossReduction = LossReduction> 
    * What makes probabilities of the prediction: `true`, softmax over the channels or, of a single one, a
    * sigmoid; 'softmax' (at least two channels) or 'sigmoid'. Default false: it holds probabilities.
    */
-  fromLogits?: FromLogits;
+  fromLogits?: FromLogits | undefined;
   /** Of the foreground: 8 (default) or 4 neighbours; the background has the other. */
-  connectivity?: 4 | 8;
+  connectivity?: 4 | 8 | undefined;
   /** Whether class 0 counts; default true. False takes at least two channels. */
-  background?: boolean;
+  background?: boolean | undefined;
   /**
    * Class index whose pixels are right, whatever is predicted there, so that they are in no wrong
    * region; default -100.
    */
-  ignoreIndex?: number;
+  ignoreIndex?: number | undefined;
   /** Default 'mean', over images and classes; 'none' gives [B, classes]. */
-  reduction?: R;
+  reduction?: R | undefined;
 }
 
 export const topographImageOptions = [

@@ -36,18 +36,18 @@ export interface TransportInfo {
 
 export interface IterationOptions {
   /** Largest L1 error of the marginals, relative to the plan's mass; default 1e-3. */
-  tolerance?: number;
+  tolerance?: number | undefined;
   /**
    * Default 10000, of unrolled gradients 100. At the limit the dual value is returned, a lower bound.
    */
-  maxIterations?: number;
+  maxIterations?: number | undefined;
   /** Throws `ERR_NOT_CONVERGED` where the tolerance was not reached; default false. */
-  strict?: boolean;
+  strict?: boolean | undefined;
   /**
    * Upper bound on memory that grows with N·M; default 32 MiB, on a device 256 MiB. Results do not
    * depend on it.
    */
-  workspaceBytes?: number;
+  workspaceBytes?: number | undefined;
 }
 
 export const iterationNames = ['tolerance', 'maxIterations', 'strict', 'workspaceBytes'] as const;

@@ -194,7 +194,7 @@ export async function loadSafetensorsMetadata(path: string | URL): Promise<Recor
 
 export interface SafetensorsOptions {
   /** Free text by name. */
-  metadata?: Readonly<Record<string, string>>;
+  metadata?: Readonly<Record<string, string>> | undefined;
 }
 
 /**

@@ -44,7 +44,7 @@ export const softplus = activation('softplus', fn.softplus, fn.softplusGradient,
 
 export interface GeluOptions {
   /** `'tanh'` takes x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))); default `'none'`, the exact function. */
-  approximate?: 'none' | 'tanh';
+  approximate?: 'none' | 'tanh' | undefined;
 }
 
 /** x·Φ(x), Φ the normal distribution function. */
@@ -68,9 +68,9 @@ export const gelu: Activation<GeluOptions> = defineOp({
 
 export interface DropoutOptions {
   /** Probability that an element becomes 0. Default 0.5. */
-  p?: number;
+  p?: number | undefined;
   /** False returns x unchanged. Default true. */
-  training?: boolean;
+  training?: boolean | undefined;
 }
 
 interface Draw {

@@ -35,11 +35,11 @@ export interface BarcodeLengthLossOptions<R extends LossReduction = LossReductio
    */
   bettiNumbers: readonly number[] | readonly (readonly number[])[];
   /** Of lengths; default 2, at least 1. */
-  exponent?: number;
+  exponent?: number | undefined;
   /** Counts the component that never dies; default true. */
-  essential?: boolean;
+  essential?: boolean | undefined;
   /** Default 'mean', over B·C; 'none' gives [B, C]. */
-  reduction?: R;
+  reduction?: R | undefined;
 }
 
 type Options = BarcodeLengthLossOptions;

@@ -15,7 +15,7 @@ export type AppliedPlan<D extends DType = DType> = Pick<TransportPlan<D>, 'f' | 
 
 export interface BarycentricMapOptions {
   /** 1 (default): for each point of x, from points of y; 0: for each of y, from points of x. */
-  axis?: 0 | 1;
+  axis?: 0 | 1 | undefined;
 }
 
 const name = 'barycentricMap';

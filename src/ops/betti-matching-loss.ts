@@ -39,7 +39,7 @@ const name = 'bettiMatchingLoss';
 export interface BettiMatchingLossOptions<R extends LossReduction = LossReduction>
   extends Omit<BettiOptions, 'cycles' | 'threshold'> {
   /** Default 'mean', over B·C; 'none' gives [B, C]. */
-  reduction?: R;
+  reduction?: R | undefined;
 }
 
 type In = Inputs<'prediction' | 'target', never>;

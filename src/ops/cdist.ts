@@ -18,7 +18,7 @@ import { empty, type Tensor, viewOf } from '../tensor.js';
 
 export interface CdistOptions {
   /** The norm: a number >= 0, or Infinity for the largest difference; 0 counts them. Default 2. */
-  p?: number;
+  p?: number | undefined;
 }
 
 interface Saved {

@@ -28,18 +28,18 @@ interface Parameters {
 
 export interface GroupNormOptions extends Parameters {
   /** Into how many groups of neighbouring channels C is cut; also the second argument. */
-  numGroups?: number;
+  numGroups?: number | undefined;
 }
 
 export interface BatchNormOptions extends Parameters {
   /** Means [C] that are used, or with `training` moved towards the batch's in place. */
-  runningMean?: Tensor;
+  runningMean?: Tensor | undefined;
   /** Variances [C], likewise (unbiased). */
-  runningVar?: Tensor;
+  runningVar?: Tensor | undefined;
   /** Normalise by the batch's own statistics. Default false: by the running ones. */
-  training?: boolean;
+  training?: boolean | undefined;
   /** How far the running statistics move: running + momentum·(batch's - running). Default 0.1. */
-  momentum?: number;
+  momentum?: number | undefined;
 }
 
 interface Inputs {

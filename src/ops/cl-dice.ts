@@ -30,31 +30,31 @@ const slopesEach = 5;
 
 export interface ClDiceOptions<R extends LossReduction = LossReduction> {
   /** Erosions of the soft skeletons; default 10, as the official code has, whatever it is given. */
-  iterations?: number;
+  iterations?: number | undefined;
   /** Added to both sides of every quotient; default 1. With 0 an empty quotient is 1. */
-  smooth?: number;
+  smooth?: number | undefined;
   /** w of the loss (1 - w)·clDice + w·Dice; default 0. The official alpha is 1 - w, 0.5 there. */
-  diceWeight?: number;
+  diceWeight?: number | undefined;
   /**
    * What makes probabilities of the prediction: 'sigmoid' (also `true`), 'softmax' over the channels
    * (at least two), or false (default): it holds probabilities. Logits taken for probabilities give
    * losses without meaning.
    */
-  fromLogits?: FromLogits;
+  fromLogits?: FromLogits | undefined;
   /**
    * What has quotients of its own: the whole 'batch' (default, as the official code), each 'channel'
    * of the batch, or each channel of each 'image'.
    */
-  sums?: 'batch' | 'channel' | 'image';
+  sums?: 'batch' | 'channel' | 'image' | undefined;
   /** Whether channel 0 counts; default true. False takes at least two channels. */
-  background?: boolean;
+  background?: boolean | undefined;
   /**
    * `softSkeleton` of the target's channels, of the prediction's shape, any float dtype, with the same
    * iterations: saves taking it at every step.
    */
-  targetSkeleton?: Tensor;
+  targetSkeleton?: Tensor | undefined;
   /** Default 'mean', over what has quotients; 'none' gives [], [C] or [B, C]. */
-  reduction?: R;
+  reduction?: R | undefined;
 }
 
 type In = Inputs<'prediction' | 'target', 'targetSkeleton'>;

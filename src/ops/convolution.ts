@@ -21,25 +21,25 @@ import { type Image, imageOf, type Sizes, shapeFrom, type Triple, triple } from 
 
 interface SharedOptions {
   /** Summands, one per channel of the result; differentiable. Default: none. */
-  bias?: Tensor;
+  bias?: Tensor | undefined;
   /** Distance between windows. Default 1. */
-  stride?: Sizes;
+  stride?: Sizes | undefined;
   /** Distance between the elements of a window. Default 1. */
-  dilation?: Sizes;
+  dilation?: Sizes | undefined;
   /** Channels fall into this many groups, each convolved on its own. Default 1. */
-  groups?: number;
+  groups?: number | undefined;
 }
 
 export interface ConvOptions extends SharedOptions {
   /** Zeros on both sides of each axis; 'same' keeps the size (stride 1), 'valid' is 0. Default 0. */
-  padding?: Sizes | 'same' | 'valid';
+  padding?: Sizes | 'same' | 'valid' | undefined;
 }
 
 export interface ConvTransposeOptions extends SharedOptions {
   /** What is cut off on both sides of each axis of the result. Default 0. */
-  padding?: Sizes;
+  padding?: Sizes | undefined;
   /** Added to the result's sizes, to tell apart those that one stride can come from. Default 0. */
-  outputPadding?: Sizes;
+  outputPadding?: Sizes | undefined;
 }
 
 /** A convolution or its transpose: x, weight and options to a tensor. */

@@ -11,7 +11,7 @@ import { empty, type Tensor } from '../tensor.js';
 
 export interface CumsumOptions {
   /** The axis along which is summed; negative ones count from the end. Default -1. */
-  dim?: number;
+  dim?: number | undefined;
 }
 
 type Result<D extends DType, S extends Shape> = Tensor<D extends FloatDType ? D : 'int64', S>;

@@ -25,18 +25,18 @@ export interface DivergenceOptions<R extends LossReduction = LossReduction> {
    * With p the teacher's and q the student's distribution: 'kl' (default) is KL(p|q), 'reverseKl'
    * KL(q|p), 'jensenShannon' beta·KL(p|m) + (1-beta)·KL(q|m) with m = beta·p + (1-beta)·q.
    */
-  kind?: (typeof kinds)[number];
+  kind?: (typeof kinds)[number] | undefined;
   /** The teacher's share in 'jensenShannon', between 0 and 1; default 0.5. */
-  beta?: number;
+  beta?: number | undefined;
   /**
    * Divides both sets of logits; default 1. Multiply the loss by temperature² to keep the size of
    * its gradient, as distillation usually does.
    */
-  temperature?: number;
+  temperature?: number | undefined;
   /** Default 'mean': divides by the sum of tokenWeight. 'none' gives the value of every row. */
-  reduction?: R;
+  reduction?: R | undefined;
   /** One weight per row, any float dtype; a row of weight 0 adds nothing, whatever it holds. */
-  tokenWeight?: Tensor;
+  tokenWeight?: Tensor | undefined;
 }
 
 type In = Inputs<'student' | 'teacher', 'tokenWeight'>;

@@ -230,9 +230,9 @@ export const pow: Binary = Object.assign(
 
 export interface ClampOptions {
   /** Smallest value; none by default. */
-  min?: number;
+  min?: number | undefined;
   /** Largest value; none by default. */
-  max?: number;
+  max?: number | undefined;
 }
 
 // Integers are clamped in int64; these are its ends, as far as a number can say them.

@@ -46,12 +46,12 @@ export interface EmdOptions {
    * Weights of the rows and of the columns, [B?, N] and [B?, M]; default uniform, of mass 1. Masses
    * may differ by 1e-4, or 2e-2 where one has 16 bits; that is spread.
    */
-  a?: Tensor;
-  b?: Tensor;
+  a?: Tensor | undefined;
+  b?: Tensor | undefined;
   /** Pivots before it gives up; default 1000 (N + M), many times what problems take. */
-  maxIterations?: number;
+  maxIterations?: number | undefined;
   /** Throws `ERR_NOT_CONVERGED` at that limit; default false. */
-  strict?: boolean;
+  strict?: boolean | undefined;
 }
 
 /** What `emd` gives. */

@@ -15,9 +15,9 @@ const name = 'emo';
 
 export interface EmoOptions<R extends LossReduction = LossReduction> extends EmoRules<R> {
   /** [V, H], of the logits' dtype: what is near to what. A constant; this or `cosines`. */
-  embedding?: Tensor;
+  embedding?: Tensor | undefined;
   /** [V, V], any float dtype: the cosines of an embedding that stays, made once. */
-  cosines?: Tensor;
+  cosines?: Tensor | undefined;
 }
 
 type In = Inputs<'logits' | 'target', 'embedding' | 'cosines' | 'tokenWeight'>;

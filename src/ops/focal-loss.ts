@@ -12,11 +12,11 @@ const name = 'focalLoss';
 
 export interface FocalLossOptions<R extends LossReduction = LossReduction> {
   /** How much what is right already is weighed down; default 2. 0 gives binary cross-entropy. */
-  gamma?: number;
+  gamma?: number | undefined;
   /** Weight of positives, between 0 and 1, 1 - alpha that of negatives; default none: both 1. */
-  alpha?: number;
+  alpha?: number | undefined;
   /** Default 'mean', over all elements. */
-  reduction?: R;
+  reduction?: R | undefined;
 }
 
 type In = Inputs<'logits' | 'target', never>;

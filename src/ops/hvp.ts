@@ -33,13 +33,13 @@ export interface HvpOptions
   extends IterationOptions,
     Pick<CloudOptions, 'blur' | 'reach' | 'a' | 'b'> {
   /** Of the divergence (default), or of the value that still has its bias. */
-  debias?: boolean;
+  debias?: boolean | undefined;
   /** Added to the linear system, relative to its diagonal; default 1e-5. */
-  damping?: number;
+  damping?: number | undefined;
   /** Largest residual of the linear system, relative to its right side; default 1e-6. */
-  solveTolerance?: number;
+  solveTolerance?: number | undefined;
   /** Default 1000. */
-  solveIterations?: number;
+  solveIterations?: number | undefined;
 }
 
 /** What `hvp` gives. */

@@ -94,7 +94,7 @@ export function indexSelect<D extends DType>(
 
 export interface EmbeddingOptions {
   /** The row of this id gets no gradient (default none). */
-  paddingIdx?: number;
+  paddingIdx?: number | undefined;
 }
 
 /**

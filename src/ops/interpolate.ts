@@ -19,13 +19,13 @@ import type { Sizes, Triple } from '../windows.js';
 
 export interface InterpolateOptions {
   /** Sizes of the result's spatial axes. */
-  size?: Sizes;
+  size?: Sizes | undefined;
   /** Factors of the spatial sizes, > 0; this or `size`. Sizes are rounded down. */
-  scaleFactor?: number | readonly number[];
+  scaleFactor?: number | readonly number[] | undefined;
   /** Default 'nearest'. 'linear', 'bilinear', 'trilinear' are for 1, 2 and 3 spatial axes. */
-  mode?: 'nearest' | 'linear' | 'bilinear' | 'trilinear';
+  mode?: 'nearest' | 'linear' | 'bilinear' | 'trilinear' | undefined;
   /** The linear modes: corner elements keep their places. Default false. */
-  alignCorners?: boolean;
+  alignCorners?: boolean | undefined;
 }
 
 const modes = ['nearest', 'linear', 'bilinear', 'trilinear'] as const;

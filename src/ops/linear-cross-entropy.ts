@@ -44,14 +44,14 @@ export interface LinearCrossEntropyOptions<R extends LossReduction = LossReducti
    * float32 [V, D]: += upstream·dweight during backward; `weight.grad` stays null, and hooks of
    * weight do not run.
    */
-  mainGrad?: Tensor<'float32'>;
+  mainGrad?: Tensor<'float32'> | undefined;
   /**
    * Which blocks of the gradient are computed; default 'exact': all. See `filterReport`. On a device
    * a filter keeps 8 bytes (float64: 16) for each row and 128 classes from forward to backward, beside
    * the workspace; blocks are 128 rows x 128 classes, and one that is skipped counts as the mean of
    * each of its rows, dbias' too, so that no class is left without a gradient.
    */
-  filter?: Filter;
+  filter?: Filter | undefined;
 }
 
 export type Filter =

@@ -19,9 +19,9 @@ export interface LinearEmoOptions<R extends LossReduction = LossReduction> exten
    * [V, D], of weight's dtype and shape: what is near to what, a constant ('fixed': a frozen copy of
    * the head). Default: weight itself as it is now, without a gradient ('adaptive').
    */
-  embedding?: Tensor;
+  embedding?: Tensor | undefined;
   /** Upper bound on scratch memory, forward and backward; default 32 MiB. */
-  workspaceBytes?: number;
+  workspaceBytes?: number | undefined;
 }
 
 type In = Inputs<'x' | 'weight' | 'target', 'embedding' | 'tokenWeight'>;

@@ -31,7 +31,7 @@ import { linearCrossEntropy } from './linear-cross-entropy.js';
 
 export interface LinearLogprobsOptions extends ScoredOptions {
   /** Ids that give 0 in every output, and no gradient; default -100. */
-  ignoreIndex?: number;
+  ignoreIndex?: number | undefined;
 }
 
 /** Each of the shape of ids (or T-shift along its last axis). */
@@ -167,9 +167,9 @@ export const linearArgmax: Op<
 
 export interface PartialsOptions extends LinearOptions {
   /** The class of the shard's first row; default 0. */
-  vocabOffset?: number;
+  vocabOffset?: number | undefined;
   /** Rows with this target count as certain: merged, their loss is 0; default -100. */
-  ignoreIndex?: number;
+  ignoreIndex?: number | undefined;
 }
 
 /** What one shard of the classes contributes to each row; float32, of the shape of target. */

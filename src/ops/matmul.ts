@@ -11,9 +11,9 @@ import { empty, type Tensor } from '../tensor.js';
 
 export interface MatmulOptions {
   /** Use the transpose of a's matrices: a is [..., K, M]. */
-  transposeA?: boolean;
+  transposeA?: boolean | undefined;
   /** Use the transpose of b's matrices: b is [..., N, K]. */
-  transposeB?: boolean;
+  transposeB?: boolean | undefined;
 }
 
 /** Where each pair of a broadcast batch starts in an operand; undefined if they lie in order. */

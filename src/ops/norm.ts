@@ -10,18 +10,18 @@ import { empty, type Tensor } from '../tensor.js';
 
 export interface RmsNormOptions {
   /** Factors [D] of the last axis, differentiable. Default: none. */
-  weight?: Tensor;
+  weight?: Tensor | undefined;
   /** Added to the mean square. Default: the machine epsilon of x's dtype, as in PyTorch. */
-  eps?: number;
+  eps?: number | undefined;
 }
 
 export interface LayerNormOptions {
   /** Factors [D] of the last axis, differentiable. Default: none. */
-  weight?: Tensor;
+  weight?: Tensor | undefined;
   /** Summands [D] of the last axis, differentiable. Default: none. */
-  bias?: Tensor;
+  bias?: Tensor | undefined;
   /** Added to the variance. Default 1e-5. */
-  eps?: number;
+  eps?: number | undefined;
 }
 
 export interface Normalization<O extends object> {

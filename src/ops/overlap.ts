@@ -33,48 +33,48 @@ export interface OverlapOptions<R extends LossReduction = LossReduction> {
    * (at least two), or false (default): it holds probabilities. Logits taken for probabilities give
    * losses that are negative or do not fall.
    */
-  fromLogits?: FromLogits;
+  fromLogits?: FromLogits | undefined;
   /** Added to both sides of the quotient; default 1. With 0 two empty regions have loss 0. */
-  smooth?: number;
+  smooth?: number | undefined;
   /** Sums over the whole batch rather than over each image; default false. */
-  overBatch?: boolean;
+  overBatch?: boolean | undefined;
   /** Whether channel 0 counts; default true. False takes at least two channels. */
-  background?: boolean;
+  background?: boolean | undefined;
   /**
    * Weights of voxels, [B, ...spatial], of the prediction's dtype or float32; a voxel of weight 0 adds
    * nothing, whatever it holds.
    */
-  voxelWeight?: Tensor;
+  voxelWeight?: Tensor | undefined;
   /** Class index whose voxels are left out; default -100. */
-  ignoreIndex?: number;
+  ignoreIndex?: number | undefined;
   /** Default 'mean', over images and channels; 'none' gives [B, C] ([C] with overBatch). */
-  reduction?: R;
+  reduction?: R | undefined;
 }
 
 export interface DiceOptions<R extends LossReduction = LossReduction> extends OverlapOptions<R> {
   /** Sums of p² and t² below the line, as V-Net has them; default false. */
-  squared?: boolean;
+  squared?: boolean | undefined;
 }
 
 export interface TverskyOptions<R extends LossReduction = LossReduction> extends OverlapOptions<R> {
   /** What a false positive weighs; default 0.5. */
-  alpha?: number;
+  alpha?: number | undefined;
   /** What a false negative weighs; default 0.5. */
-  beta?: number;
+  beta?: number | undefined;
   /** Exponent of (1 - index); default 1. Focal Tversky loss: 0.75. */
-  exponent?: number;
+  exponent?: number | undefined;
 }
 
 export interface SkeletonRecallOptions<R extends LossReduction = LossReduction>
   extends OverlapOptions<R> {
   /** Default: only where there is no other channel. */
-  background?: boolean;
+  background?: boolean | undefined;
   /** The target is a tubed skeleton already (`tubedSkeleton`); default false. */
-  tubed?: boolean;
+  tubed?: boolean | undefined;
   /** The tube's, see `tubedSkeleton`; default 2. Not with `tubed`, nor is `perClass`. */
-  radius?: number;
+  radius?: number | undefined;
   /** Each class is thinned apart; default false: all together, as the official code does. */
-  perClass?: boolean;
+  perClass?: boolean | undefined;
 }
 
 type Options = DiceOptions & TverskyOptions & SkeletonRecallOptions;

@@ -18,25 +18,25 @@ import { type Image, imageOf, type Sizes, shapeFrom, type Triple, triple } from 
 
 interface WindowOptions {
   /** Sizes of the window; also the second argument. */
-  kernelSize?: Sizes;
+  kernelSize?: Sizes | undefined;
   /** Distance between windows. Default: the window's size. */
-  stride?: Sizes;
+  stride?: Sizes | undefined;
   /** Positions added on both sides of each axis, at most half a window. Default 0. */
-  padding?: Sizes;
+  padding?: Sizes | undefined;
   /** A last window may reach beyond the padded image. Default false. */
-  ceilMode?: boolean;
+  ceilMode?: boolean | undefined;
 }
 
 export interface MaxPoolOptions extends WindowOptions {
   /** Distance between the positions of a window. Default 1. */
-  dilation?: Sizes;
+  dilation?: Sizes | undefined;
 }
 
 export interface AvgPoolOptions extends WindowOptions {
   /** Padding counts in the divisor. Default true. */
-  countIncludePad?: boolean;
+  countIncludePad?: boolean | undefined;
   /** Divides every window's sum, in place of the number of its positions. */
-  divisorOverride?: number;
+  divisorOverride?: number | undefined;
 }
 
 export interface Pool<O extends object> {

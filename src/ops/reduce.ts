@@ -9,9 +9,9 @@ import { empty, type Tensor } from '../tensor.js';
 
 export interface ReduceOptions {
   /** Axis or axes to reduce; negative ones count from the end. Default: all. */
-  dim?: number | readonly number[];
+  dim?: number | readonly number[] | undefined;
   /** Keep the reduced axes with size 1. Default false. */
-  keepDim?: boolean;
+  keepDim?: boolean | undefined;
 }
 
 /** A reduction that gives dtype R (that of x where R is `same`). */
@@ -92,7 +92,7 @@ export const mean: Reduction = defineOp({
 
 export interface VarOptions extends ReduceOptions {
   /** The divisor is max(0, count - correction). Default 1; 0 gives the population variance. */
-  correction?: number;
+  correction?: number | undefined;
 }
 
 interface SavedVar {
@@ -193,9 +193,9 @@ export const min = extremeOp('min');
 
 export interface ArgOptions {
   /** Axis to search. Default: all, and the result is a position in the flattened tensor. */
-  dim?: number;
+  dim?: number | undefined;
   /** Keep the reduced axis with size 1. Default false. */
-  keepDim?: boolean;
+  keepDim?: boolean | undefined;
 }
 
 function positionOp(name: 'argmax' | 'argmin'): Reduction<'int32', ArgOptions> {
@@ -225,9 +225,9 @@ export const argmin = positionOp('argmin');
 
 export interface RowOptions {
   /** Axis or axes to reduce. Default -1. */
-  dim?: number | readonly number[];
+  dim?: number | readonly number[] | undefined;
   /** Keep the reduced axes with size 1. Default false. */
-  keepDim?: boolean;
+  keepDim?: boolean | undefined;
 }
 
 /** log Σ eˣ over `dim` (default -1), without overflow; -Infinity for no elements. */
@@ -249,7 +249,7 @@ export const logsumexp: Reduction<'same', RowOptions> = defineOp({
 
 export interface NormOptions extends ReduceOptions {
   /** The order: a number > 0, or Infinity for the largest magnitude. Default 2. */
-  p?: number;
+  p?: number | undefined;
 }
 
 interface SavedNorm extends SavedExtreme {
@@ -313,11 +313,11 @@ export const norm: Reduction<'same', NormOptions> = defineOp({
 
 export interface NormalizeOptions {
   /** The order of the norm: a number > 0, or Infinity. Default 2. */
-  p?: number;
+  p?: number | undefined;
   /** Axis or axes over which the norm is taken. Default -1. */
-  dim?: number | readonly number[];
+  dim?: number | readonly number[] | undefined;
   /** The least divisor. Default 1e-12. */
-  eps?: number;
+  eps?: number | undefined;
 }
 
 /** x / max(‖x‖, eps), with the norm over `dim` (default -1). */

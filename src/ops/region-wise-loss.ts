@@ -23,13 +23,13 @@ import { empty, type Tensor } from '../tensor.js';
 
 export interface RegionWiseMapOptions {
   /** The number of classes; needed for class indices. */
-  classes?: number;
+  classes?: number | undefined;
   /** Sizes of a voxel, one a spatial axis; default 1 each. */
-  spacing?: readonly number[];
+  spacing?: readonly number[] | undefined;
   /** The value outside of a region, of all classes or of each; default 1. */
-  outside?: number | readonly number[];
+  outside?: number | readonly number[] | undefined;
   /** Class index whose voxels are in no region and 0 in the map; default -100. */
-  ignoreIndex?: number;
+  ignoreIndex?: number | undefined;
 }
 
 export interface RegionWiseLossOptions<R extends LossReduction = LossReduction>
@@ -38,9 +38,9 @@ export interface RegionWiseLossOptions<R extends LossReduction = LossReduction>
    * What makes probabilities of the prediction: `true`, softmax over the channels or, of a single one, a
    * sigmoid; 'softmax' (at least two channels) or 'sigmoid'. Default false: it holds probabilities.
    */
-  fromLogits?: FromLogits;
+  fromLogits?: FromLogits | undefined;
   /** Default 'mean', over images and channels; 'none' gives [B, C]. */
-  reduction?: R;
+  reduction?: R | undefined;
 }
 
 type MapIn = Inputs<'target', never>;

@@ -20,19 +20,19 @@ const gradients = ['unrolled', 'detached'] as const;
 
 export interface SinkdOptions<R extends LossReduction = LossReduction> {
   /** Divides both sets of logits; default 2. */
-  temperature?: number;
+  temperature?: number | undefined;
   /** The plan starts from e^(-W/lambda); default 0.1. */
-  lambda?: number;
+  lambda?: number | undefined;
   /** How often rows and then columns are scaled; default 20. */
-  iterations?: number;
+  iterations?: number | undefined;
   /** Multiplies the loss; default 1. The official code takes 0.001 (GLUE) or 0.0008 (T0). */
-  weight?: number;
+  weight?: number | undefined;
   /** 'unrolled' (default): through the iterations and W; 'detached': the plan held constant. */
-  gradient?: (typeof gradients)[number];
+  gradient?: (typeof gradients)[number] | undefined;
   /** Over the problems, if there are several; default 'mean'. */
-  reduction?: R;
+  reduction?: R | undefined;
   /** [..., B], bool or uint8: rows of 0 are left out of both sides, with gradient exactly 0. */
-  mask?: Tensor;
+  mask?: Tensor | undefined;
 }
 
 type In = Inputs<'student' | 'teacher', 'mask'>;

@@ -48,7 +48,7 @@ export interface SinkhornDivergenceOptions extends CloudOptions, WarmStart, Unro
   /**
    * Minus half the value of (x, x) and of (y, y), so that equal clouds are at 0; default true.
    */
-  debias?: boolean;
+  debias?: boolean | undefined;
 }
 
 const name = 'sinkhornDivergence';

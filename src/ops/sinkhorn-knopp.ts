@@ -12,17 +12,17 @@ const sides = ['columns', 'rows'] as const;
 
 export interface SinkhornKnoppOptions {
   /** How often rows and columns are scaled; default 20. */
-  iterations?: number;
+  iterations?: number | undefined;
   /** K = e^(x/temperature); default 1. */
-  temperature?: number;
+  temperature?: number | undefined;
   /** 'logits' (default), or 'matrix': x is K itself, whose entries must not be negative. */
-  input?: (typeof inputs)[number];
+  input?: (typeof inputs)[number] | undefined;
   /** The side that is scaled last, whose sums then hold exactly; default 'columns'. */
-  last?: (typeof sides)[number];
+  last?: (typeof sides)[number] | undefined;
   /** Sums of the rows, [N] or [..., N], any float dtype, not negative; default 1. */
-  rows?: Tensor;
+  rows?: Tensor | undefined;
   /** Sums of the columns, [M] or [..., M]; default N/M, of the same total as rows of 1. */
-  columns?: Tensor;
+  columns?: Tensor | undefined;
 }
 
 type In = Inputs<'x', 'rows' | 'columns'>;

@@ -49,16 +49,16 @@ import { unsqueeze } from './shape-ops.js';
 
 export interface SinkhornOptions extends IterationOptions, WarmStart, UnrolledGradient {
   /** Strength of the entropy; default 0.05. */
-  epsilon?: number;
+  epsilon?: number | undefined;
   /**
    * Weights of the rows and of the columns, [B?, N] and [B?, M]; default uniform, of mass 1. Masses
    * that must agree may differ by 1e-4, or 2e-2 where one has 16 bits; that is spread.
    */
-  a?: Tensor;
-  b?: Tensor;
+  a?: Tensor | undefined;
+  b?: Tensor | undefined;
   /** Strength of the penalty KL(P1|a) or KL(Pᵀ1|b); default none: the marginal holds. */
-  rhoA?: number;
-  rhoB?: number;
+  rhoA?: number | undefined;
+  rhoB?: number | undefined;
 }
 
 /** What `sinkhorn` gives. */

@@ -10,12 +10,12 @@ import { empty, type Tensor } from '../tensor.js';
 
 export interface SkeletonizeOptions {
   /** Each value above 0 apart, as of class indices; default false: all that is above 0 as one. */
-  perClass?: boolean;
+  perClass?: boolean | undefined;
 }
 
 export interface TubedSkeletonOptions extends SkeletonizeOptions {
   /** How far the tube reaches from the skeleton, in steps along axes; default 2. */
-  radius?: number;
+  radius?: number | undefined;
 }
 
 /** Of class indices [B, ...spatial] and masks [B, C, ...spatial], what comes before the image. */

@@ -10,11 +10,11 @@ import { normalize } from './reduce.js';
 
 export interface SlicedWassersteinOptions extends LineOptions {
   /** How many random directions; default 50. */
-  projections?: number;
+  projections?: number | undefined;
   /** Draws the directions of this seed; by default they are drawn as `randn` draws, anew each time. */
-  seed?: number;
+  seed?: number | undefined;
   /** [L, D] in place of random ones, of the value's dtype, used as they are. Not differentiable. */
-  directions?: Tensor;
+  directions?: Tensor | undefined;
 }
 
 const name = 'slicedWasserstein';

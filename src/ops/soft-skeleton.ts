@@ -14,7 +14,7 @@ export interface SoftSkeletonOptions {
    * How often the image is eroded: at least half the width of the widest structure in pixels;
    * default 10, to at most 1000.
    */
-  iterations?: number;
+  iterations?: number | undefined;
 }
 
 interface Saved {

@@ -9,7 +9,7 @@ import { empty, type Tensor } from '../tensor.js';
 
 export interface SoftmaxOptions {
   /** Axis whose elements compete. Default -1. */
-  dim?: number;
+  dim?: number | undefined;
 }
 
 export interface Softmax {

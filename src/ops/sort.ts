@@ -16,22 +16,22 @@ export interface Sorted<D extends DType = DType, S extends Shape = Shape> {
 
 export interface SortOptions {
   /** The axis to sort along; negative ones count from the end. Default -1. */
-  dim?: number;
+  dim?: number | undefined;
   /** Largest first, NaN before all numbers. Default false. */
-  descending?: boolean;
+  descending?: boolean | undefined;
   /** Accepted for PyTorch's sake: equal elements always keep their order. */
-  stable?: boolean;
+  stable?: boolean | undefined;
 }
 
 export interface TopkOptions {
   /** How many elements, from 0 to the size of the axis; also the second argument. */
-  k?: number;
+  k?: number | undefined;
   /** The axis to search; negative ones count from the end. Default -1. */
-  dim?: number;
+  dim?: number | undefined;
   /** The largest elements (NaN above all numbers), or the smallest. Default true. */
-  largest?: boolean;
+  largest?: boolean | undefined;
   /** Accepted for PyTorch's sake: the elements always come in order. */
-  sorted?: boolean;
+  sorted?: boolean | undefined;
 }
 
 interface Saved {

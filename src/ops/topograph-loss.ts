@@ -19,9 +19,9 @@ const aggregations = ['mean', 'sum', 'rms', 'max', 'min'] as const;
 export interface TopographLossOptions<R extends LossReduction = LossReduction>
   extends TopographImageOptions<R> {
   /** Of the probabilities of a critical region; default 'mean'. 'rms' is the root of the mean square. */
-  aggregation?: (typeof aggregations)[number];
+  aggregation?: (typeof aggregations)[number] | undefined;
   /** Puts one pixel of class 0 all round, so that what leaves the image is joined; default false. */
-  sphere?: boolean;
+  sphere?: boolean | undefined;
 }
 
 export type DiuErrorOptions<R extends LossReduction = LossReduction> = TopographImageOptions<R>;

@@ -24,13 +24,13 @@ export interface TopologyLossOptions<R extends LossReduction = LossReduction>
    * Which bars of the prediction answer those of the target: 'wasserstein' (default), those of the
    * matching of least cost; 'longest', as many as the target has, the longest.
    */
-  matching?: 'wasserstein' | 'longest';
+  matching?: 'wasserstein' | 'longest' | undefined;
   /** Bars of at most this length are left out of both barcodes; default 0, 'longest' 0.03. */
-  minLength?: number;
+  minLength?: number | undefined;
   /** Of 'longest' alone: bars longer than this are right already; default 0.99. */
-  perfect?: number;
+  perfect?: number | undefined;
   /** Default 'mean', over B·C; 'none' gives [B, C]. */
-  reduction?: R;
+  reduction?: R | undefined;
 }
 
 type Options = TopologyLossOptions;

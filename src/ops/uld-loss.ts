@@ -23,11 +23,11 @@ const name = 'uldLoss';
 
 export interface UldLossOptions<R extends LossReduction = LossReduction> {
   /** Divides both sets of logits; default 1. */
-  temperature?: number;
+  temperature?: number | undefined;
   /** Default 'mean': divides by the sum of tokenWeight. 'none' gives the value of every row. */
-  reduction?: R;
+  reduction?: R | undefined;
   /** One weight per row, any float dtype; a row of weight 0 adds nothing, whatever it holds. */
-  tokenWeight?: Tensor;
+  tokenWeight?: Tensor | undefined;
 }
 
 type In = Inputs<'student' | 'teacher', 'tokenWeight'>;

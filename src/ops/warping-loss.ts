@@ -17,14 +17,14 @@ export interface WarpingLossOptions<R extends LossReduction = LossReduction> {
    * What joins voxels of the foreground: 'faces' (default; 4 and 6 neighbours) or 'corners' (8 and
    * 26). The background has the other.
    */
-  connectivity?: (typeof connectivities)[number];
+  connectivity?: (typeof connectivities)[number] | undefined;
   /**
    * Class index whose voxels are right, whatever is predicted there, so that none of them is critical;
    * default -100.
    */
-  ignoreIndex?: number;
+  ignoreIndex?: number | undefined;
   /** Default 'mean', over all voxels of the batch but ignored ones; 'none' gives [B, ...spatial]. */
-  reduction?: R;
+  reduction?: R | undefined;
 }
 
 type In = Inputs<'logits' | 'target', never>;

@@ -9,9 +9,9 @@ export interface DecayOptions {
   /** Steps until `minLr` is reached, warm-up included. */
   steps: number;
   /** Steps of linear warm-up, from lr/warmup to lr (default 0). */
-  warmup?: number;
+  warmup?: number | undefined;
   /** The rate at the end and after it (default 0). */
-  minLr?: number;
+  minLr?: number | undefined;
 }
 
 function decay(op: string, options: DecayOptions, shape: (progress: number) => number): Schedule {
