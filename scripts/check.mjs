@@ -1,5 +1,6 @@
-// npm run check: formats, lint, types under both compilers, import rules. Every step runs, so that
-// one call shows everything. npm run fix [-- <paths>] mends formats, and lint where that is safe.
+// npm run check: formats, lint, types under both compilers, import rules, comments of public
+// symbols. Every step runs, so that one call shows everything. npm run fix [-- <paths>] mends
+// formats, and lint where that is safe.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { bin, status } from './run.mjs';
@@ -29,6 +30,7 @@ const rules = {
   'types (TypeScript 6)': types('typescript'),
   'types (TypeScript 7)': types('typescript-7'),
   'import rules': () => status('scripts/check-imports.mjs', []),
+  'comments of public symbols': () => status('scripts/check-docs.mjs', []),
 };
 
 for (const [name, step] of Object.entries(fix ? formats : { ...formats, ...rules })) {

@@ -37,6 +37,7 @@ function rootGradient(op: string, root: Tensor, given: Tensor | null | undefined
   return given;
 }
 
+/** Options of `backward` and `backwardAsync`. */
 export interface BackwardOptions {
   /** Keep the graph for another backward (default false). */
   retainGraph?: boolean | undefined;
@@ -64,6 +65,7 @@ export async function backwardAsync(
   await walkFrom(root, grad, options).runAsync();
 }
 
+/** Options of `grad`. */
 export interface GradOptions extends BackwardOptions {
   /** Upstream gradients, one per output (default 1 for single elements). */
   gradOutputs?: Tensor | readonly (Tensor | null | undefined)[];

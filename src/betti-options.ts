@@ -4,6 +4,7 @@ import { expectBoolean, expectNumber, expectOneOf, expectOptions, fail, show } f
 import type { FromLogits } from './targets.js';
 import type { Tensor } from './tensor.js';
 
+/** From which end an image is entered: the largest values first, the smallest, or both in turn. */
 export type Filtration = 'superlevel' | 'sublevel';
 
 /** Options of section "Topology": each function takes those that mean something to it. */

@@ -8,6 +8,7 @@ export interface MatchedPairs {
   matched: Int32Array;
   /** [n, 2]: birth and death. */
   unmatchedPrediction: Int32Array;
+  /** [n, 2]: birth and death. */
   unmatchedTarget: Int32Array;
   /** With the option `cycles`: of each of the pairs, see `persistenceBarcode`. */
   cycles?: {
@@ -20,9 +21,13 @@ export interface MatchedPairs {
 
 /** The bars of one degree. */
 export interface Bars {
+  /** Values of the image where features begin. */
   birth: Float32Array | Float64Array;
+  /** Values where they end; infinite for the essential class. */
   death: Float32Array | Float64Array;
+  /** The voxels of the births, row-major; -1 in the padding. */
   birthIndex: Int32Array;
+  /** The voxels of the deaths; -1 in the padding and for none. */
   deathIndex: Int32Array;
   /**
    * With the option `cycles`: of each bar the cells of a cycle that represents it, each cell as the

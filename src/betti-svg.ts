@@ -5,6 +5,7 @@
 import type { Bars, MatchedImages, MatchedPairs } from './betti-result.js';
 import { expectNumber, expectOptions } from './expect.js';
 
+/** Options of `toSVG`. */
 export interface SvgOptions {
   /** Pixels along the side of a panel; default 256. */
   size?: number | undefined;

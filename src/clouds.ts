@@ -35,6 +35,7 @@ const solvers = ['auto', 'geomloss'] as const;
 /** Offsets of packed problems: 0, then each one's end. */
 export type Offsets = Tensor | readonly number[];
 
+/** What the operations on two clouds of points share. */
 export interface CloudOptions extends IterationOptions {
   /** C = |x-y|²/2 for 2 (default), |x-y| for 1. */
   p?: 1 | 2 | undefined;
@@ -46,13 +47,17 @@ export interface CloudOptions extends IterationOptions {
   cost?: (typeof costs)[number] | undefined;
   /** Weights [B?, N] and [B?, M] (packed [ΣN], [ΣM]), any float dtype; default uniform, of mass 1. */
   a?: Tensor | undefined;
+  /** As `a`, of the points of y. */
   b?: Tensor | undefined;
   /** Packed problems of unequal sizes: [B + 1] integers, as a tensor or as numbers. */
   cuSeqlensX?: Offsets | undefined;
+  /** As `cuSeqlensX`, of y. */
   cuSeqlensY?: Offsets | undefined;
   /** Labels int32 of the shape of a and b, and what they add to C: labelCost [V, V] at (x's, y's). */
   labelsX?: Tensor | undefined;
+  /** As `labelsX`, of the points of y. */
   labelsY?: Tensor | undefined;
+  /** What two labels add to the cost: [V, V], differentiable. */
   labelCost?: Tensor | undefined;
   /**
    * 'auto' (default) iterates to the tolerance; 'geomloss' takes GeomLoss's steps, one for each ε of

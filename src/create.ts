@@ -9,6 +9,7 @@ import { checkedSize, maxRank, type Shape } from './shape.js';
 import type { Tensor } from './tensor.js';
 import { written } from './transfer.js';
 
+/** Options of the functions that make tensors. */
 export interface CreateOptions<D extends DType = DType> {
   /** Element type (default float32). */
   dtype?: D | undefined;
@@ -18,6 +19,7 @@ export interface CreateOptions<D extends DType = DType> {
   requiresGrad?: boolean | undefined;
 }
 
+/** Options of `tensor`. */
 export interface TensorOptions<D extends DType = DType, S extends Shape = Shape>
   extends CreateOptions<D> {
   /** Sizes; default: those of the nested arrays, or the length of a typed array. */
@@ -25,6 +27,7 @@ export interface TensorOptions<D extends DType = DType, S extends Shape = Shape>
 }
 
 type Value = number | bigint | boolean;
+/** Numbers or booleans, or arrays of them of one depth. */
 export type NestedValues = Value | readonly NestedValues[];
 type TypedArray =
   | Float32Array

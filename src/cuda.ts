@@ -16,8 +16,11 @@ import { tensorOver } from './transfer.js';
 /** Bytes in use on one device. */
 export type CudaMemory = NativeMemory;
 
+/** Options of `cuda.fromPointer`. */
 export interface PointerOptions<D extends DType = DType, S extends Shape = Shape> {
+  /** Of the memory, row-major and without gaps. */
   shape: S;
+  /** Of its elements. */
   dtype: D;
   /** Where the memory is (default as for cuda.graph). */
   device?: Device | undefined;

@@ -34,6 +34,7 @@ export interface CudaStatus {
   emulated: boolean;
   /** The newest CUDA that the driver can run ('13.0'), and the one built against; null for none. */
   driver: string | null;
+  /** The CUDA that the addon was built with; null for none. */
   runtime: string | null;
   /** Those that can be used. */
   devices: readonly CudaDevice[];

@@ -13,6 +13,7 @@ import type { Shape } from './shape.js';
 import { expectTensor, type Tensor } from './tensor.js';
 import { tensorOver, written } from './transfer.js';
 
+/** Options of `toDLPack` and `fromDLPack`. */
 export interface DLPackOptions {
   /** The address is that of a DLManagedTensorVersioned (DLPack 1), not of the older DLManagedTensor. */
   versioned?: boolean | undefined;

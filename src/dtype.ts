@@ -3,8 +3,11 @@
 // Uint16Array, bool in an Int8Array), so a native view knows its dtype from its array.
 import type { RawArray } from './native.js';
 
+/** Those that have gradients. */
 export type FloatDType = 'float32' | 'float64' | 'float16' | 'bfloat16';
+/** Those of indices and labels. */
 export type IndexDType = 'int32' | 'int64';
+/** The types of elements. 16-bit floats compute in float32. */
 export type DType = FloatDType | IndexDType | 'uint8' | 'bool';
 
 /** What `data()` gives for a dtype. */

@@ -6,6 +6,7 @@ import type { Tensor } from './tensor.js';
 
 const combinations = ['emo', 'emo1', 'emo2'] as const;
 
+/** What `emo` and `linearEmo` share. */
 export interface EmoRules<R extends LossReduction = LossReduction> {
   /**
    * 'emo1' (default): (sg(mle/emo)·emo + mle)/2, as for instruction tuning; 'emo2':

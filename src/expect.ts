@@ -2,6 +2,7 @@
 // `<op>: expected <argument> to <be something>, got <what came>`, each with a stable `code`.
 import type { DType } from './dtype.js';
 
+/** The `code` of errors, which stays; docs/errors.md says when each is thrown. */
 export type ErrorCode =
   | 'ERR_INVALID_TYPE'
   | 'ERR_INVALID_VALUE'

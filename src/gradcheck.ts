@@ -5,6 +5,7 @@ import { tensor } from './create.js';
 import { errorOf, expectFunction, expectNumber, expectOptions, fail, show } from './expect.js';
 import { expectTensor, Tensor } from './tensor.js';
 
+/** Options of `gradcheck`. */
 export interface GradcheckOptions {
   /** Step of the differences (default 1e-6). */
   eps?: number | undefined;

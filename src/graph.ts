@@ -31,6 +31,7 @@ export interface GraphStep<R> {
   [Symbol.dispose](): void;
 }
 
+/** Options of `cuda.graph`. */
 export interface GraphOptions {
   /** Where the step runs (default: the default device if that is a CUDA one, else 'cuda'). */
   device?: Device | undefined;

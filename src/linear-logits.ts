@@ -15,6 +15,7 @@ import type { Tensor } from './tensor.js';
 
 const indices: readonly IndexDType[] = ['int64', 'int32'];
 
+/** What the operations on logits x·weightᵀ + bias share. */
 export interface LinearOptions extends LogitOptions {
   /** [V], of x's dtype; differentiable. */
   bias?: Tensor | undefined;
@@ -25,6 +26,7 @@ export interface LinearOptions extends LogitOptions {
   workspaceBytes?: number | undefined;
 }
 
+/** Those that score rows against targets. */
 export interface ScoredOptions extends LinearOptions {
   /**
    * s >= 0: row t of x is scored against target t+s along the last axis of target, by index;

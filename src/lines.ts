@@ -15,11 +15,13 @@ import { type Shape, sizeOf } from './shape.js';
 import { empty, type Tensor } from './tensor.js';
 import { checkWeights } from './transport.js';
 
+/** Options of `emd1d`. */
 export interface LineOptions {
   /** The power of the distance, at least 1; default 2. */
   p?: number | undefined;
   /** Weights [B?, N] and [B?, M] of equal mass, any float dtype; default uniform, of mass 1. */
   a?: Tensor | undefined;
+  /** As `a`, of the points of y. */
   b?: Tensor | undefined;
 }
 

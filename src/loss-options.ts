@@ -12,6 +12,7 @@ export type Epilogue =
   /** (1-e^(-(tau-1)L))/(tau-1), tau = 1 -> L (Mao et al. 2023) */
   | { kind: 'compSum'; tau: number };
 
+/** How losses of rows become one: their weighted mean, their sum, or not. */
 export type LossReduction = 'none' | 'mean' | 'sum';
 
 /** How logits become the z that the loss sees. */
@@ -24,6 +25,7 @@ export interface LogitOptions {
   capFirst?: boolean | undefined;
 }
 
+/** What cross-entropy with and without logits share. */
 export interface LossOptions<R extends LossReduction = LossReduction> extends LogitOptions {
   /**
    * Default 'mean': divides by the sum of classWeight[target]·tokenWeight over the rows that are

@@ -1,19 +1,10 @@
 // Attaches operations to the tensor as methods. Each family declares its own methods here, beside
 // the line that attaches them, so that `a.add(b)` and `add(a, b)` are one function.
+import './pointwise-methods.js';
+import { attach } from './attach.js';
 import { type BackwardOptions, backward, backwardAsync } from './backward.js';
 import type { Device } from './device.js';
 import type { DType, FloatDType, IndexDType, MaybeSame } from './dtype.js';
-import {
-  type DropoutOptions,
-  dropout,
-  type GeluOptions,
-  gelu,
-  relu,
-  sigmoid,
-  silu,
-  softplus,
-  tanh,
-} from './ops/activation.js';
 import { clone, to } from './ops/cast.js';
 import { type CdistOptions, cdist } from './ops/cdist.js';
 import {
@@ -22,19 +13,7 @@ import {
   type GroupNormOptions,
   groupNorm,
 } from './ops/channel-norm.js';
-import {
-  eq,
-  ge,
-  gt,
-  isNaN as isNan,
-  le,
-  logicalAnd,
-  logicalNot,
-  logicalOr,
-  lt,
-  ne,
-  where,
-} from './ops/comparison.js';
+import { where } from './ops/comparison.js';
 import {
   type ConvOptions,
   type ConvTransposeOptions,
@@ -44,28 +23,6 @@ import {
   convTranspose3d,
 } from './ops/convolution.js';
 import { type CumsumOptions, cumsum } from './ops/cumsum.js';
-import {
-  abs,
-  add,
-  type ClampOptions,
-  clamp,
-  cos,
-  div,
-  exp,
-  log,
-  log1p,
-  maximum,
-  minimum,
-  mul,
-  neg,
-  pow,
-  rsqrt,
-  sign,
-  sin,
-  sqrt,
-  square,
-  sub,
-} from './ops/elementwise.js';
 import { embedding, gather, indexSelect, maskedFill, oneHot, scatterAdd } from './ops/indexing.js';
 import { type InterpolateOptions, interpolate } from './ops/interpolate.js';
 import { split } from './ops/join.js';
@@ -110,8 +67,7 @@ import {
 import { pad, slice, tril, triu } from './ops/slice.js';
 import { logSoftmax, type SoftmaxOptions, softmax } from './ops/softmax.js';
 import { type Sorted, type SortOptions, sort, type TopkOptions, topk } from './ops/sort.js';
-import type { Broadcast, Shape } from './shape.js';
-import { Tensor } from './tensor.js';
+import type { Shape } from './shape.js';
 import type { Sizes } from './windows.js';
 
 declare module './tensor.js' {
@@ -123,48 +79,52 @@ declare module './tensor.js' {
   }
 }
 
-// biome-ignore lint/suspicious/noExplicitAny: operations of every signature
-type Functions = Record<string, (self: any, ...args: any[]) => unknown>;
-
-/** Makes each function a method whose first argument is the tensor. */
-function attach(functions: Functions): void {
-  for (const [name, fn] of Object.entries(functions)) {
-    Object.defineProperty(Tensor.prototype, name, {
-      value(this: Tensor, ...args: unknown[]) {
-        return fn(this, ...args);
-      },
-      writable: true,
-      configurable: true,
-    });
-  }
-}
-
 attach({ backward, backwardAsync });
 
 declare module './tensor.js' {
   interface Tensor<out D extends DType = DType, out S extends Shape = Shape> {
+    /** The same values as another dtype, or on another device; itself where it is that already. */
     to<E extends DType>(dtype: E): Tensor<E, S>;
     to(device: Device): Tensor<D, S>;
+    /** A copy in memory of its own, differentiable. */
     clone(): Tensor<D, S>;
+    /** The same elements under another shape; -1 is inferred. Shares memory. */
     reshape<const T extends Shape>(shape: T): Tensor<D, Inferred<T>>;
+    /** Without its axes of size 1. Shares memory. */
     squeeze(dim?: number | readonly number[]): Tensor<D>;
+    /** With an axis of size 1 before `dim`. Shares memory. */
     unsqueeze(dim: number): Tensor<D>;
+    /** Axis i of the result is axis `dims[i]`. */
     permute(dims: readonly number[]): Tensor<D>;
+    /** Two axes exchanged; the last two without arguments. */
     transpose(dim0?: number, dim1?: number): Tensor<D>;
+    /** Axes of size 1, and new ones before, repeated to `shape`. */
     expand<const T extends Shape>(shape: T): Tensor<D, Inferred<T>>;
+    /** Consecutive pieces along `dim` (default 0), of one size or of those listed. */
     split(sizes: number | readonly number[], dim?: number): Tensor<D>[];
+    /** Elements start, start + step, ... below end along `dim` (default 0). */
     slice(dim?: number, start?: number, end?: number, step?: number): Tensor<D>;
+    /**
+     * With elements before and after: [before, after] of the last axis, then the one before it, ...
+     */
     pad(
       padding: readonly number[],
       mode?: 'constant' | { mode?: 'constant'; value?: number },
       value?: number,
     ): Tensor<D>;
+    /** Zero above the given diagonal of each matrix. */
     tril(diagonal?: number): Tensor<D, S>;
+    /** Zero below the given diagonal of each matrix. */
     triu(diagonal?: number): Tensor<D, S>;
+    /** The matrix product [..., M, K] · [..., K, N] -> [..., M, N]. */
     matmul<E extends DType>(b: Tensor<E> & MaybeSame<D, E>, options?: MatmulOptions): Tensor<D>;
+    /** The elements at positions `index` along `dim`. */
     gather(dim: number, index: Tensor<IndexDType>): Tensor<D>;
+    /** The slices at positions `index` (a vector) along `dim`. */
     indexSelect(dim: number, index: Tensor<IndexDType>): Tensor<D>;
+    /** With `src` added at positions `index` along `dim`. */
     scatterAdd(dim: number, index: Tensor<IndexDType>, src: Tensor): Tensor<D>;
+    /** `value` where the mask is true. */
     maskedFill(mask: Tensor<'bool'>, value: number): Tensor<D, S>;
   }
 }
@@ -174,113 +134,40 @@ attach({ split, slice, pad, tril, triu, matmul, gather, indexSelect, scatterAdd,
 
 declare module './tensor.js' {
   interface Tensor<out D extends DType = DType, out S extends Shape = Shape> {
-    neg(): Tensor<D, S>;
-    abs(): Tensor<D, S>;
-    sign(): Tensor<D, S>;
-    sqrt(): Tensor<D, S>;
-    square(): Tensor<D, S>;
-    rsqrt(): Tensor<D, S>;
-    exp(): Tensor<D, S>;
-    log(): Tensor<D, S>;
-    log1p(): Tensor<D, S>;
-    sin(): Tensor<D, S>;
-    cos(): Tensor<D, S>;
-    clamp(min: number | null | undefined, max?: number | null): Tensor<D, S>;
-    clamp(options: ClampOptions): Tensor<D, S>;
-    relu(): Tensor<D, S>;
-    gelu(options?: GeluOptions): Tensor<D, S>;
-    silu(): Tensor<D, S>;
-    sigmoid(): Tensor<D, S>;
-    tanh(): Tensor<D, S>;
-    softplus(): Tensor<D, S>;
-    dropout(options?: DropoutOptions): Tensor<D, S>;
-    isNaN(): Tensor<'bool', S>;
-    logicalNot(): Tensor<'bool', S>;
-    add(b: number): Tensor<D, S>;
-    add<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
-    add<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
-    sub(b: number): Tensor<D, S>;
-    sub<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
-    sub<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
-    mul(b: number): Tensor<D, S>;
-    mul<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
-    mul<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
-    div(b: number): Tensor<D, S>;
-    div<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
-    div<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
-    pow(b: number): Tensor<D, S>;
-    pow<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
-    pow<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
-    maximum(b: number): Tensor<D, S>;
-    maximum<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
-    maximum<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
-    minimum(b: number): Tensor<D, S>;
-    minimum<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
-    minimum<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
-    eq(b: number): Tensor<'bool', S>;
-    eq<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    eq<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
-    ne(b: number): Tensor<'bool', S>;
-    ne<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    ne<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
-    lt(b: number): Tensor<'bool', S>;
-    lt<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    lt<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
-    le(b: number): Tensor<'bool', S>;
-    le<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    le<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
-    gt(b: number): Tensor<'bool', S>;
-    gt<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    gt<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
-    ge(b: number): Tensor<'bool', S>;
-    ge<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    ge<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
-    logicalAnd(b: number): Tensor<'bool', S>;
-    logicalAnd<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    logicalAnd<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
-    logicalOr(b: number): Tensor<'bool', S>;
-    logicalOr<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    logicalOr<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    /** The sum over all elements or over `dim`; 0 for none. */
     sum<E extends FloatDType>(this: Tensor<E>, options?: ReduceOptions): Tensor<E>;
     sum<E extends Exclude<DType, FloatDType>>(
       this: Tensor<E>,
       options?: ReduceOptions,
     ): Tensor<'int64'>;
     sum(options?: ReduceOptions): Tensor;
+    /** The arithmetic mean; NaN for no elements. */
     mean(options?: ReduceOptions): Tensor<D>;
+    /** The variance, by default unbiased. */
     var(options?: VarOptions): Tensor<D>;
+    /** The standard deviation, √var. */
     std(options?: VarOptions): Tensor<D>;
+    /** The largest element; NaN if any is. */
     max(options?: ReduceOptions): Tensor<D>;
+    /** The smallest element; NaN if any is. */
     min(options?: ReduceOptions): Tensor<D>;
+    /** Where the largest element is (int32). */
     argmax(options?: ArgOptions): Tensor<'int32'>;
+    /** Where the smallest element is (int32). */
     argmin(options?: ArgOptions): Tensor<'int32'>;
+    /** log Σ eˣ over `dim` (default -1), without overflow. */
     logsumexp(options?: RowOptions): Tensor<D>;
+    /** (Σ |x|ᵖ)^(1/p), by default Euclidean. */
     norm(options?: NormOptions): Tensor<D>;
+    /** Divided by its norm over `dim` (default -1). */
     normalize(options?: NormalizeOptions): Tensor<D, S>;
+    /** e^x over its sum along `dim` (default -1). */
     softmax(options?: SoftmaxOptions): Tensor<D, S>;
+    /** The logarithm of `softmax`, without overflow. */
     logSoftmax(options?: SoftmaxOptions): Tensor<D, S>;
   }
 }
 
-attach({
-  neg,
-  abs,
-  sign,
-  square,
-  sqrt,
-  rsqrt,
-  exp,
-  log,
-  log1p,
-  sin,
-  cos,
-  clamp,
-  isNaN: isNan,
-  logicalNot,
-});
-attach({ add, sub, mul, div, pow, maximum, minimum, logicalAnd, logicalOr });
-attach({ eq, ne, lt, le, gt, ge, relu, gelu, silu, sigmoid, tanh });
-attach({ softplus, dropout });
 attach({ sum, mean, var: variance, std, max, min, argmax, argmin, logsumexp });
 attach({ norm, normalize, softmax, logSoftmax });
 
@@ -288,7 +175,9 @@ declare module './tensor.js' {
   interface Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     /** `where(this, a, b)`: this is the condition. */
     where(a: Tensor | number, b: Tensor | number): Tensor;
+    /** Rows of mean 0 and variance 1, times weight plus bias. */
     layerNorm(options?: LayerNormOptions): Tensor<D, S>;
+    /** Rows of mean square 1, times weight. */
     rmsNorm(options?: RmsNormOptions): Tensor<D, S>;
     /** `embedding(this, ids)`: this is the table. */
     embedding(ids: Tensor<IndexDType>, options?: { paddingIdx?: number }): Tensor<D>;
@@ -301,26 +190,41 @@ attach({ where, layerNorm, rmsNorm, embedding, oneHot });
 
 declare module './tensor.js' {
   interface Tensor<out D extends DType = DType, out S extends Shape = Shape> {
+    /** Sums of the elements up to each along `dim`. */
     cumsum(options?: number | CumsumOptions): Tensor<D extends FloatDType ? D : 'int64', S>;
+    /** In ascending order along `dim` (default -1), and where each was. */
     sort(options?: SortOptions): Sorted<D, S>;
+    /** The k largest along `dim`, in order, and where they were. */
     topk(k: number, options?: TopkOptions): Sorted<D>;
     topk(options: TopkOptions): Sorted<D>;
+    /** The largest of each window. */
     maxPool2d(kernelSize: Sizes, options?: MaxPoolOptions): Tensor<D>;
     maxPool2d(options: MaxPoolOptions): Tensor<D>;
+    /** The largest of each window. */
     maxPool3d(kernelSize: Sizes, options?: MaxPoolOptions): Tensor<D>;
     maxPool3d(options: MaxPoolOptions): Tensor<D>;
+    /** The mean of each window. */
     avgPool2d(kernelSize: Sizes, options?: AvgPoolOptions): Tensor<D>;
     avgPool2d(options: AvgPoolOptions): Tensor<D>;
+    /** The mean of each window. */
     avgPool3d(kernelSize: Sizes, options?: AvgPoolOptions): Tensor<D>;
     avgPool3d(options: AvgPoolOptions): Tensor<D>;
+    /** Distances of rows: [..., N, D] and [..., M, D] -> [..., N, M]. */
     cdist<E extends DType>(y: Tensor<E> & MaybeSame<D, E>, options?: CdistOptions): Tensor<D>;
+    /** The spatial axes at other sizes. */
     interpolate(options: InterpolateOptions): Tensor<D>;
+    /** Convolution of images [B?, C, H, W]. */
     conv2d(weight: Tensor, options?: ConvOptions): Tensor<D>;
+    /** Convolution of volumes [B?, C, D, H, W]. */
     conv3d(weight: Tensor, options?: ConvOptions): Tensor<D>;
+    /** The transpose of `conv2d`. */
     convTranspose2d(weight: Tensor, options?: ConvTransposeOptions): Tensor<D>;
+    /** The transpose of `conv3d`. */
     convTranspose3d(weight: Tensor, options?: ConvTransposeOptions): Tensor<D>;
+    /** Groups of channels of mean 0 and variance 1. */
     groupNorm(numGroups: number, options?: GroupNormOptions): Tensor<D, S>;
     groupNorm(options: GroupNormOptions): Tensor<D, S>;
+    /** Channels of mean 0 and variance 1 over the batch. */
     batchNorm(options: BatchNormOptions): Tensor<D, S>;
   }
 }

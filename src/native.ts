@@ -100,11 +100,15 @@ export function isRecording(): boolean {
 
 /** Thrown when memory runs out; the process goes on. Sizes in bytes, -1 where not known. */
 export class OutOfMemoryError extends Error {
+  /** Always 'ERR_OUT_OF_MEMORY'. */
   readonly code = 'ERR_OUT_OF_MEMORY';
   constructor(
     message: string,
+    /** Bytes that were asked for. */
     readonly requested = -1,
+    /** Bytes that were free. */
     readonly free = -1,
+    /** Bytes that there are. */
     readonly total = -1,
   ) {
     super(message);

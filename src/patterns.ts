@@ -22,7 +22,10 @@ function constant<D extends DType, S extends Shape>(
   return finished(t, options);
 }
 
-/** Zeros. */
+/**
+ * Zeros. -> `shape` of `dtype`, on `device`.
+ * @throws ERR_SHAPE for sizes that are no integers from 0 on.
+ */
 export function zeros<const S extends Shape, D extends DType = 'float32'>(
   shape: S,
   options: CreateOptions<D> = {},
@@ -30,7 +33,10 @@ export function zeros<const S extends Shape, D extends DType = 'float32'>(
   return constant('zeros', shape, 0, options);
 }
 
-/** Ones. */
+/**
+ * Ones. -> `shape` of `dtype`, on `device`.
+ * @throws ERR_SHAPE for sizes that are no integers from 0 on.
+ */
 export function ones<const S extends Shape, D extends DType = 'float32'>(
   shape: S,
   options: CreateOptions<D> = {},
@@ -38,7 +44,11 @@ export function ones<const S extends Shape, D extends DType = 'float32'>(
   return constant('ones', shape, 1, options);
 }
 
-/** `value` everywhere. */
+/**
+ * `value` everywhere. -> `shape` of `dtype`, on `device`.
+ * @throws ERR_SHAPE for sizes that are no integers from 0 on, ERR_INVALID_TYPE for a value that is
+ *   no number.
+ */
 export function full<const S extends Shape, D extends DType = 'float32'>(
   shape: S,
   value: number,
@@ -68,7 +78,10 @@ function fromValues<D extends DType>(
   return finished(t, options);
 }
 
-/** The identity matrix `[n, n]`, or ones on the diagonal of `[n, m]`. */
+/**
+ * The identity matrix `[n, n]`, or ones on the diagonal of `[n, m]`.
+ * @throws ERR_INVALID_VALUE for sizes that are no integers from 0 on.
+ */
 export function eye<D extends DType = 'float32'>(
   n: number,
   options?: CreateOptions<D>,
@@ -94,7 +107,11 @@ export function eye(n: number, m?: number | CreateOptions, options?: CreateOptio
   return finished(t, chosen);
 }
 
-/** `start`, `start + step`, ... below `end` (`arange(end)` starts at 0); float32 unless asked otherwise. */
+/**
+ * `start`, `start + step`, ... below `end` (`arange(end)` starts at 0); float32 unless asked
+ * otherwise. -> [⌈(end - start) / step⌉] of `dtype`.
+ * @throws ERR_INVALID_VALUE for a step of 0 or bounds that are not finite.
+ */
 export function arange<D extends DType = 'float32'>(
   end: number,
   options?: CreateOptions<D>,
@@ -130,7 +147,10 @@ export function arange(...args: (number | CreateOptions | undefined)[]): Tensor 
   return fromValues('arange', size, options, (i) => start + i * step);
 }
 
-/** `count` evenly spaced values from `start` to `end`, both included. */
+/**
+ * `count` evenly spaced values from `start` to `end`, both included. -> [count] of `dtype`.
+ * @throws ERR_INVALID_VALUE for a count that is no integer from 0 on.
+ */
 export function linspace<D extends DType = 'float32'>(
   start: number,
   end: number,

@@ -2,6 +2,7 @@
 // runs on the device of its inputs, and what it allocates lies there (`ambient`); tensors that a
 // user makes, inside a custom operation too, go to the default device (src/device.ts).
 
+/** Where a tensor lies; 'cuda' is the first device. */
 export type Device = 'cpu' | 'cuda' | `cuda:${number}`;
 
 const names: `cuda:${number}`[] = [];

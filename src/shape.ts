@@ -1,6 +1,7 @@
 // Shapes: their type, their run-time checks, broadcasting.
 import { errorOf, fail, show, showShape } from './expect.js';
 
+/** Sizes, the slowest axis first; [] is a scalar. */
 export type Shape = readonly number[];
 
 /** True where two sizes may be equal: one is a plain `number`, or both are the same literal. */

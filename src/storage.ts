@@ -233,6 +233,7 @@ export function releaseRecycled(): void {
   native.systemTrim.call();
 }
 
+/** Bytes on one device. */
 export interface MemoryUse {
   /** Bytes of tensors that are alive, as far as garbage collection has got. */
   live: number;
@@ -242,6 +243,7 @@ export interface MemoryUse {
   recycled: number;
   /** Bytes of scratch memory that kernels are using now, and the most they have used. */
   scratch: number;
+  /** The most `scratch` has been. */
   scratchPeak: number;
 }
 

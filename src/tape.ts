@@ -20,6 +20,7 @@ export type Gradients = Readonly<
   Record<string, Gradient | readonly Gradient[] | typeof addedElsewhere>
 >;
 
+/** What the forward of an operation gives: its result or results, and what backward will need. */
 export type ForwardResult = {
   /** What `backward` will need: tensors, arrays of tensors, plain values. */
   saved?: unknown;
@@ -71,8 +72,12 @@ export interface OpDefinition<I extends string, T extends string, O extends obje
 
 /** The kernels of an operation without the tape: for another framework's autograd. */
 export interface RawOp {
+  /**
+   * Outputs and what to save, from inputs by name; `needs` says which gradients will be asked for.
+   */
   // biome-ignore lint/suspicious/noExplicitAny: keyed by the operation's own input names
   forward(t: Record<string, any>, options?: object, needs?: Needs): ForwardResult;
+  /** Gradients by input name, from what `forward` saved and the gradients of the outputs. */
   // biome-ignore lint/suspicious/noExplicitAny: the form of `saved` is the operation's own
   backward(saved: any, gradOutputs: any, needs?: Needs): Gradients;
 }

@@ -35,6 +35,7 @@ export type PostHook = (tensor: Tensor) => void;
 
 /** Stops a hook. */
 export interface HookHandle {
+  /** Takes the hook off; it is not called again. */
   remove(): void;
 }
 
@@ -62,8 +63,11 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
   /** @internal holders of this tensor inside a running backward */ claims = 0;
   /** @internal a user has or may have a reference to this gradient */ seen = false;
   /** @internal */ wantsGrad = false;
+  /** Sizes, the slowest axis first; literal where they are known. */
   readonly shape: S;
+  /** The type of the elements. */
   readonly dtype: D;
+  /** The number of elements. */
   readonly size: number;
   /** Where the elements are: 'cpu', 'cuda:0', ... */
   readonly device: Device;
@@ -93,6 +97,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     return this.node === null;
   }
 
+  /** Whether its memory has been handed back; it cannot be used any more. */
   get isDisposed(): boolean {
     return this.storage === null;
   }
@@ -284,6 +289,7 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     return 'Tensor';
   }
 
+  /** Its dtype, shape and first elements. */
   toString(): string {
     return inspectTensor(this);
   }

@@ -34,6 +34,7 @@ export interface TransportInfo {
   converged: boolean;
 }
 
+/** How Sinkhorn's iterations end. */
 export interface IterationOptions {
   /** Largest L1 error of the marginals, relative to the plan's mass; default 1e-3. */
   tolerance?: number | undefined;

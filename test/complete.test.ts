@@ -11,7 +11,6 @@ const tests = ['test/ops', 'test/cases', 'test/core']
   .filter((name) => name.endsWith('.ts'))
   .map(read)
   .join('\n');
-const sources = readdirSync('src/ops').map((name) => read(`src/ops/${name}`));
 const kebab = (name: string) => name.replaceAll('_', '-');
 
 describe.each(folders)('native/ops/%s', (op) => {
@@ -40,7 +39,8 @@ describe.each(['cross_entropy', 'linear_cross_entropy'])('the loss %s', (op) => 
   );
 });
 
-test('every built-in operation is public, documented and named by a test', () => {
+// Comments are the business of scripts/check-docs.mjs.
+test('every built-in operation is public and named by a test', () => {
   const missing: string[] = [];
   for (const name of Object.keys(sp.raw)) {
     const publicNames: readonly string[] = [
@@ -49,10 +49,6 @@ test('every built-in operation is public, documented and named by a test', () =>
     ];
     if (!publicNames.includes(name)) missing.push(`${name}: not exported`);
     if (!new RegExp(`\\b${name}\\b`).test(tests)) missing.push(`${name}: no test names it`);
-    const documented = new RegExp(
-      `\\*/\\s*export (?:const ${name}|function ${name}|\\{[^}]*\\b${name})\\b`,
-    );
-    if (!sources.some((text) => documented.test(text))) missing.push(`${name}: no doc comment`);
   }
   expect(missing).toEqual([]);
 });

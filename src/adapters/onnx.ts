@@ -6,8 +6,11 @@ import { expectTensor } from '../tensor.js';
 
 /** What is used of a tensor of ONNX Runtime. */
 export interface OrtTensor {
+  /** The name of the type of its elements. */
   readonly type: string;
+  /** Sizes. */
   readonly dims: readonly number[];
+  /** Its elements. */
   readonly data: unknown;
   /** Where the data are; those of a device are asked for by its `getData()` first. */
   readonly location?: string;
@@ -18,7 +21,12 @@ type Values = any;
 
 /** What is used of ONNX Runtime: the class of its tensors. */
 export interface OrtLibrary<T> {
-  readonly Tensor: new (type: Values, data: Values, dims: readonly number[]) => T;
+  /** The class of tensors. */
+  readonly Tensor: new (
+    type: Values,
+    data: Values,
+    dims: readonly number[],
+  ) => T;
 }
 
 const same: Readonly<Record<string, sp.DType>> = {

@@ -7,16 +7,21 @@ import { expectTensor } from '../tensor.js';
 
 /** What is used of a tensor of TensorFlow.js. */
 export interface TfTensor {
+  /** Sizes. */
   readonly shape: readonly number[];
+  /** The name of the type of its elements. */
   readonly dtype: string;
+  /** Its elements. */
   // biome-ignore lint/suspicious/noExplicitAny: typed by dtype names there
   dataSync(): any;
 }
 
 /** What is used of TensorFlow.js: tfjs-core, tfjs, tfjs-node. */
 export interface TfLibrary {
+  /** Makes a tensor. */
   // biome-ignore lint/suspicious/noExplicitAny: overloads by rank there
   tensor(values: any, shape: any, dtype: any): any;
+  /** Makes a function with a gradient of its own. */
   // biome-ignore lint/suspicious/noExplicitAny: any number of tensors, then a function that saves some
   customGrad(f: (...inputs: any[]) => any): (...inputs: any[]) => any;
 }

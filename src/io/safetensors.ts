@@ -192,6 +192,7 @@ export async function loadSafetensorsMetadata(path: string | URL): Promise<Recor
   });
 }
 
+/** Options of `saveSafetensors`. */
 export interface SafetensorsOptions {
   /** Free text by name. */
   metadata?: Readonly<Record<string, string>> | undefined;

@@ -31,23 +31,42 @@ function activation(name: string, f: number, gradient: number, save: 'x' | 'y'):
   }) as unknown as Activation;
 }
 
-/** max(x, 0). Gradient 0 at 0. */
+/**
+ * max(x, 0). Gradient 0 at 0. x of any float dtype and shape -> the same.
+ * @throws ERR_DTYPE for integers and bool.
+ */
 export const relu = activation('relu', fn.relu, fn.reluGradient, 'y');
-/** x·σ(x) */
+/**
+ * x·σ(x). x of any float dtype and shape -> the same.
+ * @throws ERR_DTYPE for integers and bool.
+ */
 export const silu = activation('silu', fn.silu, fn.siluGradient, 'x');
-/** σ(x) = 1 / (1 + e⁻ˣ) */
+/**
+ * σ(x) = 1 / (1 + e⁻ˣ). x of any float dtype and shape -> the same.
+ * @throws ERR_DTYPE for integers and bool.
+ */
 export const sigmoid = activation('sigmoid', fn.sigmoid, fn.sigmoidGradient, 'y');
-/** Hyperbolic tangent. */
+/**
+ * Hyperbolic tangent. x of any float dtype and shape -> the same.
+ * @throws ERR_DTYPE for integers and bool.
+ */
 export const tanh = activation('tanh', fn.tanh, fn.tanhGradient, 'y');
-/** log(1 + eˣ), without overflow. */
+/**
+ * log(1 + eˣ), without overflow. x of any float dtype and shape -> the same.
+ * @throws ERR_DTYPE for integers and bool.
+ */
 export const softplus = activation('softplus', fn.softplus, fn.softplusGradient, 'x');
 
+/** Options of `gelu`. */
 export interface GeluOptions {
   /** `'tanh'` takes x/2·(1 + tanh(√(2/π)·(x + 0.044715·x³))); default `'none'`, the exact function. */
   approximate?: 'none' | 'tanh' | undefined;
 }
 
-/** x·Φ(x), Φ the normal distribution function. */
+/**
+ * x·Φ(x), Φ the normal distribution function. x of any float dtype and shape -> the same.
+ * @throws ERR_DTYPE for integers and bool, ERR_INVALID_VALUE for another `approximate`.
+ */
 export const gelu: Activation<GeluOptions> = defineOp({
   name: 'gelu',
   builtin: true,
@@ -66,6 +85,7 @@ export const gelu: Activation<GeluOptions> = defineOp({
   }),
 }) as unknown as Activation<GeluOptions>;
 
+/** Options of `dropout`. */
 export interface DropoutOptions {
   /** Probability that an element becomes 0. Default 0.5. */
   p?: number | undefined;
@@ -115,6 +135,10 @@ function isTraining(x: Tensor, options: DropoutOptions): boolean {
 /**
  * Each element is 0 with probability p, else divided by 1 - p. Which ones depends on `manualSeed`
  * and the draws before, on no thread or device.
+ *
+ * x of any float dtype and shape -> the same.
+ *
+ * @throws ERR_DTYPE for integers and bool, ERR_INVALID_VALUE for p outside [0, 1].
  */
 export const dropout: Activation<DropoutOptions> = Object.assign(
   <D extends DType, S extends Shape>(x: Tensor<D, S>, options: DropoutOptions = {}) => {

@@ -24,6 +24,7 @@ import type { Tensor } from '../tensor.js';
 
 const name = 'barcodeLengthLoss';
 
+/** Options of `barcodeLengthLoss`. */
 export interface BarcodeLengthLossOptions<R extends LossReduction = LossReduction>
   extends Pick<
     BettiOptions,

@@ -13,6 +13,7 @@ import { pad, slice } from './slice.js';
 /** What a plan is multiplied by: results of sinkhorn, sinkhornPotentials and emd have it. */
 export type AppliedPlan<D extends DType = DType> = Pick<TransportPlan<D>, 'f' | 'g' | 'apply'>;
 
+/** Options of `barycentricMap`. */
 export interface BarycentricMapOptions {
   /** 1 (default): for each point of x, from points of y; 0: for each of y, from points of x. */
   axis?: 0 | 1 | undefined;

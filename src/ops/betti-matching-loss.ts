@@ -36,6 +36,7 @@ import { empty, type Tensor } from '../tensor.js';
 
 const name = 'bettiMatchingLoss';
 
+/** Options of `bettiMatchingLoss`. */
 export interface BettiMatchingLossOptions<R extends LossReduction = LossReduction>
   extends Omit<BettiOptions, 'cycles' | 'threshold'> {
   /** Default 'mean', over B·C; 'none' gives [B, C]. */

@@ -243,6 +243,7 @@ const barcodeOptionNames = [
   'signal',
 ] as const;
 
+/** Options of `persistenceBarcode`. */
 export type PersistenceBarcodeOptions = Pick<
   BettiMatchingOptions,
   (typeof barcodeOptionNames)[number]

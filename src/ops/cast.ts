@@ -42,6 +42,8 @@ const toOp = defineOp({
  * conversion undefined, a float beyond an integer's range becomes the nearest end of the range and
  * NaN becomes 0; integers wrap; bool is `value != 0`.
  *
+ * x of any shape -> the same shape.
+ *
  * @throws ERR_NO_CUDA for 'cuda' on a machine or build without it.
  * @example x.to('bfloat16')
  */
@@ -65,7 +67,11 @@ export function to(x: Tensor, target: DType | Device): Tensor {
   return device === x.device ? x : toOp(x, { device });
 }
 
-/** A copy with memory of its own. Gradients pass through. */
+/**
+ * A copy with memory of its own. Gradients pass through. x of any dtype and shape -> the same, in
+ * memory of its own; differentiable.
+ * @throws ERR_DISPOSED for a tensor that was disposed.
+ */
 export const clone = defineOp<<D extends DType, S extends Shape>(x: Tensor<D, S>) => Tensor<D, S>>({
   name: 'clone',
   builtin: true,

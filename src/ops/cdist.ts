@@ -16,6 +16,7 @@ import { broadcastShapes, type Shape, sameShape, sizeOf, stridesOf } from '../sh
 import { gathered, sumTo } from '../strided.js';
 import { empty, type Tensor, viewOf } from '../tensor.js';
 
+/** Options of `cdist`. */
 export interface CdistOptions {
   /** The norm: a number >= 0, or Infinity for the largest difference; 0 counts them. Default 2. */
   p?: number | undefined;

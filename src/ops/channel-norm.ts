@@ -26,11 +26,13 @@ interface Parameters {
   eps?: number;
 }
 
+/** Options of `groupNorm`. */
 export interface GroupNormOptions extends Parameters {
   /** Into how many groups of neighbouring channels C is cut; also the second argument. */
   numGroups?: number | undefined;
 }
 
+/** Options of `batchNorm`. */
 export interface BatchNormOptions extends Parameters {
   /** Means [C] that are used, or with `training` moved towards the batch's in place. */
   runningMean?: Tensor | undefined;
@@ -131,6 +133,7 @@ function backward({ x, weight, hasBias, mean, r, groups, fixed }: Saved, g: Tens
   return { x: dx, weight: dweight, bias: dbias };
 }
 
+/** The type of `groupNorm`. */
 export interface GroupNorm {
   <D extends DType, S extends Shape>(
     x: Tensor<D, S>,

@@ -28,6 +28,7 @@ const name = 'clDice';
 const sumKinds = ['batch', 'channel', 'image'] as const;
 const slopesEach = 5;
 
+/** Options of `clDice`. */
 export interface ClDiceOptions<R extends LossReduction = LossReduction> {
   /** Erosions of the soft skeletons; default 10, as the official code has, whatever it is given. */
   iterations?: number | undefined;

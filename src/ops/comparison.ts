@@ -62,21 +62,49 @@ function comparisonOp(name: string, f: number): Comparison {
   }) as unknown as Comparison;
 }
 
-/** a = b; false where either is NaN. */
+/**
+ * a = b; false where either is NaN. a and b of one dtype, or one of them a number -> bool of their
+ * broadcast shape [...].
+ * @throws ERR_DTYPE for two different dtypes, ERR_SHAPE where shapes do not broadcast.
+ */
 export const eq = comparisonOp('eq', fn.eq);
-/** a ≠ b; true where either is NaN. */
+/**
+ * a ≠ b; true where either is NaN. a and b of one dtype, or one of them a number -> bool of their
+ * broadcast shape [...].
+ * @throws ERR_DTYPE for two different dtypes, ERR_SHAPE where shapes do not broadcast.
+ */
 export const ne = comparisonOp('ne', fn.ne);
-/** a < b */
+/**
+ * a < b. a and b of one dtype, or one of them a number -> bool of their broadcast shape [...].
+ * @throws ERR_DTYPE for two different dtypes, ERR_SHAPE where shapes do not broadcast.
+ */
 export const lt = comparisonOp('lt', fn.lt);
-/** a ≤ b */
+/**
+ * a ≤ b. a and b of one dtype, or one of them a number -> bool of their broadcast shape [...].
+ * @throws ERR_DTYPE for two different dtypes, ERR_SHAPE where shapes do not broadcast.
+ */
 export const le = comparisonOp('le', fn.le);
-/** a > b */
+/**
+ * a > b. a and b of one dtype, or one of them a number -> bool of their broadcast shape [...].
+ * @throws ERR_DTYPE for two different dtypes, ERR_SHAPE where shapes do not broadcast.
+ */
 export const gt = comparisonOp('gt', fn.gt);
-/** a ≥ b */
+/**
+ * a ≥ b. a and b of one dtype, or one of them a number -> bool of their broadcast shape [...].
+ * @throws ERR_DTYPE for two different dtypes, ERR_SHAPE where shapes do not broadcast.
+ */
 export const ge = comparisonOp('ge', fn.ge);
-/** a and b, where anything but 0 is true. */
+/**
+ * a and b, where anything but 0 is true. a and b of one dtype, or one of them a number -> bool of
+ * their broadcast shape [...].
+ * @throws ERR_DTYPE for two different dtypes, ERR_SHAPE where shapes do not broadcast.
+ */
 export const logicalAnd = comparisonOp('logicalAnd', fn.logicalAnd);
-/** a or b, where anything but 0 is true. */
+/**
+ * a or b, where anything but 0 is true. a and b of one dtype, or one of them a number -> bool of
+ * their broadcast shape [...].
+ * @throws ERR_DTYPE for two different dtypes, ERR_SHAPE where shapes do not broadcast.
+ */
 export const logicalOr = comparisonOp('logicalOr', fn.logicalOr);
 
 function testOp(name: string, f: number): UnaryTest {
@@ -89,11 +117,17 @@ function testOp(name: string, f: number): UnaryTest {
   }) as unknown as UnaryTest;
 }
 
-/** x = 0 */
+/**
+ * x = 0. x of any dtype and shape -> bool of the same shape.
+ * @throws ERR_INVALID_TYPE for what is no tensor.
+ */
 export const logicalNot = testOp('logicalNot', fn.logicalNot);
+/**
+ * Whether x is NaN; never for integers. x of any dtype and shape -> bool of the same shape.
+ * @throws ERR_INVALID_TYPE for what is no tensor.
+ */
 const isNan = testOp('isNaN', fn.isNaN);
 
-/** Whether x is NaN; never for integers. */
 export { isNan as isNaN };
 
 interface Choice extends Pair {
@@ -104,6 +138,10 @@ interface Choice extends Pair {
  * a where `condition` (bool) is true, else b; all three broadcast. The gradient goes to the one
  * that was taken. Two numbers give float32.
  *
+ * condition, a and b -> their broadcast shape [...], of the dtype of a and b.
+ *
+ * @throws ERR_DTYPE for a condition that is not bool or two dtypes, ERR_SHAPE where shapes do not
+ *   broadcast.
  * @example sp.where(mask, scores, -Infinity)
  */
 export const where: {

@@ -30,11 +30,13 @@ interface SharedOptions {
   groups?: number | undefined;
 }
 
+/** Options of `conv2d` and `conv3d`. */
 export interface ConvOptions extends SharedOptions {
   /** Zeros on both sides of each axis; 'same' keeps the size (stride 1), 'valid' is 0. Default 0. */
   padding?: Sizes | 'same' | 'valid' | undefined;
 }
 
+/** Options of `convTranspose2d` and `convTranspose3d`. */
 export interface ConvTransposeOptions extends SharedOptions {
   /** What is cut off on both sides of each axis of the result. Default 0. */
   padding?: Sizes | undefined;

@@ -26,6 +26,7 @@ import { launch, native } from '../native.js';
 import { type Last, type Leading, type SameSize, type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
 
+/** Options of `crossEntropy`. */
 export type CrossEntropyOptions<R extends LossReduction = LossReduction> = LossOptions<R>;
 
 const name = 'crossEntropy';

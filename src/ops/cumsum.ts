@@ -9,6 +9,7 @@ import { positional } from '../positional.js';
 import { around, axisOf, type Shape } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
 
+/** Options of `cumsum`. */
 export interface CumsumOptions {
   /** The axis along which is summed; negative ones count from the end. Default -1. */
   dim?: number | undefined;
@@ -16,6 +17,7 @@ export interface CumsumOptions {
 
 type Result<D extends DType, S extends Shape> = Tensor<D extends FloatDType ? D : 'int64', S>;
 
+/** The type of `cumsum`. */
 export interface Cumsum {
   <D extends DType, S extends Shape>(
     x: Tensor<D, S>,

@@ -20,6 +20,7 @@ import { empty, type Tensor } from '../tensor.js';
 const kinds = ['kl', 'reverseKl', 'jensenShannon'] as const;
 const name = 'divergence';
 
+/** Options of `divergence`. */
 export interface DivergenceOptions<R extends LossReduction = LossReduction> {
   /**
    * With p the teacher's and q the student's distribution: 'kl' (default) is KL(p|q), 'reverseKl'

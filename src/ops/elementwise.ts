@@ -79,29 +79,59 @@ function unaryOp(name: string, f: number, { floatOnly = true, save, gradient }: 
   }) as unknown as Unary;
 }
 
-/** -x */
+/**
+ * -x. x of any shape and dtype but bool -> the same.
+ * @throws ERR_DTYPE for bool.
+ */
 export const neg = unaryOp('neg', fn.neg, { floatOnly: false, gradient: (g) => unary(fn.neg, g) });
-/** |x|. Gradient g·sign(x), 0 at 0. */
+/**
+ * |x|. Gradient g·sign(x), 0 at 0. x of any shape and dtype but bool -> the same.
+ * @throws ERR_DTYPE for bool.
+ */
 export const abs = unaryOp('abs', fn.abs, {
   floatOnly: false,
   save: 'x',
   gradient: by(fn.absGradient),
 });
-/** -1, 0 or 1; NaN stays. Its gradient is 0. */
+/**
+ * -1, 0 or 1; NaN stays. Its gradient is 0. x of any shape and dtype but bool -> the same.
+ * @throws ERR_DTYPE for bool.
+ */
 export const sign = unaryOp('sign', fn.sign, { floatOnly: false });
-/** √x, NaN below 0. */
+/**
+ * √x, NaN below 0. x of any float dtype and shape -> the same.
+ * @throws ERR_DTYPE for integers and bool.
+ */
 export const sqrt = unaryOp('sqrt', fn.sqrt, { save: 'y', gradient: by(fn.sqrtGradient) });
-/** 1/√x */
+/**
+ * 1/√x. x of any float dtype and shape -> the same.
+ * @throws ERR_DTYPE for integers and bool.
+ */
 export const rsqrt = unaryOp('rsqrt', fn.rsqrt, { save: 'y', gradient: by(fn.rsqrtGradient) });
-/** eˣ */
+/**
+ * eˣ. x of any float dtype and shape -> the same.
+ * @throws ERR_DTYPE for integers and bool.
+ */
 export const exp = unaryOp('exp', fn.exp, { save: 'y', gradient: by(fn.mul) });
-/** Natural logarithm: -Infinity at 0, NaN below. */
+/**
+ * Natural logarithm: -Infinity at 0, NaN below. x of any float dtype and shape -> the same.
+ * @throws ERR_DTYPE for integers and bool.
+ */
 export const log = unaryOp('log', fn.log, { save: 'x', gradient: by(fn.div) });
-/** log(1 + x), exact for small x. */
+/**
+ * log(1 + x), exact for small x. x of any float dtype and shape -> the same.
+ * @throws ERR_DTYPE for integers and bool.
+ */
 export const log1p = unaryOp('log1p', fn.log1p, { save: 'x', gradient: by(fn.log1pGradient) });
-/** Sine; x in radians. */
+/**
+ * Sine; x in radians. x of any float dtype and shape -> the same.
+ * @throws ERR_DTYPE for integers and bool.
+ */
 export const sin = unaryOp('sin', fn.sin, { save: 'x', gradient: by(fn.sinGradient) });
-/** Cosine; x in radians. */
+/**
+ * Cosine; x in radians. x of any float dtype and shape -> the same.
+ * @throws ERR_DTYPE for integers and bool.
+ */
 export const cos = unaryOp('cos', fn.cos, { save: 'x', gradient: by(fn.cosGradient) });
 
 interface Pair {
@@ -164,20 +194,38 @@ function to(shape: Shape, g: Tensor, full: Tensor): Tensor {
 
 const product = (g: Tensor, by: Operand) => binary(fn.mul, g, by, g.shape, g.dtype);
 
-/** a + b */
+/**
+ * a + b. a and b of one dtype but bool, or one of them a number -> their broadcast shape [...].
+ * @throws ERR_DTYPE for other dtypes or two different ones, ERR_SHAPE where shapes do not
+ *   broadcast.
+ */
 export const add = binaryOp('add', fn.add, { gradientA: (g) => g, gradientB: (g) => g });
-/** a - b */
+/**
+ * a - b. a and b of one dtype but bool, or one of them a number -> their broadcast shape [...].
+ * @throws ERR_DTYPE for other dtypes or two different ones, ERR_SHAPE where shapes do not
+ *   broadcast.
+ */
 export const sub = binaryOp('sub', fn.sub, {
   gradientA: (g) => g,
   gradientB: (g) => unary(fn.neg, g),
 });
-/** a · b, element by element. */
+/**
+ * a · b, element by element. a and b of one dtype but bool, or one of them a number -> their
+ * broadcast shape [...].
+ * @throws ERR_DTYPE for other dtypes or two different ones, ERR_SHAPE where shapes do not
+ *   broadcast.
+ */
 export const mul = binaryOp('mul', fn.mul, {
   readsFor: { a: ['b'], b: ['a'] },
   gradientA: (g, { b }) => product(g, b),
   gradientB: (g, { a }) => product(g, a),
 });
-/** a / b; float dtypes only. */
+/**
+ * a / b; float dtypes only. a and b of one float dtype, or one of them a number -> their broadcast
+ * shape [...].
+ * @throws ERR_DTYPE for other dtypes or two different ones, ERR_SHAPE where shapes do not
+ *   broadcast.
+ */
 export const div = binaryOp('div', fn.div, {
   allowed: floats,
   readsFor: { a: ['b'], b: ['a', 'b'] },
@@ -190,13 +238,23 @@ function three(f: number, g: Tensor, a: Operand, b: Operand): Tensor {
   return ternary(f, g, a, b, g.shape, g.dtype);
 }
 
-/** The larger of a and b; NaN if either is. Where they are equal each gets half the gradient. */
+/**
+ * The larger of a and b; NaN if either is. Where they are equal each gets half the gradient. a and
+ * b of one dtype but bool, or one of them a number -> their broadcast shape [...].
+ * @throws ERR_DTYPE for other dtypes or two different ones, ERR_SHAPE where shapes do not
+ *   broadcast.
+ */
 export const maximum = binaryOp('maximum', fn.maximum, {
   readsFor: { a: ['a', 'b'], b: ['a', 'b'] },
   gradientA: (g, { a, b }) => three(fn.maximumGradient, g, a, b),
   gradientB: (g, { a, b }) => three(fn.maximumGradient, g, b, a),
 });
-/** The smaller of a and b; NaN if either is. Where they are equal each gets half the gradient. */
+/**
+ * The smaller of a and b; NaN if either is. Where they are equal each gets half the gradient. a and
+ * b of one dtype but bool, or one of them a number -> their broadcast shape [...].
+ * @throws ERR_DTYPE for other dtypes or two different ones, ERR_SHAPE where shapes do not
+ *   broadcast.
+ */
 export const minimum = binaryOp('minimum', fn.minimum, {
   readsFor: { a: ['a', 'b'], b: ['a', 'b'] },
   gradientA: (g, { a, b }) => three(fn.maximumGradient, g, b, a),
@@ -209,12 +267,20 @@ const powOp = binaryOp('pow', fn.pow, {
   gradientA: (g, { a, b }) => three(fn.powBaseGradient, g, a, b),
   gradientB: (g, { a, b }) => three(fn.powExponentGradient, g, a, b),
 });
-/** x²; float dtypes only. */
+/**
+ * x²; float dtypes only. x of any float dtype and shape -> the same.
+ * @throws ERR_DTYPE for integers and bool.
+ */
 export const square = unaryOp('square', fn.square, { save: 'x', gradient: by(fn.squareGradient) });
 
 /**
  * a to the power b; float dtypes only. A negative base needs an integer exponent, else NaN.
  * Gradient in b: g·aᵇ·log a, 0 where a = 0 and b ≥ 0.
+ *
+ * a and b of one float dtype, or one of them a number -> their broadcast shape [...].
+ *
+ * @throws ERR_DTYPE for other dtypes or two different ones, ERR_SHAPE where shapes do not
+ *   broadcast.
  */
 export const pow: Binary = Object.assign(
   // x² and √x are common and much cheaper than the general function.
@@ -228,6 +294,7 @@ export const pow: Binary = Object.assign(
   { async: powOp.async, raw: powOp.raw },
 ) as Binary;
 
+/** Options of `clamp`. */
 export interface ClampOptions {
   /** Smallest value; none by default. */
   min?: number | undefined;
@@ -298,6 +365,8 @@ interface Clamp {
  * x limited to [min, max], given by position or by name; NaN stays. The gradient passes where
  * min ≤ x ≤ max. With min > max everything becomes max.
  *
+ * @throws ERR_DTYPE for bool, ERR_INVALID_VALUE without min and max, or for fractions beside
+ *   integers.
  * @example x.clamp(0, 6)
  * @example x.clamp({ max: 6 })
  */

@@ -34,6 +34,7 @@ import { normalize } from './reduce.js';
 export interface EmdClouds<D extends DType = DType> {
   /** [B?, N, D] and [B?, M, D]. */
   x: Tensor<D>;
+  /** The other cloud: [B?, M, D]. */
   y: Tensor<D>;
   /** C = |x-y|²/2 for 2 (default), |x-y| for 1. */
   p?: 1 | 2;
@@ -41,12 +42,14 @@ export interface EmdClouds<D extends DType = DType> {
   cost?: CloudOptions['cost'];
 }
 
+/** Options of `emd`. */
 export interface EmdOptions {
   /**
    * Weights of the rows and of the columns, [B?, N] and [B?, M]; default uniform, of mass 1. Masses
    * may differ by 1e-4, or 2e-2 where one has 16 bits; that is spread.
    */
   a?: Tensor | undefined;
+  /** As `a`, of the columns or of the points of y. */
   b?: Tensor | undefined;
   /** Pivots before it gives up; default 1000 (N + M), many times what problems take. */
   maxIterations?: number | undefined;

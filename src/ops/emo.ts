@@ -13,6 +13,7 @@ import { weightGradient } from '../token-weights.js';
 
 const name = 'emo';
 
+/** Options of `emo`. */
 export interface EmoOptions<R extends LossReduction = LossReduction> extends EmoRules<R> {
   /** [V, H], of the logits' dtype: what is near to what. A constant; this or `cosines`. */
   embedding?: Tensor | undefined;

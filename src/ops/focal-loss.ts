@@ -10,6 +10,7 @@ import { empty, type Tensor } from '../tensor.js';
 
 const name = 'focalLoss';
 
+/** Options of `focalLoss`. */
 export interface FocalLossOptions<R extends LossReduction = LossReduction> {
   /** How much what is right already is weighed down; default 2. 0 gives binary cross-entropy. */
   gamma?: number | undefined;

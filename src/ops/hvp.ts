@@ -29,6 +29,7 @@ import {
 import { clone } from './cast.js';
 import { sinkhornPotentials } from './sinkhorn-potentials.js';
 
+/** Options of `hvp`. */
 export interface HvpOptions
   extends IterationOptions,
     Pick<CloudOptions, 'blur' | 'reach' | 'a' | 'b'> {

@@ -92,6 +92,7 @@ export function indexSelect<D extends DType>(
   return indexSelectOp(x, index, { dim });
 }
 
+/** Options of `embedding`. */
 export interface EmbeddingOptions {
   /** The row of this id gets no gradient (default none). */
   paddingIdx?: number | undefined;
@@ -238,6 +239,9 @@ const scatterAddOp = defineOp({
 /**
  * A copy of `x` to which `src` is added at the places that `index` names:
  * out[index[i, j], j] += src[i, j] for dim 0. Equal indices add up, in order.
+ *
+ * @throws ERR_OUT_OF_RANGE for an index outside the axis, ERR_SHAPE where src has not the shape of
+ *   index.
  */
 export function scatterAdd<D extends DType>(
   x: Tensor<D>,
@@ -289,7 +293,12 @@ const maskedFillOp = defineOp({
   backward: ({ mask }, g) => ({ x: filled(g, mask, 0) }),
 });
 
-/** `x` with `value` (any number, also infinite) where the bool `mask`, broadcast to it, is true. */
+/**
+ * `x` with `value` (any number, also infinite) where the bool `mask`, broadcast to it, is true. x
+ * [...] and a bool mask that broadcasts to it -> the shape and dtype of x.
+ * @throws ERR_DTYPE for a mask that is not bool, ERR_SHAPE where it does not broadcast,
+ *   ERR_INVALID_VALUE for a value that the dtype cannot hold.
+ */
 export function maskedFill<D extends DType, S extends Shape>(
   x: Tensor<D, S>,
   mask: Tensor<'bool'>,

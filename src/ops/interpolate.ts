@@ -17,6 +17,7 @@ import { type Shape, sizeOf } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
 import type { Sizes, Triple } from '../windows.js';
 
+/** Options of `interpolate`. */
 export interface InterpolateOptions {
   /** Sizes of the result's spatial axes. */
   size?: Sizes | undefined;

@@ -65,7 +65,12 @@ function cut(whole: Tensor, sizes: readonly number[], axis: number): Tensor[] {
   });
 }
 
-/** Tensors joined along an existing axis (default 0); every other axis must match. */
+/**
+ * Tensors joined along an existing axis (default 0); every other axis must match. [..., n_i, ...]
+ * of one dtype -> [..., Σ n_i, ...].
+ * @throws ERR_SHAPE where other axes differ, ERR_DTYPE for two dtypes, ERR_INVALID_VALUE for an
+ *   empty list.
+ */
 export const concat: {
   <D extends DType>(list: readonly Tensor<D>[], options?: { dim?: number }): Tensor<D>;
   async<D extends DType>(
@@ -75,7 +80,11 @@ export const concat: {
   // biome-ignore lint/suspicious/noExplicitAny: a generic signature that Op cannot carry
 } = concatOp as any;
 
-/** Tensors of one shape joined along a new axis (default 0). */
+/**
+ * Tensors of one shape joined along a new axis (default 0). K tensors [...] of one dtype -> [...,
+ * K, ...].
+ * @throws ERR_SHAPE for two shapes, ERR_DTYPE for two dtypes, ERR_INVALID_VALUE for an empty list.
+ */
 export function stack<D extends DType>(
   list: readonly Tensor<D>[],
   options: { dim?: number } = {},
@@ -157,6 +166,8 @@ const splitOp = defineOp({
 /**
  * Consecutive pieces of `x` along `dim`: of `sizes` elements each (the last may be shorter), or of
  * the listed sizes.
+ *
+ * x [..., n, ...] -> tensors [..., size, ...].
  *
  * @throws ERR_SHAPE when listed sizes do not sum to the size of the axis.
  */

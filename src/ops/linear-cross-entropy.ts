@@ -37,6 +37,7 @@ import { type Last, type Leading, type SameSize, type Shape, sizeOf } from '../s
 import { empty, expectTensor, type Tensor } from '../tensor.js';
 import { readData } from '../transfer.js';
 
+/** Options of `linearCrossEntropy`. */
 export interface LinearCrossEntropyOptions<R extends LossReduction = LossReduction>
   extends LossOptions<R>,
     ScoredOptions {
@@ -54,6 +55,7 @@ export interface LinearCrossEntropyOptions<R extends LossReduction = LossReducti
   filter?: Filter | undefined;
 }
 
+/** Which blocks of the gradient may be left out: none, or those below a probability or an error. */
 export type Filter =
   | 'exact'
   /**
@@ -136,7 +138,10 @@ interface Report {
 }
 const reports = new WeakMap<Tensor, Report>();
 
-/** What the filter of a `linearCrossEntropy` skipped in its backward. */
+/**
+ * What the filter of a `linearCrossEntropy`, [] or [...], skipped in its backward.
+ * @throws ERR_GRAPH for a loss without a filter, or before its backward.
+ */
 export function filterReport(loss: Tensor): FilterReport {
   expectTensor('filterReport', 'loss', loss);
   const report = reports.get(loss);
@@ -166,12 +171,8 @@ function fields(t: In, options: LinearCrossEntropyOptions) {
     tokenWeight: t.tokenWeight?.raw,
   };
   const filter = filterFields(options.filter ?? 'exact', t.x.dtype);
-  return Object.assign(
-    linearFields(t.x, t.weight, t.bias, options),
-    lossFields(options),
-    filter,
-    own,
-  );
+  const linear = linearFields(t.x, t.weight, t.bias, options);
+  return Object.assign(linear, lossFields(options), filter, own);
 }
 
 /** What forward tells a backward on a device of every row and this many classes. */

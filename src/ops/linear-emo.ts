@@ -14,6 +14,7 @@ import { weightGradient } from '../token-weights.js';
 
 const name = 'linearEmo';
 
+/** Options of `linearEmo`. */
 export interface LinearEmoOptions<R extends LossReduction = LossReduction> extends EmoRules<R> {
   /**
    * [V, D], of weight's dtype and shape: what is near to what, a constant ('fixed': a frozen copy of

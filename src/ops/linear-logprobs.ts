@@ -29,6 +29,7 @@ import { empty, expectTensor, type Tensor } from '../tensor.js';
 import { readData } from '../transfer.js';
 import { linearCrossEntropy } from './linear-cross-entropy.js';
 
+/** Options of `linearLogprobs`. */
 export interface LinearLogprobsOptions extends ScoredOptions {
   /** Ids that give 0 in every output, and no gradient; default -100. */
   ignoreIndex?: number | undefined;
@@ -165,6 +166,7 @@ export const linearArgmax: Op<
   },
 });
 
+/** Options of `linearCrossEntropyPartials`. */
 export interface PartialsOptions extends LinearOptions {
   /** The class of the shard's first row; default 0. */
   vocabOffset?: number | undefined;
@@ -263,6 +265,10 @@ function checkPartials(list: readonly Partials[]): void {
  * differentiable.
  *
  *   lse = max + log(sum of others + e^(z_y - max)),  loss = lse - z_y, both without cancellation
+ *
+ * Partials of the shards, each [...] -> { loss, lse, logprob }, each [...].
+ *
+ * @throws ERR_INVALID_TYPE for an empty list, ERR_SHAPE where shapes differ.
  */
 export function mergePartials(list: readonly Partials[]): {
   loss: Tensor<'float32'>;
@@ -300,6 +306,7 @@ export function mergePartials(list: readonly Partials[]): {
   };
 }
 
+/** Options of `raw.linearCrossEntropy.backwardShard`. */
 export interface BackwardShardOptions extends PartialsOptions {
   /** lse of the whole vocabulary: float32, of the shape of target. */
   lse: Tensor;
@@ -359,6 +366,7 @@ export function backwardShard(
 
 declare module '../tape.js' {
   interface RawOps {
+    /** The logit-free loss, with the backward of one shard of a vocabulary. */
     linearCrossEntropy: RawOp & { backwardShard: typeof backwardShard };
   }
 }

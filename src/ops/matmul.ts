@@ -9,6 +9,7 @@ import { broadcastShapes, type Shape, sizeOf, stridesOf } from '../shape.js';
 import { sumTo } from '../strided.js';
 import { empty, type Tensor } from '../tensor.js';
 
+/** Options of `matmul`. */
 export interface MatmulOptions {
   /** Use the transpose of a's matrices: a is [..., K, M]. */
   transposeA?: boolean | undefined;

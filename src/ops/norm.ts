@@ -8,6 +8,7 @@ import { launchAt, native } from '../native.js';
 import type { Shape } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
 
+/** Options of `rmsNorm`. */
 export interface RmsNormOptions {
   /** Factors [D] of the last axis, differentiable. Default: none. */
   weight?: Tensor | undefined;
@@ -15,6 +16,7 @@ export interface RmsNormOptions {
   eps?: number | undefined;
 }
 
+/** Options of `layerNorm`. */
 export interface LayerNormOptions {
   /** Factors [D] of the last axis, differentiable. Default: none. */
   weight?: Tensor | undefined;
@@ -24,6 +26,7 @@ export interface LayerNormOptions {
   eps?: number | undefined;
 }
 
+/** The type of `layerNorm` and `rmsNorm`. */
 export interface Normalization<O extends object> {
   <D extends DType, S extends Shape>(x: Tensor<D, S>, options?: O): Tensor<D, S>;
   async<D extends DType, S extends Shape>(x: Tensor<D, S>, options?: O): Promise<Tensor<D, S>>;
@@ -119,6 +122,7 @@ function backward({ x, weight, hasBias, scale, mean }: Saved, g: Tensor, needs: 
  *
  * x [..., D], weight [D], bias [D] -> [..., D]; all of one dtype.
  *
+ * @throws ERR_DTYPE for integers and bool, ERR_SHAPE for a weight or bias that is not [D].
  * @example sp.layerNorm(x, { weight, bias })
  */
 export const layerNorm: Normalization<LayerNormOptions> = defineOp({
@@ -137,6 +141,7 @@ export const layerNorm: Normalization<LayerNormOptions> = defineOp({
  *
  * x [..., D], weight [D] -> [..., D]; both of one dtype.
  *
+ * @throws ERR_DTYPE for integers and bool, ERR_SHAPE for a weight or bias that is not [D].
  * @example sp.rmsNorm(x, { weight, eps: 1e-6 })
  */
 export const rmsNorm: Normalization<RmsNormOptions> = defineOp({

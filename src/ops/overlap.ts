@@ -27,6 +27,7 @@ import {
 } from '../targets.js';
 import { empty, type Tensor } from '../tensor.js';
 
+/** What the losses of overlap share. */
 export interface OverlapOptions<R extends LossReduction = LossReduction> {
   /**
    * What makes probabilities of the prediction: 'sigmoid' (also `true`), 'softmax' over the channels
@@ -51,11 +52,13 @@ export interface OverlapOptions<R extends LossReduction = LossReduction> {
   reduction?: R | undefined;
 }
 
+/** Options of `diceLoss` and `jaccardLoss`. */
 export interface DiceOptions<R extends LossReduction = LossReduction> extends OverlapOptions<R> {
   /** Sums of p² and t² below the line, as V-Net has them; default false. */
   squared?: boolean | undefined;
 }
 
+/** Options of `tverskyLoss`. */
 export interface TverskyOptions<R extends LossReduction = LossReduction> extends OverlapOptions<R> {
   /** What a false positive weighs; default 0.5. */
   alpha?: number | undefined;
@@ -65,6 +68,7 @@ export interface TverskyOptions<R extends LossReduction = LossReduction> extends
   exponent?: number | undefined;
 }
 
+/** Options of `skeletonRecallLoss`. */
 export interface SkeletonRecallOptions<R extends LossReduction = LossReduction>
   extends OverlapOptions<R> {
   /** Default: only where there is no other channel. */
@@ -254,6 +258,8 @@ export const diceLoss = define('diceLoss', { options: ['squared'] }, () => ({
  * Soft Jaccard loss (intersection over union): loss = 1 - (I + s)/(P + T - I + s), and all else as
  * `diceLoss`. Rahman and Wang 2016.
  *
+ * Shapes as of `diceLoss`: [B, C, ...spatial] -> [].
+ *
  * @throws as `diceLoss`.
  * @example const loss = sp.jaccardLoss(probabilities, mask)
  */
@@ -273,6 +279,8 @@ export const jaccardLoss = define('jaccardLoss', { options: ['squared'] }, () =>
  * perfect overlap an exponent below 1 would make the gradient infinite: it is 0 there.
  *
  * Salehi et al. 2017; Abraham and Khan 2019 (focal Tversky loss, whose 1/gamma is `exponent`).
+ *
+ * Shapes as of `diceLoss`: [B, C, ...spatial] -> [].
  *
  * @throws as `diceLoss`.
  * @example const loss = sp.tverskyLoss(probabilities, mask, { alpha: 0.3, beta: 0.7 })

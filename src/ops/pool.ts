@@ -27,11 +27,13 @@ interface WindowOptions {
   ceilMode?: boolean | undefined;
 }
 
+/** Options of `maxPool2d` and `maxPool3d`. */
 export interface MaxPoolOptions extends WindowOptions {
   /** Distance between the positions of a window. Default 1. */
   dilation?: Sizes | undefined;
 }
 
+/** Options of `avgPool2d` and `avgPool3d`. */
 export interface AvgPoolOptions extends WindowOptions {
   /** Padding counts in the divisor. Default true. */
   countIncludePad?: boolean | undefined;
@@ -39,6 +41,7 @@ export interface AvgPoolOptions extends WindowOptions {
   divisorOverride?: number | undefined;
 }
 
+/** The type of pooling. */
 export interface Pool<O extends object> {
   <D extends DType>(x: Tensor<D>, kernelSize: Sizes, options?: O): Tensor<D>;
   <D extends DType>(x: Tensor<D>, options: O): Tensor<D>;

@@ -27,7 +27,10 @@ function reserve<D extends DType, S extends Shape>(
   return { t, draw: Object.assign({ out: t.raw }, takeBlocks(Math.ceil((size * words) / 4))) };
 }
 
-/** Uniform numbers in [0, 1): multiples of 2^-24 for float32, of 2^-53 for float64. */
+/**
+ * Uniform numbers in [0, 1): multiples of 2^-24 for float32, of 2^-53 for float64.
+ * @throws ERR_DTYPE for integers and bool, ERR_SHAPE for sizes that are no integers from 0 on.
+ */
 export function rand<const S extends Shape, D extends FloatDType = 'float32'>(
   shape: S,
   options: CreateOptions<D> = {},
@@ -37,7 +40,11 @@ export function rand<const S extends Shape, D extends FloatDType = 'float32'>(
   return finished(t, options);
 }
 
-/** Normal numbers of mean 0 and variance 1 (Box and Muller). */
+/**
+ * Normal numbers of mean 0 and variance 1 (Box and Muller). -> `shape` of a float dtype, on
+ * `device`.
+ * @throws ERR_DTYPE for integers and bool, ERR_SHAPE for sizes that are no integers from 0 on.
+ */
 export function randn<const S extends Shape, D extends FloatDType = 'float32'>(
   shape: S,
   options: CreateOptions<D> = {},
@@ -51,6 +58,8 @@ export function randn<const S extends Shape, D extends FloatDType = 'float32'>(
  * Uniform integers in [low, high): int64 unless asked for int32 or uint8. `randint(high, shape)`
  * starts at 0.
  *
+ * @throws ERR_INVALID_VALUE for high <= low or bounds that the dtype cannot hold, ERR_SHAPE for
+ *   sizes that are no integers from 0 on.
  * @example randint(0, 10, [4])
  */
 export function randint<const S extends Shape, D extends 'int32' | 'int64' | 'uint8' = 'int64'>(

@@ -7,6 +7,7 @@ import { binary, fn, release, ternary, unary } from '../pointwise.js';
 import { type Axes, axesFrom, kind, reduced } from '../reduction.js';
 import { empty, type Tensor } from '../tensor.js';
 
+/** Options of `sum`, `mean`, `max` and `min`. */
 export interface ReduceOptions {
   /** Axis or axes to reduce; negative ones count from the end. Default: all. */
   dim?: number | readonly number[] | undefined;
@@ -47,6 +48,9 @@ function spread(
 /**
  * The sum; 0 for no elements. Integers and bool are summed in int64.
  *
+ * x of any dtype -> [], or over `dim` its shape without those axes (of size 1 with keepDim).
+ *
+ * @throws ERR_OUT_OF_RANGE for an axis that x has not, ERR_INVALID_VALUE for one named twice.
  * @example x.sum({ dim: [0, 1], keepDim: true })
  */
 export const sum: {
@@ -74,7 +78,11 @@ export const sum: {
   // biome-ignore lint/suspicious/noExplicitAny: a generic signature that Op cannot carry
 }) as any;
 
-/** The arithmetic mean; NaN for no elements. */
+/**
+ * The arithmetic mean; NaN for no elements. x of a float dtype -> [], or over `dim` its shape
+ * without those axes (of size 1 with keepDim).
+ * @throws ERR_DTYPE for other dtypes, ERR_OUT_OF_RANGE for an axis that x has not.
+ */
 export const mean: Reduction = defineOp({
   name: 'mean',
   builtin: true,
@@ -90,6 +98,7 @@ export const mean: Reduction = defineOp({
   backward: (saved, g) => ({ x: spread(g, saved.factor, saved) }),
 }) as unknown as Reduction;
 
+/** Options of `var` and `std`. */
 export interface VarOptions extends ReduceOptions {
   /** The divisor is max(0, count - correction). Default 1; 0 gives the population variance. */
   correction?: number | undefined;
@@ -145,11 +154,14 @@ function varianceOp(name: 'var' | 'std'): Reduction<'same', VarOptions> {
   }) as unknown as Reduction<'same', VarOptions>;
 }
 
+/**
+ * The variance, by default the unbiased one (divisor count - 1), as in PyTorch. x -> as `mean`.
+ * @throws as `mean`.
+ */
 const variance = varianceOp('var');
 
-/** The variance, by default the unbiased one (divisor count - 1), as in PyTorch. */
 export { variance as var };
-/** The standard deviation, √var. Its gradient is 0 where it is 0. */
+/** The standard deviation, √var [...]. Its gradient is 0 where it is 0. @throws as `var`. */
 export const std = varianceOp('std');
 
 interface SavedExtreme {
@@ -186,11 +198,17 @@ function extremeOp(name: 'max' | 'min'): Reduction {
   }) as unknown as Reduction;
 }
 
-/** The largest element; NaN if any is. Equal ones share the gradient evenly. */
+/**
+ * The largest element; NaN if any is. Equal ones share the gradient evenly. x of any dtype but bool
+ * -> [], or over `dim` its shape without those axes (of size 1 with keepDim).
+ * @throws ERR_DTYPE for other dtypes, ERR_OUT_OF_RANGE for an axis that x has not, ERR_SHAPE for no
+ *   elements.
+ */
 export const max = extremeOp('max');
-/** The smallest element; NaN if any is. Equal ones share the gradient evenly. */
+/** The smallest element, as `max` the largest [...]. @throws as `max`. */
 export const min = extremeOp('min');
 
+/** Options of `argmax` and `argmin`. */
 export interface ArgOptions {
   /** Axis to search. Default: all, and the result is a position in the flattened tensor. */
   dim?: number | undefined;
@@ -218,11 +236,15 @@ function positionOp(name: 'argmax' | 'argmin'): Reduction<'int32', ArgOptions> {
   }) as unknown as Reduction<'int32', ArgOptions>;
 }
 
-/** Where the largest element is (int32), the first of equals; a NaN counts as largest. */
+/**
+ * Where the largest element is (int32), the first of equals; a NaN counts as largest. x -> as `max`.
+ * @throws as `max`.
+ */
 export const argmax = positionOp('argmax');
-/** Where the smallest element is (int32), the first of equals; a NaN counts as smallest. */
+/** Where the smallest element is, as `argmax` the largest [...]. @throws as `argmax`. */
 export const argmin = positionOp('argmin');
 
+/** Options of `logsumexp`. */
 export interface RowOptions {
   /** Axis or axes to reduce. Default -1. */
   dim?: number | readonly number[] | undefined;
@@ -230,7 +252,10 @@ export interface RowOptions {
   keepDim?: boolean | undefined;
 }
 
-/** log Σ eˣ over `dim` (default -1), without overflow; -Infinity for no elements. */
+/**
+ * log Σ eˣ over `dim` (default -1), without overflow; -Infinity for no elements. x -> as `mean`.
+ * @throws as `mean`.
+ */
 export const logsumexp: Reduction<'same', RowOptions> = defineOp({
   name: 'logsumexp',
   builtin: true,
@@ -247,6 +272,7 @@ export const logsumexp: Reduction<'same', RowOptions> = defineOp({
   }),
 }) as unknown as Reduction<'same', RowOptions>;
 
+/** Options of `norm`. */
 export interface NormOptions extends ReduceOptions {
   /** The order: a number > 0, or Infinity for the largest magnitude. Default 2. */
   p?: number | undefined;
@@ -295,7 +321,12 @@ function normGradient(g: Tensor, { x, y, axes, p }: SavedNorm): Tensor {
   return dx;
 }
 
-/** (Σ |x|ᵖ)^(1/p), by default the Euclidean norm of all elements. Its gradient is 0 where it is 0. */
+/**
+ * (Σ |x|ᵖ)^(1/p), by default the Euclidean norm of all elements. Its gradient is 0 where it is 0. x
+ * of a float dtype -> [], or over `dim` its shape without those axes (of size 1 with keepDim).
+ * @throws ERR_DTYPE for other dtypes, ERR_OUT_OF_RANGE for an axis that x has not,
+ *   ERR_INVALID_VALUE for p <= 0.
+ */
 export const norm: Reduction<'same', NormOptions> = defineOp({
   name: 'norm',
   builtin: true,
@@ -311,6 +342,7 @@ export const norm: Reduction<'same', NormOptions> = defineOp({
   backward: (saved: SavedNorm, g: Tensor) => ({ x: normGradient(g, saved) }),
 }) as unknown as Reduction<'same', NormOptions>;
 
+/** Options of `normalize`. */
 export interface NormalizeOptions {
   /** The order of the norm: a number > 0, or Infinity. Default 2. */
   p?: number | undefined;
@@ -320,7 +352,11 @@ export interface NormalizeOptions {
   eps?: number | undefined;
 }
 
-/** x / max(‖x‖, eps), with the norm over `dim` (default -1). */
+/**
+ * x / max(‖x‖, eps), with the norm over `dim` (default -1). x of any float dtype and shape -> the
+ * same.
+ * @throws ERR_DTYPE for integers and bool, ERR_OUT_OF_RANGE for an axis that x has not.
+ */
 export const normalize: Reduction<'same', NormalizeOptions> = defineOp({
   name: 'normalize',
   builtin: true,

@@ -21,6 +21,7 @@ import {
 } from '../targets.js';
 import { empty, type Tensor } from '../tensor.js';
 
+/** Options of `regionWiseMap`. */
 export interface RegionWiseMapOptions {
   /** The number of classes; needed for class indices. */
   classes?: number | undefined;
@@ -32,6 +33,7 @@ export interface RegionWiseMapOptions {
   ignoreIndex?: number | undefined;
 }
 
+/** Options of `regionWiseLoss`. */
 export interface RegionWiseLossOptions<R extends LossReduction = LossReduction>
   extends Omit<RegionWiseMapOptions, 'classes'> {
   /**

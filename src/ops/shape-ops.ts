@@ -32,6 +32,8 @@ export type Inferred<S extends Shape> = { [I in keyof S]: S[I] extends -1 ? numb
  * The same elements in row-major order under another shape; one size may be -1 and is inferred.
  * Shares memory with `x`.
  *
+ * x [...] -> `shape`.
+ *
  * @throws ERR_SHAPE when the sizes do not hold exactly the elements of `x`.
  * @example x.reshape([-1, 4])
  */
@@ -64,7 +66,11 @@ function refuseReshape(x: Tensor, shape: Shape): never {
   );
 }
 
-/** `x` without its axes of size 1, or without those of `dim` that have size 1. Shares memory. */
+/**
+ * `x` without its axes of size 1, or without those of `dim` that have size 1. Shares memory. x
+ * [..., 1, ...] -> [...].
+ * @throws ERR_OUT_OF_RANGE for an axis that x has not.
+ */
 export function squeeze<D extends DType>(
   x: Tensor<D>,
   dim?: number | readonly number[],
@@ -74,7 +80,11 @@ export function squeeze<D extends DType>(
   return squeezeOp(x, { shape: x.shape.filter((n, i) => n !== 1 || !dims.includes(i)) });
 }
 
-/** `x` with a new axis of size 1 before axis `dim`; -1 puts it last. Shares memory. */
+/**
+ * `x` with a new axis of size 1 before axis `dim`; -1 puts it last. Shares memory. x [...] -> [...,
+ * 1, ...].
+ * @throws ERR_OUT_OF_RANGE for an axis that the result has not.
+ */
 export function unsqueeze<D extends DType>(x: Tensor<D>, dim: number): Tensor<D> {
   expectTensor('unsqueeze', 'x', x);
   expectRank('unsqueeze', x.rank + 1);
@@ -118,6 +128,7 @@ const transposeOp = permuting('transpose');
 /**
  * Axes in another order: axis i of the result is axis `dims[i]` of `x`.
  *
+ * @throws ERR_INVALID_VALUE where dims do not name each axis once.
  * @example x.permute([0, 2, 1, 3]) // [B, T, H, d] -> [B, H, T, d]
  */
 export function permute<D extends DType>(x: Tensor<D>, dims: readonly number[]): Tensor<D> {
@@ -132,7 +143,10 @@ export function permute<D extends DType>(x: Tensor<D>, dims: readonly number[]):
   return permuteOp(x, { dims: axesOf('permute', 'dims', dims, x.rank) });
 }
 
-/** Two axes exchanged; without dims the last two. */
+/**
+ * Two axes exchanged; without dims the last two. x [..., n, m] -> [..., m, n].
+ * @throws ERR_OUT_OF_RANGE for an axis that x has not.
+ */
 export function transpose<D extends DType>(x: Tensor<D>, dim0 = -2, dim1 = -1): Tensor<D> {
   expectTensor('transpose', 'x', x);
   const a = axisOf('transpose', 'dim0', dim0, x.rank);
@@ -160,6 +174,10 @@ const expandOp = defineOp({
 /**
  * `x` repeated along its axes of size 1 and along new leading axes until it has `shape`; -1 keeps a
  * size. A copy: nothing here has strides.
+ *
+ * x [..., 1, ...] -> `shape`.
+ *
+ * @throws ERR_SHAPE for a size that is neither that of x nor over one of 1.
  */
 export function expand<D extends DType, const S extends Shape>(
   x: Tensor<D>,

@@ -18,6 +18,7 @@ import { empty, type Tensor } from '../tensor.js';
 const name = 'sinkd';
 const gradients = ['unrolled', 'detached'] as const;
 
+/** Options of `sinkd`. */
 export interface SinkdOptions<R extends LossReduction = LossReduction> {
   /** Divides both sets of logits; default 2. */
   temperature?: number | undefined;

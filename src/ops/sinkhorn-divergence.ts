@@ -44,6 +44,7 @@ import {
   withoutInit,
 } from '../warm-start.js';
 
+/** Options of `sinkhornDivergence`. */
 export interface SinkhornDivergenceOptions extends CloudOptions, WarmStart, UnrolledGradient {
   /**
    * Minus half the value of (x, x) and of (y, y), so that equal clouds are at 0; default true.

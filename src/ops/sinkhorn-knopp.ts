@@ -10,6 +10,7 @@ const name = 'sinkhornKnopp';
 const inputs = ['logits', 'matrix'] as const;
 const sides = ['columns', 'rows'] as const;
 
+/** Options of `sinkhornKnopp`. */
 export interface SinkhornKnoppOptions {
   /** How often rows and columns are scaled; default 20. */
   iterations?: number | undefined;

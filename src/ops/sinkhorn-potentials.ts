@@ -32,6 +32,7 @@ import {
   withoutInit,
 } from '../warm-start.js';
 
+/** Options of `sinkhornPotentials`. */
 export interface SinkhornPotentialsOptions extends CloudOptions, WarmStart {}
 
 const name = 'sinkhornPotentials';

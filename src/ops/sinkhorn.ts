@@ -47,6 +47,7 @@ import { add, div, exp, mul, sub } from './elementwise.js';
 import { sum } from './reduce.js';
 import { unsqueeze } from './shape-ops.js';
 
+/** Options of `sinkhorn`. */
 export interface SinkhornOptions extends IterationOptions, WarmStart, UnrolledGradient {
   /** Strength of the entropy; default 0.05. */
   epsilon?: number | undefined;
@@ -55,9 +56,11 @@ export interface SinkhornOptions extends IterationOptions, WarmStart, UnrolledGr
    * that must agree may differ by 1e-4, or 2e-2 where one has 16 bits; that is spread.
    */
   a?: Tensor | undefined;
+  /** As `a`, of the columns. */
   b?: Tensor | undefined;
   /** Strength of the penalty KL(P1|a) or KL(Pᵀ1|b); default none: the marginal holds. */
   rhoA?: number | undefined;
+  /** As `rhoA`, of the columns. */
   rhoB?: number | undefined;
 }
 

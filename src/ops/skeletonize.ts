@@ -8,11 +8,13 @@ import type { Shape } from '../shape.js';
 import { isClassIndex } from '../targets.js';
 import { empty, type Tensor } from '../tensor.js';
 
+/** Options of `skeletonize`. */
 export interface SkeletonizeOptions {
   /** Each value above 0 apart, as of class indices; default false: all that is above 0 as one. */
   perClass?: boolean | undefined;
 }
 
+/** Options of `tubedSkeleton`. */
 export interface TubedSkeletonOptions extends SkeletonizeOptions {
   /** How far the tube reaches from the skeleton, in steps along axes; default 2. */
   radius?: number | undefined;

@@ -42,6 +42,7 @@ const sliceOp = defineOp({
  * Elements `start`, `start + step`, ... below `end` along `dim`, as Python's `x[start:end:step]`:
  * negative bounds count from the end and bounds beyond it are cut. The step is positive.
  *
+ * @throws ERR_OUT_OF_RANGE for an axis that x has not, ERR_INVALID_VALUE for a step below 1.
  * @example x.slice(-1, 0, 10)
  */
 export function slice<D extends DType>(
@@ -103,6 +104,7 @@ function inside(x: Tensor, padded: Tensor, before: readonly number[], back: bool
  * `x` with `padding` elements of `value` around it: [before, after] of the last axis, then of the
  * one before it, and so on, as in PyTorch. Negative amounts cut elements off.
  *
+ * @throws ERR_SHAPE for an odd number of widths, or more than two for each axis.
  * @example x.pad([1, 1]) // one zero on either side of each row
  */
 export function pad<D extends DType>(
@@ -164,7 +166,11 @@ const triangle = (name: string, lower: boolean) => {
 const trilOp = triangle('tril', true);
 const triuOp = triangle('triu', false);
 
-/** Matrices (the last two axes): element (i, j) stays where j - i <= diagonal, else it is 0. */
+/**
+ * Matrices (the last two axes): element (i, j) stays where j - i <= diagonal, else it is 0. x [...,
+ * n, m] -> the same shape.
+ * @throws ERR_SHAPE for fewer than two axes.
+ */
 export function tril<D extends DType, S extends Shape>(
   x: Tensor<D, S>,
   diagonal = 0,
@@ -172,7 +178,11 @@ export function tril<D extends DType, S extends Shape>(
   return trilOp(x, { diagonal });
 }
 
-/** Matrices (the last two axes): element (i, j) stays where j - i >= diagonal, else it is 0. */
+/**
+ * Matrices (the last two axes): element (i, j) stays where j - i >= diagonal, else it is 0. x [...,
+ * n, m] -> the same shape.
+ * @throws ERR_SHAPE for fewer than two axes.
+ */
 export function triu<D extends DType, S extends Shape>(
   x: Tensor<D, S>,
   diagonal = 0,

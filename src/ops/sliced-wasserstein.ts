@@ -8,6 +8,7 @@ import { launch, native } from '../native.js';
 import { empty, type Tensor } from '../tensor.js';
 import { normalize } from './reduce.js';
 
+/** Options of `slicedWasserstein`. */
 export interface SlicedWassersteinOptions extends LineOptions {
   /** How many random directions; default 50. */
   projections?: number | undefined;

@@ -9,6 +9,7 @@ import { empty, type Tensor } from '../tensor.js';
 
 const name = 'softSkeleton';
 
+/** Options of `softSkeleton`. */
 export interface SoftSkeletonOptions {
   /**
    * How often the image is eroded: at least half the width of the widest structure in pixels;

@@ -7,11 +7,13 @@ import { launchAt, native } from '../native.js';
 import { axisOf, type Shape } from '../shape.js';
 import { empty, type Tensor } from '../tensor.js';
 
+/** Options of `softmax` and `logSoftmax`. */
 export interface SoftmaxOptions {
   /** Axis whose elements compete. Default -1. */
   dim?: number | undefined;
 }
 
+/** The type of `softmax` and `logSoftmax`. */
 export interface Softmax {
   <D extends DType, S extends Shape>(x: Tensor<D, S>, options?: SoftmaxOptions): Tensor<D, S>;
   async<D extends DType, S extends Shape>(
@@ -65,7 +67,15 @@ function softmaxOp(name: string, isLog: boolean): Softmax {
  * e^x / Σ e^x along `dim` (default -1). -Infinity gets probability 0; a row of nothing but
  * -Infinity, or with NaN or +Infinity, is NaN. A row's bits, and those of its gradient, do not depend
  * on the rest of the tensor.
+ *
+ * x of any float dtype and shape -> the same.
+ *
+ * @throws ERR_DTYPE for integers and bool, ERR_OUT_OF_RANGE for an axis that x has not.
  */
 export const softmax = softmaxOp('softmax', false);
-/** x - log Σ e^x along `dim` (default -1), without overflow. */
+/**
+ * x - log Σ e^x along `dim` (default -1), without overflow. x of any float dtype and shape -> the
+ * same.
+ * @throws ERR_DTYPE for integers and bool, ERR_OUT_OF_RANGE for an axis that x has not.
+ */
 export const logSoftmax = softmaxOp('logSoftmax', true);

@@ -10,10 +10,13 @@ import { empty, type Tensor } from '../tensor.js';
 
 /** Elements in order and where they were along the axis. */
 export interface Sorted<D extends DType = DType, S extends Shape = Shape> {
+  /** In order. */
   values: Tensor<D, S>;
+  /** Where along the axis each one was. */
   indices: Tensor<'int32', S>;
 }
 
+/** Options of `sort`. */
 export interface SortOptions {
   /** The axis to sort along; negative ones count from the end. Default -1. */
   dim?: number | undefined;
@@ -23,6 +26,7 @@ export interface SortOptions {
   stable?: boolean | undefined;
 }
 
+/** Options of `topk`. */
 export interface TopkOptions {
   /** How many elements, from 0 to the size of the axis; also the second argument. */
   k?: number | undefined;
@@ -112,6 +116,7 @@ export const sort: Op<
   backward,
 });
 
+/** The type of `topk`. */
 export interface Topk {
   <D extends DType>(x: Tensor<D>, k: number, options?: TopkOptions): Sorted<D>;
   <D extends DType>(x: Tensor<D>, options: TopkOptions): Sorted<D>;

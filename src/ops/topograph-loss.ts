@@ -16,6 +16,7 @@ import {
 const name = 'topographLoss';
 const aggregations = ['mean', 'sum', 'rms', 'max', 'min'] as const;
 
+/** Options of `topographLoss`. */
 export interface TopographLossOptions<R extends LossReduction = LossReduction>
   extends TopographImageOptions<R> {
   /** Of the probabilities of a critical region; default 'mean'. 'rms' is the root of the mean square. */
@@ -24,6 +25,7 @@ export interface TopographLossOptions<R extends LossReduction = LossReduction>
   sphere?: boolean | undefined;
 }
 
+/** Options of `diuError`. */
 export type DiuErrorOptions<R extends LossReduction = LossReduction> = TopographImageOptions<R>;
 
 type In = Inputs<'prediction' | 'target', never>;

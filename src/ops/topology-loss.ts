@@ -15,6 +15,7 @@ import type { Tensor } from '../tensor.js';
 
 const name = 'topologyLoss';
 
+/** Options of `topologyLoss`. */
 export interface TopologyLossOptions<R extends LossReduction = LossReduction>
   extends Pick<
     BettiOptions,

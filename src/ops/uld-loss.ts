@@ -21,6 +21,7 @@ import { weightGradient } from '../token-weights.js';
 
 const name = 'uldLoss';
 
+/** Options of `uldLoss`. */
 export interface UldLossOptions<R extends LossReduction = LossReduction> {
   /** Divides both sets of logits; default 1. */
   temperature?: number | undefined;

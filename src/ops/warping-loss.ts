@@ -12,6 +12,7 @@ import { empty, type Tensor } from '../tensor.js';
 const name = 'warpingLoss';
 const connectivities = ['faces', 'corners'] as const;
 
+/** Options of `warpingLoss`. */
 export interface WarpingLossOptions<R extends LossReduction = LossReduction> {
   /**
    * What joins voxels of the foreground: 'faces' (default; 4 and 6 neighbours) or 'corners' (8 and

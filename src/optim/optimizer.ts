@@ -36,6 +36,7 @@ export type ParamGroup<Options> = { params: readonly Tensor[] } & Partial<Option
 /** The fields of `optimiserSetRates` beside its result. */
 export type Numbers = Readonly<Record<string, number>>;
 
+/** What all optimisers have. */
 export abstract class Optimizer<Options extends { lr: LearningRate }> {
   /** The learning rate of groups that have none of their own: assign to it at any time. */
   lr: LearningRate;
@@ -45,6 +46,7 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
   private readonly graphRates = new WeakMap<Capture, Tensor[]>();
 
   protected constructor(
+    /** 'SGD', 'Adam' or 'AdamW'. */
     readonly name: string,
     params: readonly Tensor[] | readonly ParamGroup<Options>[],
     defaults: Options,

@@ -1,8 +1,10 @@
 // Learning-rate schedules: functions of the number of steps done, for an optimiser's `lr`.
 import { expectNumber, expectOptions } from '../expect.js';
 
+/** A learning rate by the number of steps taken. */
 export type Schedule = (step: number) => number;
 
+/** Options of the schedules. */
 export interface DecayOptions {
   /** The highest rate. */
   lr: number;

@@ -5,6 +5,7 @@ import type { Tensor } from '../tensor.js';
 import { type Batch, type LearningRate, mastersOf, type Pace, rawsOf } from './batch.js';
 import { type Numbers, Optimizer, type ParamGroup } from './optimizer.js';
 
+/** Options of `SGD`, for all parameters or for a group. */
 export interface SGDOptions {
   /** Learning rate (default 1e-3). */
   lr: LearningRate;
