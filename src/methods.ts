@@ -109,7 +109,7 @@ declare module './tensor.js' {
      */
     pad(
       padding: readonly number[],
-      mode?: 'constant' | { mode?: 'constant'; value?: number },
+      mode?: 'constant' | { mode?: 'constant' | undefined; value?: number | undefined },
       value?: number,
     ): Tensor<D>;
     /** Zero above the given diagonal of each matrix. */
@@ -180,9 +180,9 @@ declare module './tensor.js' {
     /** Rows of mean square 1, times weight. */
     rmsNorm(options?: RmsNormOptions): Tensor<D, S>;
     /** `embedding(this, ids)`: this is the table. */
-    embedding(ids: Tensor<IndexDType>, options?: { paddingIdx?: number }): Tensor<D>;
+    embedding(ids: Tensor<IndexDType>, options?: { paddingIdx?: number | undefined }): Tensor<D>;
     /** `oneHot(this, classes)`: these are the indices. */
-    oneHot(classes: number, options?: { dtype?: DType }): Tensor;
+    oneHot(classes: number, options?: { dtype?: DType | undefined }): Tensor;
   }
 }
 

@@ -206,7 +206,7 @@ export interface TransportPlan<D extends DType = DType> extends TransportInfo {
    * The plan times v, without the plan: over axis 1 (default) P·v for v [B?, M] or [B?, M, K], over
    * axis 0 Pᵀ·v for v [B?, N] or [B?, N, K]. v has f's dtype, or 16 bits where that is float32.
    */
-  apply(v: Tensor, options?: { axis?: 0 | 1 }): Tensor<D>;
+  apply(v: Tensor, options?: { axis?: 0 | 1 | undefined }): Tensor<D>;
 }
 
 /** Tensors by name. */

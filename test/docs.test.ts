@@ -1,5 +1,6 @@
 // The guides are true: every block of TypeScript compiles and runs and prints what it says, excerpts
-// are in the files they are from, commands and links exist, every error code is in the reference.
+// are in the files they are from, commands and links exist, every error code is in the reference and
+// every public name on some page.
 //
 // Comments before a block: `<!-- setup: code -->` goes before it, `<!-- smaller: 50257=509 -->` runs it
 // with other numbers, `<!-- cuda -->` runs it where there is a device. A block whose last line is
@@ -169,6 +170,17 @@ test('links lead somewhere, and every page is in the index', () => {
   )) {
     expect(textOf['docs/README.md']).toContain(`(${page.slice('docs/'.length)})`);
   }
+});
+
+test('every public function, method and optimiser is on some page', () => {
+  const text = Object.values(textOf).join('\n');
+  const { prototype } = sp.Tensor;
+  const names = [sp, sp.optim, sp.cuda, prototype].flatMap((from) =>
+    Object.getOwnPropertyNames(from),
+  );
+  const internal = ['constructor', 'pointer', 'output', 'toString'];
+  const missing = names.filter((name) => !new RegExp(`\\b${name}\\b`).test(text));
+  expect(missing.filter((name) => !internal.includes(name))).toEqual([]);
 });
 
 test('every error code is in the reference, with its class', async () => {

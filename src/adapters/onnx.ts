@@ -55,7 +55,7 @@ const widened: Readonly<Record<string, sp.DType>> = {
  */
 export function fromOrt(
   t: OrtTensor,
-  options: { requiresGrad?: boolean; device?: sp.Device } = {},
+  options: { requiresGrad?: boolean | undefined; device?: sp.Device | undefined } = {},
 ): sp.Tensor {
   const op = 'fromOrt';
   if (t === null || typeof t !== 'object' || !Array.isArray(t.dims) || typeof t.type !== 'string') {

@@ -33,7 +33,10 @@ export interface TfAdapter<T extends TfTensor> {
    *
    * @throws TypeError ERR_DTYPE for complex64 and string tensors.
    */
-  fromTf(x: T, options?: { requiresGrad?: boolean; device?: sp.Device }): sp.Tensor;
+  fromTf(
+    x: T,
+    options?: { requiresGrad?: boolean | undefined; device?: sp.Device | undefined },
+  ): sp.Tensor;
   /**
    * A copy of a tensor: floats become float32, uint8 becomes int32, int32 and bool stay.
    *
@@ -54,7 +57,10 @@ export interface TfAdapter<T extends TfTensor> {
 
 const kept = ['float32', 'int32', 'bool'] as const;
 
-function fromTf(x: TfTensor, options: { requiresGrad?: boolean; device?: sp.Device } = {}) {
+function fromTf(
+  x: TfTensor,
+  options: { requiresGrad?: boolean | undefined; device?: sp.Device | undefined } = {},
+) {
   if (typeof x?.dataSync !== 'function') {
     fail(
       'fromTf',

@@ -315,7 +315,7 @@ export function maskedFill<D extends DType, S extends Shape>(
 export function oneHot<D extends DType = 'int64'>(
   index: Tensor<IndexDType>,
   classes: number,
-  options: { dtype?: D } = {},
+  options: { dtype?: D | undefined } = {},
 ): Tensor<NoInfer<D>> {
   expectTensor('oneHot', 'index', index);
   expectDType('oneHot', 'index', index, indexDTypes);

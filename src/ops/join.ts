@@ -72,10 +72,10 @@ function cut(whole: Tensor, sizes: readonly number[], axis: number): Tensor[] {
  *   empty list.
  */
 export const concat: {
-  <D extends DType>(list: readonly Tensor<D>[], options?: { dim?: number }): Tensor<D>;
+  <D extends DType>(list: readonly Tensor<D>[], options?: { dim?: number | undefined }): Tensor<D>;
   async<D extends DType>(
     list: readonly Tensor<D>[],
-    options?: { dim?: number },
+    options?: { dim?: number | undefined },
   ): Promise<Tensor<D>>;
   // biome-ignore lint/suspicious/noExplicitAny: a generic signature that Op cannot carry
 } = concatOp as any;
@@ -87,7 +87,7 @@ export const concat: {
  */
 export function stack<D extends DType>(
   list: readonly Tensor<D>[],
-  options: { dim?: number } = {},
+  options: { dim?: number | undefined } = {},
 ): Tensor<D> {
   return stackOp(list, options);
 }

@@ -110,7 +110,7 @@ function inside(x: Tensor, padded: Tensor, before: readonly number[], back: bool
 export function pad<D extends DType>(
   x: Tensor<D>,
   padding: readonly number[],
-  mode: 'constant' | { mode?: 'constant'; value?: number } = 'constant',
+  mode: 'constant' | { mode?: 'constant' | undefined; value?: number | undefined } = 'constant',
   value = 0,
 ): Tensor<D> {
   expectTensor('pad', 'x', x);

@@ -48,7 +48,11 @@ export function linearSchedule(options: DecayOptions): Schedule {
 }
 
 /** `lr` multiplied by `gamma` (default 0.1) after every `every` steps. */
-export function stepSchedule(options: { lr: number; every: number; gamma?: number }): Schedule {
+export function stepSchedule(options: {
+  lr: number;
+  every: number;
+  gamma?: number | undefined;
+}): Schedule {
   expectOptions('stepSchedule', options ?? null, ['lr', 'every', 'gamma']);
   const { lr, every, gamma = 0.1 } = options;
   expectNumber('stepSchedule', 'lr', lr, { min: 0 });

@@ -97,6 +97,7 @@ test('the tarball holds what installed packages need, and no tests', () => {
     'README.md',
     'LICENSE',
     'CHANGELOG.md',
+    'docs/README.md',
     'CMakeLists.txt',
     'scripts/ptxas-log.sh',
     'lib/index.js',
