@@ -102,11 +102,13 @@ test('two copies of the library live side by side, and refuse each other’s ten
       const b = two.ones([300, 300]);
       const [c, d] = await Promise.all([one.matmul.async(a, a), two.matmul.async(b, b)]);
       console.log(c.dataSync()[0], d.dataSync()[0]);
-      try { one.add(a, b) } catch (error) { console.log(error.message) }
+      const refused = [() => one.add(a, b), () => new one.optim.SGD([b])];
+      for (const work of refused) try { work() } catch (error) { console.log(error.message) }
     `);
     expect(out.trim().split('\n')).toEqual([
       '300 300',
       'add: expected b to be a Tensor, got a Tensor of another copy of surprisal',
+      'SGD: expected params[0] to be a Tensor, got a Tensor of another copy of surprisal',
     ]);
   } finally {
     rmSync(folder, { recursive: true });
