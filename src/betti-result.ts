@@ -4,11 +4,11 @@ import type { Shape } from './shape.js';
 
 /** The pairs of one degree: row-major voxel indices, -1 in the padding and for no death. */
 export interface MatchedPairs {
-  /** [n, 4]: birth and death in the prediction, birth and death in the target. */
+  /** Of shape [n, 4]: birth and death in the prediction, birth and death in the target. */
   matched: Int32Array;
-  /** [n, 2]: birth and death. */
+  /** Of shape [n, 2]: birth and death. */
   unmatchedPrediction: Int32Array;
-  /** [n, 2]: birth and death. */
+  /** Of shape [n, 2]: birth and death. */
   unmatchedTarget: Int32Array;
   /** With the option `cycles`: of each of the pairs, see `persistenceBarcode`. */
   cycles?: {
