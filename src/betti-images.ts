@@ -2,7 +2,12 @@
 // and their form in native code, which wants arrays of the host, of one dtype, with one class each.
 import { noGrad } from './autograd.js';
 import { checkBettiMemory, listBytes } from './betti-memory.js';
-import { type BettiOptions, callers, checkBettiOptions } from './betti-options.js';
+import {
+  type BettiOptions,
+  callers,
+  checkBettiOptions,
+  expectDegreeOfEssential,
+} from './betti-options.js';
 import { tensor } from './create.js';
 import { type DType, dtypeInfo, isFloat } from './dtype.js';
 import { expectDevice, expectSameDType, fail, showShape } from './expect.js';
@@ -59,6 +64,7 @@ export function checkMatching(
   expectDevice(op, 'target', target, prediction.device, 'like prediction');
   const axes = prediction.rank - batch;
   checkBettiOptions(op, options, axes, isLoss);
+  expectDegreeOfEssential(op, options);
   checkFromLogits(op, options.fromLogits, batch === 2 ? prediction : undefined);
   const dtype = commonDType(op, prediction, target);
   // Both images, and the gradient with what backward makes of it or the lists.

@@ -1,6 +1,14 @@
 // The options that barcodes, Betti matchings and their loss share, their checks, and their form in
 // native code (ops/betti_matching/op.h).
-import { expectBoolean, expectNumber, expectOneOf, expectOptions, fail, show } from './expect.js';
+import {
+  expectBoolean,
+  expectNumber,
+  expectOneOf,
+  expectOptions,
+  fail,
+  show,
+  showShape,
+} from './expect.js';
 import type { FromLogits } from './targets.js';
 import type { Tensor } from './tensor.js';
 
@@ -14,7 +22,7 @@ export interface BettiOptions {
    * other way round; 'both', of the loss alone, is the mean of the two losses.
    */
   filtration?: Filtration | 'both' | undefined;
-  /** Degrees of homology to compute; default all. The others are null. */
+  /** Degrees of homology to compute, each once; default all. The others are null. */
   dims?: readonly number[] | undefined;
   /** Default 'union': the comparison image is min(f0, f1) in the filtration's order; or max. */
   comparison?: 'union' | 'intersection' | undefined;
@@ -40,7 +48,7 @@ export interface BettiOptions {
    * 2[(birth - 1)² + death²] of x (sublevel) or 1 - x (superlevel), which removes the feature.
    */
   pushUnmatchedTo?: 'diagonal' | 'one-zero' | undefined;
-  /** Lists the component that never dies, with death index -1; default false. */
+  /** Lists the component that never dies, of degree 0, with death index -1; default false. */
   essential?: boolean | undefined;
   /** Lists with every pair a cycle that represents it; default false. */
   cycles?: boolean | undefined;
@@ -55,12 +63,15 @@ export interface BettiOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Options of `bettiMatching`, which does not mix filtrations; those of the loss may stand among them. */
+/**
+ * Options of barcodes and of `bettiMatching`, which do not mix filtrations; those that only matchings, only
+ * metrics or only the loss look at may stand among them.
+ */
 export interface BettiMatchingOptions extends BettiOptions {
   filtration?: Filtration | undefined;
 }
 
-/** Of barcodes' losses, and of matchings and their loss. */
+/** One set for barcodes, matchings and their loss, so that all can be called with the same options. */
 export const bettiOptionNames = [
   'filtration',
   'dims',
@@ -71,34 +82,10 @@ export const bettiOptionNames = [
   'essential',
   'fromLogits',
   'signal',
-] as const;
-
-/** One set for matchings and their loss, so that both can be called with the same options. */
-export const matchingOptionNames = [
-  ...bettiOptionNames,
   'threshold',
   'weights',
   'pushUnmatchedTo',
 ] as const;
-
-/** Where options have an effect that some of the functions do not take. */
-const elsewhere: Readonly<Record<string, string>> = {
-  weights: 'bettiMatching, bettiMatchingBatch, bettiMatchingLoss and topologyLoss',
-  pushUnmatchedTo: 'bettiMatching, bettiMatchingBatch and bettiMatchingLoss',
-  threshold: 'bettiMatching, bettiMatchingBatch and bettiMatchingLoss',
-  comparison: 'bettiMatching, bettiMatchingBatch and bettiMatchingLoss',
-  imageBars: 'bettiMatching, bettiMatchingBatch and bettiMatchingLoss',
-};
-
-/** Refuses options that the function does not take, saying which ones do. */
-export function expectBettiOptions(op: string, o: object, known: readonly string[]): void {
-  for (const name in o) {
-    if (known.includes(name) || !(name in elsewhere)) continue;
-    const message = `expected ${name} as an option of ${elsewhere[name]} only, got '${name}' here`;
-    fail(op, 'ERR_UNKNOWN_OPTION', message);
-  }
-  expectOptions(op, o, known);
-}
 
 const weightNames = ['matched', 'unmatchedPrediction', 'unmatchedTarget'] as const;
 
@@ -109,6 +96,17 @@ function checkDims(op: string, dims: unknown, axes: number): void {
     fail(op, 'ERR_INVALID_TYPE', `expected dims to be an array of degrees of homology, got ${got}`);
   }
   for (const k of dims) expectNumber(op, 'dims', k, { integer: true, min: 0, max: axes - 1 });
+  if (new Set(dims).size < dims.length) {
+    const got = showShape(dims);
+    fail(op, 'ERR_INVALID_VALUE', `expected dims to name each degree once, got ${got}`);
+  }
+}
+
+/** The component that never dies is of degree 0: to ask for it among others would have no effect. */
+export function expectDegreeOfEssential(op: string, { dims, essential }: BettiOptions): void {
+  if (!essential || !dims || dims.includes(0)) return;
+  const message = `expected dims to hold 0 where essential is true, got ${showShape(dims)}`;
+  fail(op, 'ERR_INVALID_VALUE', message);
 }
 
 function checkPadding(op: string, padding: unknown): void {

@@ -15,7 +15,7 @@ import { checkMatching, prepared } from '../betti-images.js';
 import {
   type BettiOptions,
   bettiFields,
-  matchingOptionNames,
+  bettiOptionNames,
   unlessAborted,
 } from '../betti-options.js';
 import {
@@ -38,7 +38,7 @@ const name = 'bettiMatchingLoss';
 
 /** Options of `bettiMatchingLoss`. */
 export interface BettiMatchingLossOptions<R extends LossReduction = LossReduction>
-  extends Omit<BettiOptions, 'cycles' | 'threshold'> {
+  extends Omit<BettiOptions, 'cycles'> {
   /** Default 'mean', over B·C; 'none' gives [B, C]. */
   reduction?: R | undefined;
 }
@@ -137,7 +137,7 @@ function backward(saved: Saved, upstream: Tensor): Gradients {
   return { prediction: byLogits(saved, make) };
 }
 
-const optionNames = [...matchingOptionNames, 'reduction'];
+const optionNames = [...bettiOptionNames, 'reduction'];
 
 const op = defineOp({
   name,

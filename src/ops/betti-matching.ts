@@ -12,9 +12,9 @@ import { checkBettiMemory, listBytes } from '../betti-memory.js';
 import {
   type BettiMatchingOptions,
   type BettiOptions,
+  bettiOptionNames,
   checkBettiOptions,
-  expectBettiOptions,
-  matchingOptionNames,
+  expectDegreeOfEssential,
   ownOptions,
   unlessAborted,
 } from '../betti-options.js';
@@ -28,6 +28,7 @@ import {
   search,
   searchHeld,
 } from '../betti-search.js';
+import { expectOptions } from '../expect.js';
 import { HeldImages } from '../held-images.js';
 import { sizeOf } from '../shape.js';
 import { checkFromLogits } from '../targets.js';
@@ -142,7 +143,7 @@ function* results(problem: Problem, found: Found): Pieces<BettiMatch[]> {
   return matches;
 }
 
-const listOptionNames = [...matchingOptionNames, 'cycles'];
+const listOptionNames = [...bettiOptionNames, 'cycles'];
 
 type BatchOf = (prediction: Tensor, target: Tensor, options?: BettiMatchingOptions) => BettiMatch[];
 type BatchOfAsync = (...args: Parameters<BatchOf>) => Promise<BettiMatch[]>;
@@ -150,7 +151,7 @@ type BatchOfAsync = (...args: Parameters<BatchOf>) => Promise<BettiMatch[]>;
 function checkCall(op: string, prediction: Tensor, target: Tensor, o: BettiOptions, batch: number) {
   expectTensor(op, 'prediction', prediction);
   expectTensor(op, 'target', target);
-  expectBettiOptions(op, o, listOptionNames);
+  expectOptions(op, o, listOptionNames);
   checkMatching(op, prediction, target, o, batch);
 }
 
@@ -232,28 +233,16 @@ export const bettiMatchingBatch = Object.assign(matchings('bettiMatchingBatch', 
 });
 
 const barcodeName = 'persistenceBarcode';
-const barcodeOptionNames = [
-  'filtration',
-  'dims',
-  'padding',
-  'minLength',
-  'essential',
-  'cycles',
-  'fromLogits',
-  'signal',
-] as const;
 
-/** Options of `persistenceBarcode`. */
-export type PersistenceBarcodeOptions = Pick<
-  BettiMatchingOptions,
-  (typeof barcodeOptionNames)[number]
->;
+/** Options of `persistenceBarcode`, of which those of matchings change nothing. */
+export type PersistenceBarcodeOptions = BettiMatchingOptions;
 
 function checkBarcode(image: Tensor, options: PersistenceBarcodeOptions): void {
   expectTensor(barcodeName, 'image', image);
-  expectBettiOptions(barcodeName, options, barcodeOptionNames);
+  expectOptions(barcodeName, options, listOptionNames);
   checkSpatial(barcodeName, 'image', image, 0);
   checkBettiOptions(barcodeName, options, image.rank);
+  expectDegreeOfEssential(barcodeName, options);
   checkFromLogits(barcodeName, options.fromLogits);
   const dtype = commonDType(barcodeName, image);
   const work = { matches: false, items: 1 };
@@ -295,7 +284,7 @@ function* barcodeOf({ axes, options }: Problem, found: Found): Pieces<Persistenc
  * `birthIndex`, `deathIndex`, the row-major voxels they belong to, of every feature of degree k.
  * Features of length 0 are left out; so is the component that never dies, unless `essential` (its
  * death is -Infinity, for sublevel Infinity, at index -1). Any dtype; values come as float32, or as
- * float64 for float64, int32 and int64.
+ * float64 for float64, int32 and int64. Options of matchings alone may stand among the options.
  *
  * With `cycles`, `dims[k].cycles[i]` is a cycle that represents bar i, as cells of 2^k voxels each, in
  * row-major order: it appears with the bar's birth, and with its death it becomes a boundary, each

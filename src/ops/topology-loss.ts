@@ -15,6 +15,9 @@ import type { Tensor } from '../tensor.js';
 
 const name = 'topologyLoss';
 
+/** The default of `perfect`. */
+const rightAlready = 0.99;
+
 /** Options of `topologyLoss`. */
 export interface TopologyLossOptions<R extends LossReduction = LossReduction>
   extends Pick<
@@ -37,10 +40,10 @@ export interface TopologyLossOptions<R extends LossReduction = LossReduction>
 type Options = TopologyLossOptions;
 type In = Inputs<'prediction' | 'target', never>;
 
-/** Refuses what has no effect but with another matching. */
-function checkEffect(key: string, value: unknown, matching: string): void {
-  if (value === undefined) return;
-  const wanted = `${key} only where matching is '${matching}'`;
+/** Refuses what has no effect but with another matching; its default has none anywhere. */
+function checkEffect<V>(key: string, value: V | undefined, byDefault: V, matching: string): void {
+  if (value === undefined || value === byDefault) return;
+  const wanted = `${key} to be ${byDefault} unless matching is '${matching}'`;
   fail(name, 'ERR_INVALID_VALUE', `expected ${wanted}, got ${show(value)}`);
 }
 
@@ -53,16 +56,16 @@ function check({ prediction, target }: In, options: Options): void {
   if (perfect !== undefined) expectNumber(name, 'perfect', perfect, { min: 0 });
   checkReduction(name, reduction);
   if (matching === 'wasserstein') {
-    checkEffect('perfect', perfect, 'longest');
+    checkEffect('perfect', perfect, rightAlready, 'longest');
   } else {
-    if (options.essential) checkEffect('essential', true, 'wasserstein');
-    checkEffect('weights.unmatchedTarget', options.weights?.unmatchedTarget, 'wasserstein');
+    checkEffect('essential', options.essential, false, 'wasserstein');
+    checkEffect('weights.unmatchedTarget', options.weights?.unmatchedTarget, 1, 'wasserstein');
   }
 }
 
 function forward({ prediction, target }: In, options: Options, needs: Needs) {
   const isLongest = options.matching === 'longest';
-  const { perfect = 0.99, minLength = isLongest ? 0.03 : 0 } = options;
+  const { perfect = rightAlready, minLength = isLongest ? 0.03 : 0 } = options;
   const images = prepared(name, prediction, target, options);
   const own = { ...options, minLength } as BarcodeLossOptions;
   return barcodeForward(name, prediction, images, own, needs, {
@@ -117,7 +120,7 @@ type Signature = <D extends DType, R extends LossReduction = 'mean'>(
  * `perfect`, and the others are removed; births and deaths of superlevels (of sublevels 0 and 1
  * change places). `weights`: matched or fixed, unmatchedPrediction or removed, unmatchedTarget.
  * `essential` adds (max p - max t)² of the components that never die to 'wasserstein'; 'longest' takes
- * neither that nor `weights.unmatchedTarget`, 'wasserstein' no `perfect`.
+ * neither that nor another `weights.unmatchedTarget` than 1, 'wasserstein' no other `perfect` than 0.99.
  *
  * Differentiable in prediction, indices and matching held constant. Equal bits in every run, for any
  * number of threads. The matching is exact: fast where one side has few kinds of bars, as masks

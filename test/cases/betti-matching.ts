@@ -13,7 +13,7 @@ const mostVoxels = [0, 40, 90, 100];
 /** Every option that has an effect on `axes` axes; weights and reductions are of the loss alone. */
 export function drawOptions(random: Random, axes: number): BettiMatchingLossOptions {
   const degrees = Array.from({ length: axes }, (_, k) => [k]);
-  return {
+  const drawn = {
     filtration: random.pick(['sublevel', 'superlevel', 'superlevel', 'both'] as const),
     comparison: random.pick(['union', 'intersection'] as const),
     imageBars: random.pick(['all', 'all', 'positive'] as const),
@@ -25,6 +25,7 @@ export function drawOptions(random: Random, axes: number): BettiMatchingLossOpti
     essential: random.integer(3) === 0,
     dims: random.pick([undefined, undefined, undefined, ...degrees]),
   };
+  return { ...drawn, essential: drawn.essential && (drawn.dims?.includes(0) ?? true) };
 }
 
 /** Sizes of `axes` axes, 1 often among them, of at most `voxels`. */

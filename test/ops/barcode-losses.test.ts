@@ -217,19 +217,34 @@ describe('errors', () => {
     [{ dims: [2] }, 'ERR_INVALID_VALUE', /dims/],
     [{ comparison: 'union' }, 'ERR_UNKNOWN_OPTION', /comparison/],
     [{ reduction: 'avg' }, 'ERR_INVALID_VALUE', /reduction/],
-    [{ perfect: 0.9 }, 'ERR_INVALID_VALUE', /perfect only where matching is 'longest', got 0.9/],
+    [{ dims: [1], essential: true }, 'ERR_INVALID_VALUE', /dims to hold 0 .* got \[1\]/],
+    [
+      { perfect: 0.9 },
+      'ERR_INVALID_VALUE',
+      /perfect to be 0.99 unless matching is 'longest', got 0.9/,
+    ],
     [
       { matching: 'longest', essential: true },
       'ERR_INVALID_VALUE',
-      /essential only where matching is 'wasserstein'/,
+      /essential to be false unless matching is 'wasserstein', got true/,
     ],
     [
       { matching: 'longest', weights: { unmatchedTarget: 2 } },
       'ERR_INVALID_VALUE',
-      /weights.unmatchedTarget only where matching is 'wasserstein', got 2/,
+      /weights.unmatchedTarget to be 1 unless matching is 'wasserstein', got 2/,
     ],
   ] as [object, string, RegExp][])('%j', (options, code, word) => {
     refuses(topology(image, image, options), code, word);
+  });
+
+  test('defaults are taken where they have no effect', () => {
+    const unused = { essential: false, weights: { unmatchedTarget: 1 } };
+    const value = (options: object) => sp.topologyLoss(image, image, options).item();
+    expect(value({ matching: 'longest', ...unused })).toBe(value({ matching: 'longest' }));
+    expect(value({ perfect: 0.99 })).toBe(value({}));
+    const given = { bettiNumbers: [1, 0], dims: [1] };
+    const lengthOf = (options: object) => lengths(image, options)() as sp.Tensor;
+    expect(lengthOf({ ...given, essential: true }).item()).toBe(lengthOf(given).item());
   });
 
   test.each([

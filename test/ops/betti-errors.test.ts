@@ -112,6 +112,7 @@ describe('options', () => {
     [{ dims: 1 }, 'ERR_INVALID_TYPE', /dims/],
     [{ dims: [2] }, 'ERR_INVALID_VALUE', /dims/],
     [{ dims: [0.5] }, 'ERR_INVALID_VALUE', /dims/],
+    [{ dims: [1, 1] }, 'ERR_INVALID_VALUE', /each degree once, got \[1, 1\]/],
     [{ comparison: 'both' }, 'ERR_INVALID_VALUE', /comparison/],
     [{ imageBars: true }, 'ERR_INVALID_TYPE', /imageBars/],
     [{ padding: 'zero' }, 'ERR_INVALID_VALUE', /padding/],
@@ -131,17 +132,17 @@ describe('options', () => {
     [{ signal: {} }, 'ERR_INVALID_TYPE', /signal/],
   ] as [Record<string, unknown>, string, RegExp][])('%j', (options, code, word) => {
     const [name] = Object.keys(options);
-    const without = (...unknown: string[]): [string, string | RegExp] =>
-      unknown.includes(name) ? ['ERR_UNKNOWN_OPTION', `got '${name}'`] : [code, word];
     refuses(match(image, image, options), code, word);
-    if (options.filtration !== 'both')
-      refusesLoss(loss(batch, batch, options), ...without('cycles'));
-    const ofTwo = ['comparison', 'imageBars', 'threshold', 'weights', 'pushUnmatchedTo'];
-    refusesBarcode(barcode(image, options), ...without(...ofTwo));
+    if (name === 'cycles')
+      refusesLoss(loss(batch, batch, options), 'ERR_UNKNOWN_OPTION', `got 'cycles'`);
+    else if (options.filtration !== 'both') refusesLoss(loss(batch, batch, options), code, word);
+    refusesBarcode(barcode(image, options), code, word);
   });
 
-  test('matchings and their loss take one set of options', () => {
+  test('barcodes, matchings and their loss take one set of options', () => {
     const shared = {
+      comparison: 'intersection',
+      imageBars: 'positive',
       weights: { matched: 2 },
       pushUnmatchedTo: 'one-zero',
       threshold: 0.25,
@@ -149,27 +150,27 @@ describe('options', () => {
     const { matchingError } = sp.bettiMatching(image, image, shared);
     expect(matchingError).toBe(0);
     expect(sp.bettiMatchingBatch(batch, batch, shared)).toHaveLength(2);
-    const { weights, pushUnmatchedTo } = shared;
+    const { threshold, ...ofLoss } = shared;
     const value = (options: object) => sp.bettiMatchingLoss(batch, batch, options).item();
-    expect(value(shared)).toBe(value({ weights, pushUnmatchedTo }));
+    expect(value(shared)).toBe(value(ofLoss));
+    const noise = sp.rand([6, 7]);
+    expect(sp.persistenceBarcode(noise, shared).dims).toEqual(sp.persistenceBarcode(noise).dims);
+    expect(threshold).toBe(0.25);
   });
 
-  test('what has no effect on a barcode is refused, with where it has one', () => {
-    const weights = { matched: 2 };
-    const pushed = { pushUnmatchedTo: 'diagonal' };
-    for (const options of [{ weights }, pushed, { threshold: 1 }, { imageBars: 'all' }]) {
-      const [name] = Object.keys(options);
-      const words = [
-        `expected ${name} as an option of bettiMatching`,
-        `got '${name}' here`,
-      ] as const;
-      refusesBarcode(barcode(image, options), 'ERR_UNKNOWN_OPTION', ...words);
-    }
-  });
-
-  test('asynchronous forms refuse it, too', async () => {
-    const call = (sp.persistenceBarcode.async as Any)(image, { weights: {} });
-    await expect(call).rejects.toThrow(/expected weights as an option of/);
+  test('what makes no sense together', async () => {
+    const alone = { essential: true, dims: [1] };
+    const words = 'expected dims to hold 0 where essential is true, got [1]';
+    refuses(match(image, image, alone), 'ERR_INVALID_VALUE', words);
+    refusesBatch(many(batch, batch, alone), 'ERR_INVALID_VALUE', words);
+    refusesLoss(loss(batch, batch, alone), 'ERR_INVALID_VALUE', words);
+    refusesBarcode(barcode(image, alone), 'ERR_INVALID_VALUE', words);
+    await expect((sp.persistenceBarcode.async as Any)(image, alone)).rejects.toThrow(words);
+    for (const options of [
+      { essential: true, dims: [1, 0] },
+      { ...alone, essential: false },
+    ])
+      expect(sp.bettiMatching(image, image, options).matchingError).toBe(0);
   });
 
   test('reductions', () => {

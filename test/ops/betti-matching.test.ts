@@ -279,16 +279,17 @@ describe('asynchronous forms', () => {
   });
 
   test('hold tensors and options from the call on', async () => {
-    const options = { dims: [1], essential: true };
+    const options = { dims: [1], essential: false };
     const expected = [
       sp.bettiMatchingBatch(p(), t(), options).map((m) => m.dims),
       sp.persistenceBarcode(first(p()), options).dims,
     ];
     const [a, b, c] = [p(), t(), sp.tensor(values, { shape: [18, 8] })];
-    const later = { dims: [1], essential: true };
+    const later = { dims: [1], essential: false };
     const batch = sp.bettiMatchingBatch.async(a, b, later);
     const bars = sp.persistenceBarcode.async(c, later);
     later.dims[0] = 0;
+    later.essential = true;
     for (const x of [a, b, c]) x.dispose();
     const others = [sp.full(shape, 7), sp.full(shape, 8), sp.full([18, 8], 9)];
     const found = await batch;

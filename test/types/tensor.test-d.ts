@@ -58,8 +58,10 @@ sp.diceLoss(unknown, unknown);
 sp.bettiMatching(zeros, zeros, { filtration: 'both' });
 // @ts-expect-error: of one filtration
 sp.persistenceBarcode(zeros, { filtration: 'both' });
-// @ts-expect-error: nothing is matched
-sp.persistenceBarcode(zeros, { weights: { matched: 2 } });
+const shared: sp.BettiMatchingOptions = { weights: { matched: 2 }, threshold: 0.3 };
+sp.persistenceBarcode(zeros, shared);
+sp.bettiMatching(zeros, zeros, shared);
+sp.bettiMatchingLoss(maps, labels, shared);
 // @ts-expect-error: lists no cycles
 sp.bettiMatchingLoss(maps, labels, { cycles: true });
 // @ts-expect-error: predictions are floats
