@@ -2,7 +2,7 @@
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { atOnce, inSlices } from '../../src/betti-search.js';
 import * as sp from '../../src/index.js';
-import { device } from '../harness/device.js';
+import { device, needsCpu } from '../harness/device.js';
 import { Random } from '../harness/random.js';
 
 const random = new Random(3);
@@ -101,6 +101,39 @@ describe('representative cycles', () => {
     const controller = new AbortController();
     slowClock(() => setImmediate(() => controller.abort(new Error('enough'))));
     await expect(call(controller.signal)).rejects.toThrow('enough');
+  });
+});
+
+describe.skipIf(needsCpu('lengths of bars have no CUDA form'))('an abort', () => {
+  const threads = sp.getThreads();
+  afterEach(() => sp.setThreads(threads));
+  const [plane, volume] = [noise([1, 1, 700, 700]), noise([1, 1, 32, 32, 32])];
+  const bars = { bettiNumbers: [0, 0] };
+  const calls: Record<string, (signal?: AbortSignal) => Promise<unknown>> = {
+    'a loss of a plane': (signal) => sp.bettiMatchingLoss.async(plane, plane, { signal }),
+    'lengths of bars': (signal) => sp.barcodeLengthLoss.async(plane, { ...bars, signal }),
+    'the reductions of a volume': (signal) =>
+      sp.bettiMatchingLoss.async(volume, volume, { dims: [1], signal }),
+  };
+
+  // One image and one thread: nothing but one task.
+  test.each(Object.entries(calls))('ends %s within a task', async (_, call) => {
+    sp.setThreads(1);
+    const start = performance.now();
+    await call();
+    const whole = performance.now() - start;
+    const waits: number[] = [];
+    for (const share of [0.1, 0.3, 0.5]) {
+      const controller = new AbortController();
+      const ended = () => performance.now();
+      const work = call(controller.signal).then(ended, ended);
+      await new Promise((resolve) => setTimeout(resolve, share * whole));
+      const aborted = performance.now();
+      controller.abort(new Error('enough'));
+      waits.push((await work) - aborted);
+    }
+    // To the end it would be half of the time or more; others may have the processor now and then.
+    expect(waits.sort((a, b) => a - b)[1]).toBeLessThan(0.25 * whole);
   });
 });
 

@@ -26,9 +26,8 @@ struct Bar {
 
 class Assignment {
  public:
-  // For each bar of `a` its partner in `b`, or -1. `cancel` as in op.h.
-  void solve(const List<Bar>& a, const List<Bar>& b, List<int32_t>& partner, const char* caller,
-             const View& cancel);
+  // For each bar of `a` its partner in `b`, or -1.
+  void solve(const List<Bar>& a, const List<Bar>& b, List<int32_t>& partner, const char* caller);
 
  private:
   struct Type {
@@ -57,7 +56,7 @@ class Assignment {
   }
   void collect_types(const List<Bar>& typed);
   void check_size(int64_t entries, const char* caller) const;
-  void collect_candidates(const char* caller, const View& cancel);
+  void collect_candidates(const char* caller);
   void find_moves(int64_t type);
   int64_t find_path();
   bool augment();
@@ -111,13 +110,13 @@ inline void Assignment::check_size(int64_t entries, const char* caller) const {
 }
 
 // No bar joins a type at a loss, and at most units - 1 others can have joined before it.
-inline void Assignment::collect_candidates(const char* caller, const View& cancel) {
+inline void Assignment::collect_candidates(const char* caller) {
   least_ = 0;
   candidates_.clear();
   next_.clear();
   ends_.clear();
   for (const Type& type : types_) {
-    check_cancelled(cancel);
+    check_cancelled();
     all_.clear();
     for (int32_t bar = 0; bar < count_; ++bar) {
       const double g = gain(bar, type);
@@ -219,7 +218,7 @@ inline bool Assignment::augment() {
 }
 
 inline void Assignment::solve(const List<Bar>& a, const List<Bar>& b, List<int32_t>& partner,
-                              const char* caller, const View& cancel) {
+                              const char* caller) {
   partner.resize(a.size());
   std::fill(partner.begin(), partner.end(), -1);
   if (a.size() == 0 || b.size() == 0) return;
@@ -233,7 +232,7 @@ inline void Assignment::solve(const List<Bar>& a, const List<Bar>& b, List<int32
   collect_types(typed);
   const int64_t types = types_.size();
   check_size(types * types, caller);
-  collect_candidates(caller, cancel);
+  collect_candidates(caller);
   joined_.resize(count_);
   std::fill(joined_.begin(), joined_.end(), -1);
   members_.resize(units_);
@@ -245,8 +244,11 @@ inline void Assignment::solve(const List<Bar>& a, const List<Bar>& b, List<int32
   from_.resize(types);
   done_.resize(types);
   moves_.resize(types * types);
-  for (int64_t t = 0; t < types; ++t) find_moves(t);
-  while (augment()) check_cancelled(cancel);
+  for (int64_t t = 0; t < types; ++t) {
+    check_cancelled();
+    find_moves(t);
+  }
+  while (augment()) check_cancelled();
   for (int64_t t = 0; t < types; ++t) {
     int32_t* const members = &members_[types_[t].first];
     std::sort(members, members + used_[t]);

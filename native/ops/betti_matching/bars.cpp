@@ -117,7 +117,7 @@ class ImageBarLoss {
 
   double wasserstein(const List<Bar>& ours, const List<Bar>& theirs) const {
     auto& [assignment, partner, taken] = work_;
-    assignment.solve(ours, theirs, partner, kCallers[op_.caller], op_.cancel);
+    assignment.solve(ours, theirs, partner, kCallers[op_.caller]);
     taken.resize(theirs.size());
     std::fill(taken.begin(), taken.end(), uint8_t{0});
     double sum = 0;
@@ -210,9 +210,10 @@ void loss_of(const BarLoss& op) {
     Barcodes<T> barcodes(op, values, task);
     const int64_t grain = kVoxelsPerPiece / task.voxels() + 1;
     parallel_for(images_of(op), grain, [&](int64_t first, int64_t last) {
+      const Cancellable cancellable(op.cancel);
       Work work;
       for (int64_t i = first; i < last; ++i) {
-        check_cancelled(op.cancel);
+        check_cancelled();
         losses[i] += ImageBarLoss<T>(op, task, i, share, work).sum(barcodes.of(i));
       }
     });

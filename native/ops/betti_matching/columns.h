@@ -149,6 +149,7 @@ inline List<uint32_t> rows_in_order(const Side& rows) {
   const Grid& g = rows.cells.g;
   List<uint64_t> order(2 * g.size);
   for (int32_t x = 0; x < g.n[0]; ++x) {
+    check_cancelled();
     for (int32_t y = 0; y < g.n[1]; ++y) {
       for (int32_t z = 0; z < g.n[2]; ++z) {
         const int32_t v = g.at(x, y, z), here = rows.cells.key[v];
@@ -173,7 +174,8 @@ inline Reduction::Reduction(const Side& rows, const Side& columns)
   std::fill(ranks_.begin(), ranks_.end(), 0);
   owner_.resize(edges_.size());
   std::fill(owner_.begin(), owner_.end(), kUnknown);
-  for (int64_t i = 1; i < edges_.size(); ++i) rank(edges_[i]) = static_cast<int32_t>(i);
+  each_in_pieces(edges_.size() - 1,
+                 [&](int64_t i) { rank(edges_[i + 1]) = static_cast<int32_t>(i + 1); });
 }
 
 inline void Reduction::faces_of(uint32_t square, int32_t (&faces)[4]) const {
@@ -232,6 +234,7 @@ void Reduction::run(const List<uint64_t>& squares, F&& found) {
     bool is_whole = true;
     toggle_faces(square);
     for (int32_t pivot = working_.top(); pivot > 0; pivot = working_.top()) {
+      check_cancelled();
       const int32_t owner = owner_of(pivot);
       if (owner == kFree) {
         if (is_whole) toggle_faces(square);

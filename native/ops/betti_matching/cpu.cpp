@@ -12,12 +12,12 @@ void write_bars(const Pairs& op, const Values<T>& values, const Task& task, cons
   const int64_t half = op.capacity / 2;
   for (const Degree& degree : m.degree) {
     const List<int32_t>& bars = degree.unmatched[0];
-    for (int64_t i = 0; i < bars.size(); i += 2, ++place, ++value) {
-      place[0] = bars[i];
-      place[half] = bars[i + 1];
-      value[0] = static_cast<T>(values.at(m, task, item, 0, bars[i]));
-      value[half] = static_cast<T>(values.at(m, task, item, 0, bars[i + 1]));
-    }
+    each_in_pieces(bars.size() / 2, [&](int64_t i) {
+      *place = bars[2 * i];
+      place++[half] = bars[2 * i + 1];
+      *value = static_cast<T>(values.at(m, task, item, 0, bars[2 * i]));
+      value++[half] = static_cast<T>(values.at(m, task, item, 0, bars[2 * i + 1]));
+    });
     const double never = std::numeric_limits<double>::infinity();
     if (task.essential && task.wants(0) && &degree == m.degree)
       value[half - 1] = static_cast<T>(task.superlevel ? -never : never);
@@ -30,6 +30,7 @@ void write_cycles(const Pairs& op, const Matching& m, int64_t item) {
   Cycles cycles;
   List<int32_t> cells;
   const auto add = [&](int k, int i, int32_t bar) {
+    check_cancelled();
     m.cycle(cycles, k, i, bar, cells);
     if (cells.size() > std::numeric_limits<int32_t>::max())
       throw Error(Code::out_of_memory, std::string(kCallers[op.caller]) +
@@ -153,6 +154,7 @@ class ImageLoss {
   void add(const List<int32_t>& list, T* grad, F effect_of) {
     const int64_t n = list.size() / kWidth;
     for (int64_t first = 0; first < n; first += kLanes) {
+      check_cancelled();
       const int64_t count = std::min<int64_t>(n - first, kLanes);
       const int32_t* pairs = &list[first * kWidth];
       T slope[2][kLanes];

@@ -43,6 +43,7 @@ void Cycles::surround(const Cells& cells, uint32_t birth, int32_t dead, List<uin
     }
   };
   for (int64_t i = 0; i < members_.size(); ++i) {
+    if ((i & 0xfff) == 0) check_cancelled();
     each_face(members_[i], [&](uint32_t face, int32_t other) {
       if (seen_[other] == count_ || ordered(cells.face(face), face) <= last) return;
       seen_[other] = count_;

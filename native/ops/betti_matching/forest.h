@@ -26,16 +26,18 @@ inline uint32_t cell_of(int32_t v, int type) {
 template <class F>
 void each_flag(const uint8_t* flags, int64_t begin, int64_t end, uint8_t mask, F&& f) {
   const uint64_t masks = mask * 0x0101010101010101u;
-  for (int64_t p = begin; p < end; p += 8) {
-    uint64_t word;
-    std::memcpy(&word, flags + p, 8);
-    word &= masks;
-    if (p + 8 > end) word &= ~uint64_t{0} >> 8 * (p + 8 - end);
-    for (; word; word &= word - 1) {
-      const int bit = __builtin_ctzll(word);
-      f(static_cast<int32_t>(p + (bit >> 3)), bit & 7);
+  in_pieces(end - begin, [&](int64_t from, int64_t to) {
+    for (int64_t p = begin + from; p < begin + to; p += 8) {
+      uint64_t word;
+      std::memcpy(&word, flags + p, 8);
+      word &= masks;
+      if (p + 8 > end) word &= ~uint64_t{0} >> 8 * (p + 8 - end);
+      for (; word; word &= word - 1) {
+        const int bit = __builtin_ctzll(word);
+        f(static_cast<int32_t>(p + (bit >> 3)), bit & 7);
+      }
     }
-  }
+  });
 }
 
 // The two graphs by one set of words. `first` and `second` are the ends of an edge or face.
@@ -122,7 +124,8 @@ class Forest {
   void join(const Joined& out) {
     const int64_t n = critical_.size(), m = order_.size();
     const auto at = [](int64_t k, int64_t count) { return kDual ? count - 1 - k : k; };
-    for (int64_t i = 0, j = 0; i < n; ++i) {
+    int64_t j = 0;
+    each_in_pieces(n, [&](int64_t i) {
       const uint64_t entry = critical_[at(i, n)];
       for (; kAttributes > 0 && j < m; ++j) {
         const Event& event = events_[number_in(order_[at(j, m)])];
@@ -135,7 +138,7 @@ class Forest {
       } else if (!link(entry, ends_[at(i, n)], out) && out.loops) {
         out.loops->push(entry);
       }
-    }
+    });
     if (kDual && out.loops) std::reverse(out.loops->begin(), out.loops->end());
   }
 
@@ -195,18 +198,18 @@ class Forest {
   void find_ends() {
     const int64_t n = critical_.size();
     ends_.resize(n);
-    for (int64_t k = 0; k < n; ++k) {
+    each_in_pieces(n, [&](int64_t k) {
       const uint32_t cell = number_in(critical_[k]);
       ends_[k] = {root_of(graph_.first(cell)), root_of(graph_.second(cell))};
-    }
+    });
     first_.resize(roots_.size() + 1);
     std::fill(first_.begin(), first_.end(), -1);
     const int32_t nobody = static_cast<int32_t>(roots_.size());
-    for (int64_t i = 0; i < n; ++i) {  // the first to be met comes last
+    each_in_pieces(n, [&](int64_t i) {  // the first to be met comes last
       const int64_t k = kDual ? i : n - 1 - i;
       const auto [a, b] = ends_[k];
       first_[a == b ? nobody : a] = first_[a == b ? nobody : b] = static_cast<int32_t>(k);
-    }
+    });
   }
 
   // The first cell that joins a component to another ends it if the other's oldest node is older:
@@ -214,14 +217,14 @@ class Forest {
   void end_early() {
     ended_.resize(critical_.size());
     std::fill(ended_.begin(), ended_.end(), -1);
-    for (int32_t root = kDual ? 1 : 0; root < roots_.size(); ++root) {
-      const int32_t k = first_[root];
-      if (k < 0) continue;
+    each_in_pieces(roots_.size(), [&](int64_t i) {
+      const int32_t root = static_cast<int32_t>(i), k = first_[root];
+      if (k < 0 || (kDual && root == 0)) return;
       const int32_t other = ends_[k].first == root ? ends_[k].second : ends_[k].first;
-      if (!Of::older(roots_[other].age[0], roots_[root].age[0])) continue;
+      if (!Of::older(roots_[other].age[0], roots_[root].age[0])) return;
       parent_[root] = other;
       ended_[k] = root;
-    }
+    });
   }
 
   // Where a hanging cell may change an attribute. Before a root's first critical cell nobody reads

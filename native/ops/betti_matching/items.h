@@ -127,16 +127,11 @@ Keys mask_keys(const Values<T>& values, const Task& task, int64_t item, double t
   for (int i = 0; i < 2; ++i) {
     const T* x = values.image[i] + item * task.voxels();
     out.memory[i].resize(task.voxels());
-    for (int64_t p = 0; p < task.voxels(); ++p) out.memory[i][p] = key(x[p]);
+    each_in_pieces(task.voxels(), [&](int64_t p) { out.memory[i][p] = key(x[p]); });
     out.image[i] = out.memory[i].data();
     out.padding[i] = key(values.pad);
   }
   return out;
-}
-
-inline void check_cancelled(const View& cancel) {
-  if (cancel && __atomic_load_n(cancel.as<int32_t>(), __ATOMIC_RELAXED) != 0)
-    throw Error(Code::internal, "bettiMatching: cancelled");
 }
 
 // Waking a thread costs as much as matching this many voxels.
@@ -147,8 +142,9 @@ template <class Make, class End>
 void run_items(int64_t items, int64_t voxels, const View& cancel, Make make, End end) {
   if (items >= num_threads() || items * voxels <= kVoxelsPerPiece) {
     return parallel_for(items, kVoxelsPerPiece / voxels + 1, [&](int64_t first, int64_t last) {
+      const Cancellable cancellable(cancel);
       for (int64_t i = first; i < last; ++i) {
-        check_cancelled(cancel);
+        check_cancelled();
         Matching m = make(i);
         m.run();
         end(i, m);
@@ -158,8 +154,9 @@ void run_items(int64_t items, int64_t voxels, const View& cancel, Make make, End
   std::vector<std::unique_ptr<Matching>> all(items);  // fewer than threads
   const auto each = [&](int64_t count, auto work) {
     parallel_for(items * count, 1, [&](int64_t first, int64_t last) {
+      const Cancellable cancellable(cancel);
       for (int64_t i = first; i < last; ++i) {
-        check_cancelled(cancel);
+        check_cancelled();
         work(i / count, static_cast<int>(i % count));
       }
     });
@@ -223,16 +220,17 @@ void drop_short(Matching& m, const Values<T>& values, const Task& task, int64_t 
   for (Degree& degree : m.degree) {
     List<int32_t>& list = degree.unmatched[0];
     int64_t kept = 0;
-    for (int64_t p = 0; p < list.size(); p += 2) {
+    each_in_pieces(list.size() / 2, [&](int64_t bar) {
+      const int64_t p = 2 * bar;
       const bool is_essential =
           values.images == 1 && task.essential && &degree == m.degree && p + 2 == list.size();
       const double birth = values.at(m, task, item, 0, list[p]);
       const double death = values.at(m, task, item, 0, list[p + 1]);
-      if (!is_essential && std::abs(birth - death) <= length) continue;
+      if (!is_essential && std::abs(birth - death) <= length) return;
       if (task.cycles) degree.unmatched_bars[0][kept / 2] = degree.unmatched_bars[0][p / 2];
       list[kept++] = list[p];
       list[kept++] = list[p + 1];
-    }
+    });
     list.resize(kept);
     if (task.cycles) degree.unmatched_bars[0].resize(kept / 2);
   }

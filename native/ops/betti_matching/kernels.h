@@ -8,6 +8,7 @@ namespace betti_matching {
 inline void shorten(const Grid& g, int32_t* parent) {
   const int last = g.rank - 1;
   for (int32_t x = 0; x < g.n[0]; ++x) {
+    check_cancelled();
     for (int32_t y = 0; y < (last == 2 ? g.n[1] : 1); ++y) {
       const int32_t begin = last == 2 ? g.at(x, y, 0) : g.at(x, 0), end = begin + g.n[last];
       for (int32_t p = begin; p < end; p += kInts) {

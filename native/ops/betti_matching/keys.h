@@ -52,7 +52,8 @@ inline void sort_ranked(List<Ranked>& list) {
   constexpr int kBits = 11, kBuckets = 1 << kBits;
   for (int shift = 0; shift < 64; shift += kBits) {
     uint32_t count[kBuckets] = {};
-    for (const Ranked& r : list) ++count[r.value >> shift & (kBuckets - 1)];
+    each_in_pieces(list.size(),
+                   [&](int64_t i) { ++count[list[i].value >> shift & (kBuckets - 1)]; });
     if (count[list[0].value >> shift & (kBuckets - 1)] == list.size()) continue;
     uint32_t start = 0;
     for (uint32_t& c : count) {
@@ -60,7 +61,9 @@ inline void sort_ranked(List<Ranked>& list) {
       c = start;
       start += size;
     }
-    for (const Ranked& r : list) other[count[r.value >> shift & (kBuckets - 1)]++] = r;
+    each_in_pieces(list.size(), [&](int64_t i) {
+      other[count[list[i].value >> shift & (kBuckets - 1)]++] = list[i];
+    });
     list.swap(other);
   }
 }
@@ -72,7 +75,7 @@ inline void make_keys(const float* const* values, int images, int64_t n, const d
   for (int i = 0; i < images; ++i) {
     out.memory[i].resize(n);
     int32_t* keys = out.memory[i].data();
-    for (int64_t p = 0; p < n; ++p) keys[p] = key_of(values[i][p], superlevel);
+    each_in_pieces(n, [&](int64_t p) { keys[p] = key_of(values[i][p], superlevel); });
     out.image[i] = keys;
     if (padding) out.padding[i] = key_of(static_cast<float>(padding[i]), superlevel);
   }
@@ -86,7 +89,7 @@ inline void rank_keys(const double* const* values, int images, int64_t n, const 
     all.push({key, static_cast<uint32_t>(all.size())});
   };
   for (int i = 0; i < images; ++i) {
-    for (int64_t p = 0; p < n; ++p) add(values[i][p]);
+    each_in_pieces(n, [&](int64_t p) { add(values[i][p]); });
   }
   for (int i = 0; i < images; ++i) add(padding ? padding[i] : 0);
   add(superlevel ? -std::numeric_limits<double>::infinity()
@@ -97,7 +100,7 @@ inline void rank_keys(const double* const* values, int images, int64_t n, const 
     out.image[i] = out.memory[i].data();
   }
   int32_t rank = 0;
-  for (int64_t k = 0; k < all.size(); ++k) {
+  each_in_pieces(all.size(), [&](int64_t k) {
     if (k > 0 && all[k].value != all[k - 1].value) ++rank;
     const int64_t place = all[k].place;
     if (place < images * n)
@@ -106,7 +109,7 @@ inline void rank_keys(const double* const* values, int images, int64_t n, const 
       out.padding[place - images * n] = rank;
     else
       out.infinite = rank;
-  }
+  });
 }
 
 inline void make_keys(const double* const* values, int images, int64_t n, const double* padding,
@@ -121,7 +124,8 @@ inline void make_keys(const double* const* values, int images, int64_t n, const 
   for (int i = 0; i < images; ++i) {
     out.memory[i].resize(n);
     int32_t* keys = out.memory[i].data();
-    for (int64_t p = 0; p < n; ++p) keys[p] = key_of(static_cast<float>(values[i][p]), superlevel);
+    each_in_pieces(
+        n, [&](int64_t p) { keys[p] = key_of(static_cast<float>(values[i][p]), superlevel); });
     out.image[i] = keys;
     if (padding) out.padding[i] = key_of(static_cast<float>(padding[i]), superlevel);
   }

@@ -51,6 +51,7 @@ Matching::Matching(const Task& task, const Keys& keys, int images)
         std::min_element(keys.image[i], keys.image[i] + task.voxels()) - keys.image[i];
     const bool own = task.padding == Padding::minmax;
     const int32_t least = keys.image[i][padding_voxel[i]];
+    check_cancelled();
     fill(i, keys.image[i], own ? least : keys.padding[i]);
     oldest_key_[i] = border_ && !own ? std::min(least, keys.padding[i]) : least;
   }
@@ -58,8 +59,10 @@ Matching::Matching(const Task& task, const Keys& keys, int images)
   images_[2].key.resize(grid_.size + kSlack);
   const int32_t *a = images_[0].key.data(), *b = images_[1].key.data();
   int32_t* out = images_[2].key.data();
-  for (int64_t p = 0; p < grid_.size; ++p)
-    out[p] = task.intersection ? std::max(a[p], b[p]) : std::min(a[p], b[p]);
+  in_pieces(grid_.size, [&](int64_t begin, int64_t end) {
+    for (int64_t p = begin; p < end; ++p)
+      out[p] = task.intersection ? std::max(a[p], b[p]) : std::min(a[p], b[p]);
+  });
 }
 
 void Matching::fill(int i, const int32_t* values, int32_t padding) {
@@ -215,8 +218,10 @@ void Matching::reduce_bars(int i) {
 // Squares of the column's image that are not apparent with one of the rows.
 List<uint64_t> Matching::columns_in_order(int column, const Side& rows, const Side& columns) const {
   List<uint64_t> squares, others;
-  for (const uint64_t entry : images_[column].critical)
-    if (!apparent_edge(rows, columns, number_in(entry))) squares.push(entry);
+  const List<uint64_t>& critical = images_[column].critical;
+  each_in_pieces(critical.size(), [&](int64_t i) {
+    if (!apparent_edge(rows, columns, number_in(critical[i]))) squares.push(critical[i]);
+  });
   const int64_t first = grid_.at(0, 0, 0);
   // What is apparent within the column's image is no birth of a cavity either.
   each_flag(columns.paired, first, grid_.size - first, (1 << kEventBit) - 1,
@@ -244,7 +249,7 @@ void Matching::reduce_image(int i) {
     const uint64_t named = task_.intersection ? edge : square;
     partners.push(named << 32 | (task_.intersection ? square : edge));
   });
-  std::sort(partners.begin(), partners.end());
+  sort_by_value(partners);  // the cells that name, each once
   partners.fit();
 }
 
@@ -254,15 +259,17 @@ void Matching::link_bars() {
     const int row = task_.intersection ? 2 : i, column = task_.intersection ? i : 2;
     const Side rows = side(row), columns = side(column);
     const List<uint64_t>& partners = images_[i].partners;
-    for (Pair& bar : images_[2].pairs[1]) {
+    List<Pair>& bars = images_[2].pairs[1];
+    each_in_pieces(bars.size(), [&](int64_t b) {
+      Pair& bar = bars[b];
       const uint32_t cell = task_.intersection ? bar.birth : bar.death;
       bar.link[i] = task_.intersection ? apparent_square(rows, columns, cell)
                                        : apparent_edge(rows, columns, cell);
-      if (bar.link[i]) continue;
+      if (bar.link[i]) return;
       const uint64_t* found =
           std::lower_bound(partners.begin(), partners.end(), uint64_t{cell} << 32);
       if (found != partners.end() && *found >> 32 == cell) bar.link[i] = number_in(*found);
-    }
+    });
   }
 }
 
@@ -321,26 +328,27 @@ void Matching::join(int k) {
     const List<Pair>& pairs = images_[i].pairs[k];
     taken[i].resize(pairs.size());
     std::fill(taken[i].begin(), taken[i].end(), uint8_t{0});
-    for (int64_t j = 0; j < pairs.size(); ++j)
-      slot[key_of_input(pairs[j])] = static_cast<int32_t>(j);
-    for (const Pair& bar : bars) partner[i].push(slot[key_of_bar(bar, i)]);
-    for (const Pair& pair : pairs) slot[key_of_input(pair)] = -1;
+    each_in_pieces(pairs.size(),
+                   [&](int64_t j) { slot[key_of_input(pairs[j])] = static_cast<int32_t>(j); });
+    each_in_pieces(bars.size(), [&](int64_t b) { partner[i].push(slot[key_of_bar(bars[b], i)]); });
+    each_in_pieces(pairs.size(), [&](int64_t j) { slot[key_of_input(pairs[j])] = -1; });
   }
-  for (int64_t b = 0; b < bars.size(); ++b) {
-    if (partner[0][b] < 0 || partner[1][b] < 0) continue;
+  each_in_pieces(bars.size(), [&](int64_t b) {
+    if (partner[0][b] < 0 || partner[1][b] < 0) return;
     const Pair& p0 = images_[0].pairs[k][partner[0][b]];
     const Pair& p1 = images_[1].pairs[k][partner[1][b]];
     if (task_.positive_bars && !(is_positive(k, 0, p0, bars[b]) && is_positive(k, 1, p1, bars[b])))
-      continue;
+      return;
     put(degree[k].matched, k, 0, p0);
     put(degree[k].matched, k, 1, p1);
     taken[0][partner[0][b]] = taken[1][partner[1][b]] = 1;
     for (int i = 0; i < 2 && task_.cycles; ++i) degree[k].matched_bars.push(partner[i][b]);
-  }
+  });
   for (int i = 0; i < 2; ++i) {
     const List<Pair>& pairs = images_[i].pairs[k];
-    for (int64_t j = 0; j < pairs.size(); ++j)
+    each_in_pieces(pairs.size(), [&](int64_t j) {
       if (!taken[i][j]) put_alone(k, i, static_cast<int32_t>(j));
+    });
   }
 }
 
@@ -353,7 +361,7 @@ void Matching::finish() {
     } else {
       const int64_t n = images_[0].pairs[k].size();
       degree[k].unmatched[0].reserve(2 * n + 2);
-      for (int64_t j = 0; j < n; ++j) put_alone(k, 0, static_cast<int32_t>(j));
+      each_in_pieces(n, [&](int64_t j) { put_alone(k, 0, static_cast<int32_t>(j)); });
     }
   }
   if (!task_.essential || !task_.wants(0)) return;

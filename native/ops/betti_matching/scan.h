@@ -5,6 +5,7 @@
 // hanging cell is an event where a second image has its extremum so far there: then that image's
 // attribute of the component changes, which pruning must not hide.
 #pragma once
+#include "ops/betti_matching/cancel.h"
 #include "ops/betti_matching/grid.h"
 
 namespace surprisal::betti_matching {

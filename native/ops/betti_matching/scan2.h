@@ -1,5 +1,6 @@
 // The sweep over a 2-D image; included by kernels.h inside a target's namespace.
 
+using surprisal::betti_matching::check_cancelled;
 using surprisal::betti_matching::code_of_face;
 using surprisal::betti_matching::coface_axis;
 using surprisal::betti_matching::face_axis;
@@ -142,6 +143,7 @@ inline void scan2(const Scan& s) {
   }
   std::memset(s.vertex_code + (g.n[0] + 1) * up, kBorder, up);
   for (int32_t x = 0; x < g.n[0]; ++x) {
+    check_cancelled();
     vertices2(s, g.at(x, 0));
     if (x + 1 < g.n[0]) tops2(s, g.at(x, 0));
   }
@@ -151,5 +153,8 @@ inline void scan2(const Scan& s) {
   std::memset(s.vertex_code + (g.n[0] + 1) * up, kBorder, up);
   std::memset(s.edge_flags, 0, up + 1);
   std::memset(s.face_flags, 0, up + 1);
-  for (int32_t x = 0; x < g.n[0]; ++x) flags2(s, g.at(x, 0), x + 1 == g.n[0]);
+  for (int32_t x = 0; x < g.n[0]; ++x) {
+    check_cancelled();
+    flags2(s, g.at(x, 0), x + 1 == g.n[0]);
+  }
 }

@@ -170,6 +170,7 @@ inline void scan3(const Scan& s) {
   for (uint8_t* flags : {s.edge_flags, s.face_flags, s.paired}) std::memset(flags, 0, bytes);
   for (uint8_t* codes : {s.coface, s.last_edge}) std::memset(codes, 0, bytes);
   for (int32_t x = 0; x < g.n[0]; ++x) {
+    check_cancelled();
     for (int32_t y = 0; y < g.n[1]; ++y) {
       const int32_t p = g.at(x, y, 0);
       vertices3(s, p, p + g.n[2]);
@@ -178,6 +179,7 @@ inline void scan3(const Scan& s) {
     }
   }
   for (int32_t x = 0; x < g.n[0]; ++x) {
+    check_cancelled();
     for (int32_t y = 0; y < g.n[1]; ++y) {
       const int32_t p = g.at(x, y, 0);
       flags3(s, p, p + g.n[2], x + 1 == g.n[0], y + 1 == g.n[1]);
