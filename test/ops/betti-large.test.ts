@@ -105,6 +105,17 @@ describe('laws of large images', () => {
     }
   });
 
+  test('bars of a volume whose edges take a tree of words', () => {
+    const shape = [24, 25, 23];
+    for (const kind of Object.keys(draws)) {
+      const { prediction } = pairOf(shape, kind, 5);
+      const image = sp.tensor(prediction, { shape, dtype: 'float32' });
+      const bars = sp.persistenceBarcode(image, { filtration: 'sublevel', essential: true });
+      const [all, loops, cavities] = alive(bars, 0.25);
+      expect(all - loops + cavities).toBe(euler(prediction, shape, 0.25));
+    }
+  });
+
   test.each(everything)('a negated image turns the filtration: $shape $kind', (one) => {
     const pair = pairOf(one.shape, one.kind, 3);
     const negated = {

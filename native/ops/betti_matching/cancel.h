@@ -1,7 +1,7 @@
 // Work that its caller may stop: every loop that can take long looks at the caller's flag now and
 // then. Which flag is known by thread, so that sorts and sweeps need no argument for it.
 #pragma once
-#include <algorithm>
+#include <cstdint>
 
 #include "core/check.h"
 #include "core/view.h"
@@ -26,28 +26,17 @@ class Cancellable {
   const int32_t* before_;
 };
 
-inline void check_cancelled() {
+// Not inlined: loops stay what they are without it.
+[[gnu::noinline]] inline void check_cancelled() {
   const int32_t* const flag = detail::cancel_flag;
   if (flag && __atomic_load_n(flag, __ATOMIC_RELAXED) != 0)
     throw Error(Code::internal, "bettiMatching: cancelled");
 }
 
-// [0, n) in pieces of some milliseconds at most, a multiple of 64 long, between which work ends.
-template <class F>
-void in_pieces(int64_t n, F&& f) {
-  constexpr int64_t kPiece = int64_t{1} << 16;
-  for (int64_t begin = 0; begin < n; begin += kPiece) {
-    check_cancelled();
-    f(begin, std::min(n, begin + kPiece));
-  }
-}
-
-// The same, each by itself.
-template <class F>
-void each_in_pieces(int64_t n, F&& f) {
-  in_pieces(n, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) f(i);
-  });
+// The same at the 0th step of a loop and each so many after it, milliseconds at most.
+constexpr int64_t kStepsUnchecked = int64_t{1} << 15;
+inline void check_cancelled_at(int64_t step) {
+  if ((step & (kStepsUnchecked - 1)) == 0) check_cancelled();
 }
 
 }  // namespace surprisal::betti_matching

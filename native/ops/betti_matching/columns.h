@@ -20,7 +20,7 @@ class Toggles {
       n = (n + 63) / 64;
       level_[levels_].resize(n);
       std::fill(level_[levels_].begin(), level_[levels_].end(), 0);
-      if (n == 1) break;
+      if (n <= kRoots) break;
     }
   }
 
@@ -30,28 +30,32 @@ class Toggles {
       i >>= 6;
       level_[l][i >> 6] |= uint64_t{1} << (i & 63);
     }
+    last_ = std::max(last_, i >> 6);
   }
 
   // The largest, or 0.
   int32_t top() {
-    while (level_[levels_][0]) {
-      int32_t i = 0;
-      int l = levels_;
-      for (; l >= 0; --l) {
-        const uint64_t word = level_[l][i];
-        if (word == 0) break;
-        i = i << 6 | (63 - __builtin_clzll(word));
+    for (; last_ >= 0; --last_) {
+      while (level_[levels_][last_]) {
+        int32_t i = last_;
+        int l = levels_;
+        for (; l >= 0; --l) {
+          const uint64_t word = level_[l][i];
+          if (word == 0) break;
+          i = i << 6 | (63 - __builtin_clzll(word));
+        }
+        if (l < 0) return i;
+        level_[l + 1][i >> 6] &= ~(uint64_t{1} << (i & 63));
       }
-      if (l < 0) return i;
-      level_[l + 1][i >> 6] &= ~(uint64_t{1} << (i & 63));
     }
     return 0;
   }
 
  private:
-  static constexpr int kLevels = 6;
+  static constexpr int kLevels = 6, kRoots = 256;  // stepping down some words beats a level more
   List<uint64_t> level_[kLevels];
   int levels_ = 0;
+  int32_t last_ = -1;  // no word of the highest level behind it has any
 };
 
 // Lists of small integers one after the other, in blocks, so that they grow without being copied.
@@ -174,8 +178,10 @@ inline Reduction::Reduction(const Side& rows, const Side& columns)
   std::fill(ranks_.begin(), ranks_.end(), 0);
   owner_.resize(edges_.size());
   std::fill(owner_.begin(), owner_.end(), kUnknown);
-  each_in_pieces(edges_.size() - 1,
-                 [&](int64_t i) { rank(edges_[i + 1]) = static_cast<int32_t>(i + 1); });
+  for (int64_t i = 1; i < edges_.size(); ++i) {
+    check_cancelled_at(i);
+    rank(edges_[i]) = static_cast<int32_t>(i);
+  }
 }
 
 inline void Reduction::faces_of(uint32_t square, int32_t (&faces)[4]) const {

@@ -12,12 +12,13 @@ void write_bars(const Pairs& op, const Values<T>& values, const Task& task, cons
   const int64_t half = op.capacity / 2;
   for (const Degree& degree : m.degree) {
     const List<int32_t>& bars = degree.unmatched[0];
-    each_in_pieces(bars.size() / 2, [&](int64_t i) {
-      *place = bars[2 * i];
-      place++[half] = bars[2 * i + 1];
-      *value = static_cast<T>(values.at(m, task, item, 0, bars[2 * i]));
-      value++[half] = static_cast<T>(values.at(m, task, item, 0, bars[2 * i + 1]));
-    });
+    for (int64_t i = 0; i < bars.size(); i += 2, ++place, ++value) {
+      check_cancelled_at(i);
+      place[0] = bars[i];
+      place[half] = bars[i + 1];
+      value[0] = static_cast<T>(values.at(m, task, item, 0, bars[i]));
+      value[half] = static_cast<T>(values.at(m, task, item, 0, bars[i + 1]));
+    }
     const double never = std::numeric_limits<double>::infinity();
     if (task.essential && task.wants(0) && &degree == m.degree)
       value[half - 1] = static_cast<T>(task.superlevel ? -never : never);

@@ -26,18 +26,17 @@ inline uint32_t cell_of(int32_t v, int type) {
 template <class F>
 void each_flag(const uint8_t* flags, int64_t begin, int64_t end, uint8_t mask, F&& f) {
   const uint64_t masks = mask * 0x0101010101010101u;
-  in_pieces(end - begin, [&](int64_t from, int64_t to) {
-    for (int64_t p = begin + from; p < begin + to; p += 8) {
-      uint64_t word;
-      std::memcpy(&word, flags + p, 8);
-      word &= masks;
-      if (p + 8 > end) word &= ~uint64_t{0} >> 8 * (p + 8 - end);
-      for (; word; word &= word - 1) {
-        const int bit = __builtin_ctzll(word);
-        f(static_cast<int32_t>(p + (bit >> 3)), bit & 7);
-      }
+  for (int64_t p = begin; p < end; p += 8) {
+    check_cancelled_at(p - begin);
+    uint64_t word;
+    std::memcpy(&word, flags + p, 8);
+    word &= masks;
+    if (p + 8 > end) word &= ~uint64_t{0} >> 8 * (p + 8 - end);
+    for (; word; word &= word - 1) {
+      const int bit = __builtin_ctzll(word);
+      f(static_cast<int32_t>(p + (bit >> 3)), bit & 7);
     }
-  });
+  }
 }
 
 // The two graphs by one set of words. `first` and `second` are the ends of an edge or face.
@@ -109,12 +108,16 @@ class Forest {
   Forest(const Of& graph, const int32_t* const* others, const List<uint64_t>& critical)
       : graph_(graph), critical_(critical) {
     for (int a = 0; a < kAttributes; ++a) others_[a] = others[a];
-    // Many short walks cost more than to shorten them all; events look at what is on their way.
-    const bool dense = kAttributes == 0 && critical.size() > graph.cells.g.size / 16;
-    for (int step = 0; dense && step < 2; ++step) shorten(graph.cells.g, graph.parent);
+    // Many walks cost more than to shorten them all; events look at what is on their way.
+    const bool dense = critical.size() > graph.cells.g.size / 16;
+    if (kAttributes == 0 && dense) shorten(graph.cells.g, graph.parent);
     number_roots();
-    if (dense) shorten(graph.cells.g, graph.parent);
-    find_ends();
+    ends_.resize(critical.size());
+    if (dense)
+      find_ends();
+    else
+      find_far_ends();
+    find_first();
     if constexpr (kAttributes > 0)
       find_events();
     else
@@ -124,8 +127,8 @@ class Forest {
   void join(const Joined& out) {
     const int64_t n = critical_.size(), m = order_.size();
     const auto at = [](int64_t k, int64_t count) { return kDual ? count - 1 - k : k; };
-    int64_t j = 0;
-    each_in_pieces(n, [&](int64_t i) {
+    for (int64_t i = 0, j = 0; i < n; ++i) {
+      check_cancelled_at(i);
       const uint64_t entry = critical_[at(i, n)];
       for (; kAttributes > 0 && j < m; ++j) {
         const Event& event = events_[number_in(order_[at(j, m)])];
@@ -138,7 +141,7 @@ class Forest {
       } else if (!link(entry, ends_[at(i, n)], out) && out.loops) {
         out.loops->push(entry);
       }
-    });
+    }
     if (kDual && out.loops) std::reverse(out.loops->begin(), out.loops->end());
   }
 
@@ -194,22 +197,58 @@ class Forest {
     }
   }
 
-  // Apart from joining: here the walks do not wait for each other.
+  // Where the roots of the ends of critical cells are looked up, apart from joining: here the walks
+  // do not wait for each other.
   void find_ends() {
-    const int64_t n = critical_.size();
-    ends_.resize(n);
-    each_in_pieces(n, [&](int64_t k) {
+    for (int64_t k = 0; k < critical_.size(); ++k) {
+      check_cancelled_at(k);
       const uint32_t cell = number_in(critical_[k]);
-      ends_[k] = {root_of(graph_.first(cell)), root_of(graph_.second(cell))};
-    });
+      ends_[k] = {graph_.first(cell), graph_.second(cell)};
+    }
+    roots_of(graph_.parent, 2 * critical_.size(), &ends_[0].first);
+  }
+
+  // The same where there are few roots: long walks, shortened on the way.
+  void find_far_ends() {
+    constexpr int kCells = 8;
+    int32_t node[2 * kCells];
+    int32_t* parent = graph_.parent;
+    for (int64_t k = 0; k < critical_.size(); k += kCells) {
+      check_cancelled_at(k);
+      const int cells = static_cast<int>(std::min<int64_t>(kCells, critical_.size() - k));
+      for (int c = 0; c < cells; ++c) {
+        const uint32_t cell = number_in(critical_[k + c]);
+        node[2 * c] = graph_.first(cell);
+        node[2 * c + 1] = graph_.second(cell);
+      }
+      for (bool moved = true; moved;) {
+        moved = false;
+        for (int w = 0; w < 2 * cells; ++w) {
+          const int32_t up = parent[node[w]];
+          if (up < 0) continue;
+          const int32_t next = parent[up];
+          if (next >= 0) parent[node[w]] = next;
+          node[w] = next < 0 ? up : next;
+          moved = true;
+        }
+      }
+      for (int c = 0; c < cells; ++c)
+        ends_[k + c] = {~parent[node[2 * c]], ~parent[node[2 * c + 1]]};
+    }
+  }
+
+  // Of each root the first critical cell that leads to another one.
+  void find_first() {
+    const int64_t n = critical_.size();
     first_.resize(roots_.size() + 1);
     std::fill(first_.begin(), first_.end(), -1);
     const int32_t nobody = static_cast<int32_t>(roots_.size());
-    each_in_pieces(n, [&](int64_t i) {  // the first to be met comes last
+    for (int64_t i = 0; i < n; ++i) {  // the first to be met comes last
+      check_cancelled_at(i);
       const int64_t k = kDual ? i : n - 1 - i;
       const auto [a, b] = ends_[k];
       first_[a == b ? nobody : a] = first_[a == b ? nobody : b] = static_cast<int32_t>(k);
-    });
+    }
   }
 
   // The first cell that joins a component to another ends it if the other's oldest node is older:
@@ -217,14 +256,15 @@ class Forest {
   void end_early() {
     ended_.resize(critical_.size());
     std::fill(ended_.begin(), ended_.end(), -1);
-    each_in_pieces(roots_.size(), [&](int64_t i) {
-      const int32_t root = static_cast<int32_t>(i), k = first_[root];
-      if (k < 0 || (kDual && root == 0)) return;
+    for (int32_t root = kDual ? 1 : 0; root < roots_.size(); ++root) {
+      check_cancelled_at(root);
+      const int32_t k = first_[root];
+      if (k < 0) continue;
       const int32_t other = ends_[k].first == root ? ends_[k].second : ends_[k].first;
-      if (!Of::older(roots_[other].age[0], roots_[root].age[0])) return;
+      if (!Of::older(roots_[other].age[0], roots_[root].age[0])) continue;
       parent_[root] = other;
       ended_[k] = root;
-    });
+    }
   }
 
   // Where a hanging cell may change an attribute. Before a root's first critical cell nobody reads

@@ -127,7 +127,7 @@ Keys mask_keys(const Values<T>& values, const Task& task, int64_t item, double t
   for (int i = 0; i < 2; ++i) {
     const T* x = values.image[i] + item * task.voxels();
     out.memory[i].resize(task.voxels());
-    each_in_pieces(task.voxels(), [&](int64_t p) { out.memory[i][p] = key(x[p]); });
+    for (int64_t p = 0; p < task.voxels(); ++p) out.memory[i][p] = key(x[p]);
     out.image[i] = out.memory[i].data();
     out.padding[i] = key(values.pad);
   }
@@ -220,17 +220,17 @@ void drop_short(Matching& m, const Values<T>& values, const Task& task, int64_t 
   for (Degree& degree : m.degree) {
     List<int32_t>& list = degree.unmatched[0];
     int64_t kept = 0;
-    each_in_pieces(list.size() / 2, [&](int64_t bar) {
-      const int64_t p = 2 * bar;
+    for (int64_t p = 0; p < list.size(); p += 2) {
+      check_cancelled_at(p);
       const bool is_essential =
           values.images == 1 && task.essential && &degree == m.degree && p + 2 == list.size();
       const double birth = values.at(m, task, item, 0, list[p]);
       const double death = values.at(m, task, item, 0, list[p + 1]);
-      if (!is_essential && std::abs(birth - death) <= length) return;
+      if (!is_essential && std::abs(birth - death) <= length) continue;
       if (task.cycles) degree.unmatched_bars[0][kept / 2] = degree.unmatched_bars[0][p / 2];
       list[kept++] = list[p];
       list[kept++] = list[p + 1];
-    });
+    }
     list.resize(kept);
     if (task.cycles) degree.unmatched_bars[0].resize(kept / 2);
   }

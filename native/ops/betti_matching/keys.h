@@ -9,6 +9,7 @@
 #include "core/parallel.h"
 #include "ops/betti_matching/grid.h"
 #include "ops/betti_matching/list.h"
+#include "ops/betti_matching/scan.h"
 
 namespace surprisal::betti_matching {
 
@@ -52,8 +53,10 @@ inline void sort_ranked(List<Ranked>& list) {
   constexpr int kBits = 11, kBuckets = 1 << kBits;
   for (int shift = 0; shift < 64; shift += kBits) {
     uint32_t count[kBuckets] = {};
-    each_in_pieces(list.size(),
-                   [&](int64_t i) { ++count[list[i].value >> shift & (kBuckets - 1)]; });
+    for (int64_t i = 0; i < list.size(); ++i) {
+      check_cancelled_at(i);
+      ++count[list[i].value >> shift & (kBuckets - 1)];
+    }
     if (count[list[0].value >> shift & (kBuckets - 1)] == list.size()) continue;
     uint32_t start = 0;
     for (uint32_t& c : count) {
@@ -61,9 +64,10 @@ inline void sort_ranked(List<Ranked>& list) {
       c = start;
       start += size;
     }
-    each_in_pieces(list.size(), [&](int64_t i) {
+    for (int64_t i = 0; i < list.size(); ++i) {
+      check_cancelled_at(i);
       other[count[list[i].value >> shift & (kBuckets - 1)]++] = list[i];
-    });
+    }
     list.swap(other);
   }
 }
@@ -75,7 +79,7 @@ inline void make_keys(const float* const* values, int images, int64_t n, const d
   for (int i = 0; i < images; ++i) {
     out.memory[i].resize(n);
     int32_t* keys = out.memory[i].data();
-    each_in_pieces(n, [&](int64_t p) { keys[p] = key_of(values[i][p], superlevel); });
+    keys_of(values[i], n, superlevel, keys);
     out.image[i] = keys;
     if (padding) out.padding[i] = key_of(static_cast<float>(padding[i]), superlevel);
   }
@@ -89,7 +93,10 @@ inline void rank_keys(const double* const* values, int images, int64_t n, const 
     all.push({key, static_cast<uint32_t>(all.size())});
   };
   for (int i = 0; i < images; ++i) {
-    each_in_pieces(n, [&](int64_t p) { add(values[i][p]); });
+    for (int64_t p = 0; p < n; ++p) {
+      check_cancelled_at(p);
+      add(values[i][p]);
+    }
   }
   for (int i = 0; i < images; ++i) add(padding ? padding[i] : 0);
   add(superlevel ? -std::numeric_limits<double>::infinity()
@@ -100,7 +107,8 @@ inline void rank_keys(const double* const* values, int images, int64_t n, const 
     out.image[i] = out.memory[i].data();
   }
   int32_t rank = 0;
-  each_in_pieces(all.size(), [&](int64_t k) {
+  for (int64_t k = 0; k < all.size(); ++k) {
+    check_cancelled_at(k);
     if (k > 0 && all[k].value != all[k - 1].value) ++rank;
     const int64_t place = all[k].place;
     if (place < images * n)
@@ -109,7 +117,7 @@ inline void rank_keys(const double* const* values, int images, int64_t n, const 
       out.padding[place - images * n] = rank;
     else
       out.infinite = rank;
-  });
+  }
 }
 
 inline void make_keys(const double* const* values, int images, int64_t n, const double* padding,
@@ -124,8 +132,7 @@ inline void make_keys(const double* const* values, int images, int64_t n, const 
   for (int i = 0; i < images; ++i) {
     out.memory[i].resize(n);
     int32_t* keys = out.memory[i].data();
-    each_in_pieces(
-        n, [&](int64_t p) { keys[p] = key_of(static_cast<float>(values[i][p]), superlevel); });
+    for (int64_t p = 0; p < n; ++p) keys[p] = key_of(static_cast<float>(values[i][p]), superlevel);
     out.image[i] = keys;
     if (padding) out.padding[i] = key_of(static_cast<float>(padding[i]), superlevel);
   }

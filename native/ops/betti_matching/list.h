@@ -86,12 +86,13 @@ inline void sort_by_value(List<uint64_t>& list) {
   if (n < 512) return std::sort(list.begin(), list.end());
   constexpr int kBits = 11, kBuckets = 1 << kBits;
   uint32_t counts[3][kBuckets] = {};
-  each_in_pieces(n, [&](int64_t i) {
+  for (int64_t i = 0; i < n; ++i) {
+    check_cancelled_at(i);
     const uint32_t value = static_cast<uint32_t>(list[i] >> 32);
     ++counts[0][value & (kBuckets - 1)];
     ++counts[1][value >> kBits & (kBuckets - 1)];
     ++counts[2][value >> 2 * kBits];
-  });
+  }
   List<uint64_t> other(n);
   other.resize(n);
   for (int digit = 0; digit < 3; ++digit) {
@@ -104,10 +105,11 @@ inline void sort_by_value(List<uint64_t>& list) {
       count[b] = start;
       start += size;
     }
-    each_in_pieces(n, [&](int64_t i) {
+    for (int64_t i = 0; i < n; ++i) {
+      check_cancelled_at(i);
       const uint64_t entry = list[i];
       other[count[entry >> shift & (kBuckets - 1)]++] = entry;
-    });
+    }
     list.swap(other);
   }
 }

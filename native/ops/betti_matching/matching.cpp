@@ -47,10 +47,11 @@ Matching::Matching(const Task& task, const Keys& keys, int images)
   for (int axis = 0; axis < 2; ++axis) per_step_[axis] = 1.0 / grid_.step[axis];
   top_ = rank - 1;
   for (int i = 0; i < images; ++i) {
-    padding_voxel[i] =
-        std::min_element(keys.image[i], keys.image[i] + task.voxels()) - keys.image[i];
     const bool own = task.padding == Padding::minmax;
-    const int32_t least = keys.image[i][padding_voxel[i]];
+    const int32_t least = least_of(keys.image[i], task.voxels());
+    if (own)
+      padding_voxel[i] =
+          std::find(keys.image[i], keys.image[i] + task.voxels(), least) - keys.image[i];
     check_cancelled();
     fill(i, keys.image[i], own ? least : keys.padding[i]);
     oldest_key_[i] = border_ && !own ? std::min(least, keys.padding[i]) : least;
@@ -59,21 +60,28 @@ Matching::Matching(const Task& task, const Keys& keys, int images)
   images_[2].key.resize(grid_.size + kSlack);
   const int32_t *a = images_[0].key.data(), *b = images_[1].key.data();
   int32_t* out = images_[2].key.data();
-  in_pieces(grid_.size, [&](int64_t begin, int64_t end) {
-    for (int64_t p = begin; p < end; ++p)
-      out[p] = task.intersection ? std::max(a[p], b[p]) : std::min(a[p], b[p]);
-  });
+  combine(a, b, grid_.size, task.intersection, out);
 }
 
 void Matching::fill(int i, const int32_t* values, int32_t padding) {
   List<int32_t>& key = images_[i].key;
   key.resize(grid_.size + kSlack);
-  std::fill(key.begin(), key.end(), kOutside);
   const int last = grid_.rank - 1, border = border_;
-  const int32_t width = grid_.n[last];
+  const int32_t width = grid_.n[last], rows = last == 2 ? grid_.n[1] : 1;
+  const auto close = [&](int64_t begin, int64_t end) {
+    std::fill(key.begin() + begin, key.begin() + end, kOutside);
+  };
+  close(0, grid_.step[0]);
+  close(int64_t{grid_.step[0]} * (grid_.n[0] + 1), key.size());
   for (int32_t x = 0; x < grid_.n[0]; ++x) {
-    for (int32_t y = 0; y < (last == 2 ? grid_.n[1] : 1); ++y) {
+    const int64_t plane = int64_t{grid_.step[0]} * (x + 1);
+    if (last == 2) {
+      close(plane, plane + grid_.step[1]);
+      close(plane + grid_.step[0] - grid_.step[1], plane + grid_.step[0]);
+    }
+    for (int32_t y = 0; y < rows; ++y) {
       int32_t* row = key.data() + (last == 2 ? grid_.at(x, y, 0) : grid_.at(x, 0));
+      row[-1] = row[width] = kOutside;
       const bool outside = border && ((grid_.n[0] > 1 && (x == 0 || x + 1 == grid_.n[0])) ||
                                       (last == 2 && (y == 0 || y + 1 == grid_.n[1])));
       if (border) std::fill(row, row + width, padding);
@@ -84,12 +92,8 @@ void Matching::fill(int i, const int32_t* values, int32_t padding) {
   }
 }
 
-// Half a step keeps rounding away from whole quotients.
-int32_t Matching::voxel(int32_t position) const {
-  int32_t at[3];
-  at[0] = static_cast<int32_t>((position + 0.5) * per_step_[0]);
-  if (is_plain_) return position - grid_.step[0] - 1 - 2 * (at[0] - 1);
-  at[1] = position - at[0] * grid_.step[0];
+int32_t Matching::voxel_of(int32_t position, int32_t x) const {
+  int32_t at[3] = {x, position - x * grid_.step[0], 0};
   if (grid_.rank == 3) {
     const int32_t rest = at[1];
     at[1] = static_cast<int32_t>((rest + 0.5) * per_step_[1]);
@@ -219,9 +223,10 @@ void Matching::reduce_bars(int i) {
 List<uint64_t> Matching::columns_in_order(int column, const Side& rows, const Side& columns) const {
   List<uint64_t> squares, others;
   const List<uint64_t>& critical = images_[column].critical;
-  each_in_pieces(critical.size(), [&](int64_t i) {
+  for (int64_t i = 0; i < critical.size(); ++i) {
+    check_cancelled_at(i);
     if (!apparent_edge(rows, columns, number_in(critical[i]))) squares.push(critical[i]);
-  });
+  }
   const int64_t first = grid_.at(0, 0, 0);
   // What is apparent within the column's image is no birth of a cavity either.
   each_flag(columns.paired, first, grid_.size - first, (1 << kEventBit) - 1,
@@ -260,16 +265,17 @@ void Matching::link_bars() {
     const Side rows = side(row), columns = side(column);
     const List<uint64_t>& partners = images_[i].partners;
     List<Pair>& bars = images_[2].pairs[1];
-    each_in_pieces(bars.size(), [&](int64_t b) {
+    for (int64_t b = 0; b < bars.size(); ++b) {
+      check_cancelled_at(b);
       Pair& bar = bars[b];
       const uint32_t cell = task_.intersection ? bar.birth : bar.death;
       bar.link[i] = task_.intersection ? apparent_square(rows, columns, cell)
                                        : apparent_edge(rows, columns, cell);
-      if (bar.link[i]) return;
+      if (bar.link[i]) continue;
       const uint64_t* found =
           std::lower_bound(partners.begin(), partners.end(), uint64_t{cell} << 32);
       if (found != partners.end() && *found >> 32 == cell) bar.link[i] = number_in(*found);
-    });
+    }
   }
 }
 
@@ -328,27 +334,32 @@ void Matching::join(int k) {
     const List<Pair>& pairs = images_[i].pairs[k];
     taken[i].resize(pairs.size());
     std::fill(taken[i].begin(), taken[i].end(), uint8_t{0});
-    each_in_pieces(pairs.size(),
-                   [&](int64_t j) { slot[key_of_input(pairs[j])] = static_cast<int32_t>(j); });
-    each_in_pieces(bars.size(), [&](int64_t b) { partner[i].push(slot[key_of_bar(bars[b], i)]); });
-    each_in_pieces(pairs.size(), [&](int64_t j) { slot[key_of_input(pairs[j])] = -1; });
+    check_cancelled();
+    for (int64_t j = 0; j < pairs.size(); ++j)
+      slot[key_of_input(pairs[j])] = static_cast<int32_t>(j);
+    check_cancelled();
+    for (const Pair& bar : bars) partner[i].push(slot[key_of_bar(bar, i)]);
+    check_cancelled();
+    for (const Pair& pair : pairs) slot[key_of_input(pair)] = -1;
   }
-  each_in_pieces(bars.size(), [&](int64_t b) {
-    if (partner[0][b] < 0 || partner[1][b] < 0) return;
+  for (int64_t b = 0; b < bars.size(); ++b) {
+    check_cancelled_at(b);
+    if (partner[0][b] < 0 || partner[1][b] < 0) continue;
     const Pair& p0 = images_[0].pairs[k][partner[0][b]];
     const Pair& p1 = images_[1].pairs[k][partner[1][b]];
     if (task_.positive_bars && !(is_positive(k, 0, p0, bars[b]) && is_positive(k, 1, p1, bars[b])))
-      return;
+      continue;
     put(degree[k].matched, k, 0, p0);
     put(degree[k].matched, k, 1, p1);
     taken[0][partner[0][b]] = taken[1][partner[1][b]] = 1;
     for (int i = 0; i < 2 && task_.cycles; ++i) degree[k].matched_bars.push(partner[i][b]);
-  });
+  }
   for (int i = 0; i < 2; ++i) {
     const List<Pair>& pairs = images_[i].pairs[k];
-    each_in_pieces(pairs.size(), [&](int64_t j) {
+    for (int64_t j = 0; j < pairs.size(); ++j) {
+      check_cancelled_at(j);
       if (!taken[i][j]) put_alone(k, i, static_cast<int32_t>(j));
-    });
+    }
   }
 }
 
@@ -361,7 +372,10 @@ void Matching::finish() {
     } else {
       const int64_t n = images_[0].pairs[k].size();
       degree[k].unmatched[0].reserve(2 * n + 2);
-      each_in_pieces(n, [&](int64_t j) { put_alone(k, 0, static_cast<int32_t>(j)); });
+      for (int64_t j = 0; j < n; ++j) {
+        check_cancelled_at(j);
+        put_alone(k, 0, static_cast<int32_t>(j));
+      }
     }
   }
   if (!task_.essential || !task_.wants(0)) return;

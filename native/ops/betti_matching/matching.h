@@ -74,7 +74,12 @@ class Matching {
 
  private:
   void fill(int i, const int32_t* values, int32_t padding);
-  int32_t voxel(int32_t position) const;
+  // Half a step keeps rounding away from whole quotients.
+  int32_t voxel(int32_t position) const {
+    const int32_t x = static_cast<int32_t>((position + 0.5) * per_step_[0]);
+    return is_plain_ ? position - grid_.step[0] - 1 - 2 * (x - 1) : voxel_of(position, x);
+  }
+  int32_t voxel_of(int32_t position, int32_t x) const;
   template <int kDual, int kPrimal>
   void pair_up(int i, const Scan& scan, const int32_t* const* dual, const int32_t* const* primal);
   Side side(int i) const;

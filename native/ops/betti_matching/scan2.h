@@ -1,6 +1,7 @@
 // The sweep over a 2-D image; included by kernels.h inside a target's namespace.
 
 using surprisal::betti_matching::check_cancelled;
+using surprisal::betti_matching::check_cancelled_at;
 using surprisal::betti_matching::code_of_face;
 using surprisal::betti_matching::coface_axis;
 using surprisal::betti_matching::face_axis;
