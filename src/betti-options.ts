@@ -59,7 +59,7 @@ export interface BettiOptions {
    * of [B, C, ...spatial] (at least two), or false (default): values are taken as they are.
    */
   fromLogits?: FromLogits | undefined;
-  /** Stops asynchronous forms between tasks. */
+  /** Stops asynchronous forms within a fraction of a second, whatever they are at. */
   signal?: AbortSignal | undefined;
 }
 
@@ -210,7 +210,7 @@ export function bettiFields(
 
 const flags = new WeakMap<AbortSignal, Int32Array>();
 
-/** An array that native code reads between tasks, set once the signal is aborted. */
+/** An array that native code looks at in every long loop, set once the signal is aborted. */
 function cancelFlag(signal: AbortSignal | undefined): Int32Array | undefined {
   if (!signal) return undefined;
   const known = flags.get(signal);

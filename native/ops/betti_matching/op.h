@@ -20,7 +20,7 @@ struct Problem {
   bool intersection = false, positive_bars = false, essential = false;
   int32_t padding = 0;  // Padding
   double pad = 0, min_length = 0;
-  View cancel;  // int32 (1), may be absent: not 0 stops between tasks with an error
+  View cancel;  // int32 (1), may be absent: not 0 stops the work with an error (cancel.h)
 };
 
 enum class Filtration : int32_t { sublevel, superlevel, both };
