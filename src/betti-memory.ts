@@ -23,6 +23,9 @@ const ofBarcode = {
   volume: { held: 26, task: 24, tasks: 1 },
 };
 
+/** Of larger volumes lists have grown by doubling, and columns are longer: measured up to 1.25 times. */
+const large = { positions: 2 ** 18, factor: 1.3 };
+
 /** Bytes a voxel of the bars that an item leaves. */
 const keptBytes = 10;
 
@@ -47,7 +50,9 @@ export function scratchBytes(shape: Shape, axes: number, work: BettiWork): numbe
   const held = Math.min(items, threads);
   const tasks = items >= threads ? held : Math.min(threads, items * bytes.tasks);
   const kept = work.keeps ? items * keptBytes : 0;
-  return positionsOf(spatial) * (held * bytes.held + tasks * bytes.task + kept);
+  const positions = positionsOf(spatial);
+  const factor = axes === 3 && positions > large.positions ? large.factor : 1;
+  return positions * (factor * (held * bytes.held + tasks * bytes.task) + kept);
 }
 
 /**

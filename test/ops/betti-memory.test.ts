@@ -55,3 +55,14 @@ test.each(Object.keys(calls))('%s takes what is estimated', (name) => {
     }
   }
 });
+
+test('a barcode of a larger volume takes what is estimated', () => {
+  const image = noise([1, 1, 72, 72, 72], 'float32', 1);
+  sp.setThreads(1);
+  sp.memory({ resetPeak: true });
+  sp.persistenceBarcode(sp.reshape(image, [72, 72, 72]));
+  const ratio =
+    scratchBytes(image.shape, 3, { matches: false, items: 1 }) / sp.memory().cpu.scratchPeak;
+  expect(ratio).toBeGreaterThanOrEqual(1);
+  expect(ratio).toBeLessThan(1.5);
+});
