@@ -4,7 +4,6 @@ import { configDefaults, defineConfig } from 'vitest/config';
 // What a run on a device (SURPRISAL_TEST_DEVICE) leaves out, and why.
 const onlyOnCpu = {
   'test/ops/*-fences.test.ts': 'guard bytes around typed arrays',
-  'test/ops/linear-emo.test.ts': 'have no CUDA form yet',
   'test/ops/betti-{fuzz,large,laws,memory}.test.ts': 'of pairs, which are found on the host',
   'test/ops/{cl-dice,skeletonize,soft-skeleton}.test.ts': 'have no CUDA form yet',
   'test/ops/{barcode-losses,focal-loss,overlap,topograph-loss}.test.ts': 'have no CUDA form yet',

@@ -36,7 +36,7 @@ export interface ScoredOptions extends LinearOptions {
   shift?: number | undefined;
 }
 
-const defaultWorkspace = (x: Tensor) => (x.device === 'cpu' ? 2 ** 25 : 2 ** 28);
+export const defaultWorkspace = (x: Tensor) => (x.device === 'cpu' ? 2 ** 25 : 2 ** 28);
 
 export function checkLinear(
   op: string,

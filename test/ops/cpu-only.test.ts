@@ -39,8 +39,6 @@ describe.skipIf(isOnCpu)('on a device', () => {
     conv2d: () => sp.conv2d(image(), sp.ones([2, 2, 1, 1])),
     conv3d: () => sp.conv3d(volume(), sp.ones([2, 2, 1, 1, 1])),
     convTranspose2d: () => sp.convTranspose2d(image(), sp.ones([2, 2, 1, 1])),
-    linearEmo: () =>
-      sp.linearEmo(sp.ones([2, 3]), sp.ones([4, 3]), sp.zeros([2], { dtype: 'int32' })),
     convTranspose3d: () => sp.convTranspose3d(volume(), sp.ones([2, 2, 1, 1, 1])),
   };
   test.each(Object.keys(calls))('%s', (name) => {

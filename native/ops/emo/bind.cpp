@@ -1,4 +1,5 @@
 #include "node/bind.h"
+#include "ops/emo/linear_plan.h"
 #include "ops/emo/op.h"
 #include "ops/emo/plan.h"
 
@@ -13,6 +14,19 @@ struct PlanQuery {
 
 void query(const PlanQuery& op) {
   op.out.as<double>()[0] = static_cast<double>(rows_at_once(op.rows, op.classes, op.bytes));
+}
+
+// And plan_linear_device().
+struct LinearQuery : LinearShape {
+  View out;  // float64 (6)
+};
+
+void linear_query(const LinearQuery& op) {
+  const LinearPlan p = plan_linear_device(op);
+  const double values[] = {double(p.strip), double(p.stride),   double(p.rows),
+                           double(p.wave),  double(p.together), double(p.least)};
+  require(op.out.size == 6, "linearEmo: size of the plan");
+  for (int i = 0; i < 6; ++i) op.out.as<double>()[i] = values[i];
 }
 
 }  // namespace
@@ -35,13 +49,18 @@ void bind(node::Module& m) {
   m.def<Backward, backward, SP_CUDA(backward_cuda)>(
       "emoBackward",
       {ON_LOGITS(Backward), SP_FIELD(Backward, upstream), SP_FIELD(Backward, grad_token_weight)});
-  m.def<LinearForward, linear_forward>(
+  m.def<LinearForward, linear_forward, SP_CUDA(linear_forward_cuda)>(
       "linearEmoForward",
       {LINEAR(LinearForward), SP_FIELD(LinearForward, loss), SP_FIELD(LinearForward, later_x),
        SP_FIELD(LinearForward, later_weight)});
-  m.def<LinearBackward, linear_backward>(
+  m.def<LinearBackward, linear_backward, SP_CUDA(linear_backward_cuda)>(
       "linearEmoBackward", {LINEAR(LinearBackward), SP_FIELD(LinearBackward, upstream),
                             SP_FIELD(LinearBackward, grad_token_weight)});
+  m.def<LinearQuery, linear_query>(
+      "linearEmoPlan",
+      {SP_FIELD(LinearQuery, rows), SP_FIELD(LinearQuery, classes), SP_FIELD(LinearQuery, width),
+       SP_FIELD(LinearQuery, element), SP_FIELD(LinearQuery, dx), SP_FIELD(LinearQuery, dweight),
+       SP_FIELD(LinearQuery, budget), SP_FIELD(LinearQuery, out)});
   m.def<PlanQuery, query>("emoPlan", {SP_FIELD(PlanQuery, rows), SP_FIELD(PlanQuery, classes),
                                       SP_FIELD(PlanQuery, bytes), SP_FIELD(PlanQuery, out)});
 }

@@ -30,17 +30,6 @@ __global__ void __launch_bounds__(kThreads)
 
 // --- launches ------------------------------------------------------------------------------------
 
-void raise_target(const Fault& fault) {
-  throw Error(Code::out_of_range, "emo: expected target in [0, " + std::to_string(fault.a) +
-                                      ") or ignoreIndex " + std::to_string(fault.b) + ", got " +
-                                      std::to_string(fault.value) + " at row " +
-                                      std::to_string(fault.row));
-}
-void raise_nan_weight(const Fault& fault) {
-  throw Error(Code::invalid_value, "emo: expected tokenWeight to hold no NaN, got NaN at row " +
-                                       std::to_string(fault.row));
-}
-
 // Some rows of logits and the cosines beside them.
 template <class T, class U>
 void run_rows(const OnLogits& op, const RowContext& about, int64_t first, int64_t count,
@@ -106,7 +95,7 @@ void run(const OnLogits& op, const RowContext& about, Stream& stream) {
 
 void forward_cuda(const Forward& op, Stream& stream) {
   check(op);
-  RowContext about = context_of(op, raise_target, raise_nan_weight, stream);
+  RowContext about = context_of(op, raise_target<false>, raise_nan_weight<false>, stream);
   if (op.grad_logits && about.weights.divides())
     about.totals = token_totals(about.weights, false, {}, stream);
   run(op, about, stream);
@@ -120,7 +109,7 @@ void forward_cuda(const Forward& op, Stream& stream) {
 void backward_cuda(const Backward& op, Stream& stream) {
   check(op);
   if (op.rows == 0) return;
-  RowContext about = context_of(op, raise_target, raise_nan_weight, stream);
+  RowContext about = context_of(op, raise_target<false>, raise_nan_weight<false>, stream);
   const bool of_weights = bool(op.grad_token_weight);
   about.upstream = op.upstream;
   about.totals = token_totals(about.weights, of_weights, {}, stream);

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "core/logit_plan.h"
+#include "ops/emo/check.h"
 #include "ops/emo/rows.h"
 
 #define SURPRISAL_BODY "ops/emo/linear_kernels.h"
@@ -13,21 +14,6 @@ namespace surprisal::emo {
 namespace {
 
 constexpr const char* kName = "linearEmo";
-
-void check(const Linear& op) {
-  require(op.x.size == op.rows * op.width, "linearEmo: size of x");
-  require(op.weight.size == op.classes * op.width && op.weight.dtype == op.x.dtype,
-          "linearEmo: weight");
-  require(
-      !op.embedding || (op.embedding.size == op.weight.size && op.embedding.dtype == op.x.dtype),
-      "linearEmo: embedding");
-  require(op.target.size == op.rows && op.row_loss.size == op.rows, "linearEmo: size of target");
-  const auto like = [](const View& g, const View& of) {
-    require(!g || (g.size == of.size && g.dtype == of.dtype), "linearEmo: gradients");
-  };
-  like(op.grad_x, op.x);
-  like(op.grad_weight, op.weight);
-}
 
 void fill_zero(const View& view) {
   if (view) std::memset(view.data, 0, static_cast<size_t>(view.size * size_of(view.dtype)));

@@ -61,5 +61,7 @@ void linear_forward(const LinearForward& op);
 void linear_backward(const LinearBackward& op);
 void forward_cuda(const Forward& op, cuda::Stream& stream);
 void backward_cuda(const Backward& op, cuda::Stream& stream);
+void linear_forward_cuda(const LinearForward& op, cuda::Stream& stream);
+void linear_backward_cuda(const LinearBackward& op, cuda::Stream& stream);
 
 }  // namespace surprisal::emo
