@@ -218,7 +218,9 @@ describe.skipIf(why !== undefined).each(kernelFiles)('%s', (file) => {
     expect(log).not.toMatch(/C75\d\d|wgmma.*serializ/i);
   });
 
-  test('has kernels whose largest block fits the register file', () => {
+  // Of a release where nothing was built for development there is no PTX to read.
+  const isRead = isDevelopment || all.size > 0;
+  test.skipIf(!isRead)('has kernels whose largest block fits the register file', () => {
     for (const { name, arch, registers } of kernels) {
       const threads = blockLimits(ptx(arch) || ptx('80') || ptx('90a')).get(name);
       expect(threads, `${name} in the PTX of ${development}`).toBeDefined();
