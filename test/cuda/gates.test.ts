@@ -75,6 +75,9 @@ const needed: Record<string, Partial<Record<Architecture, RegExp[]>>> = {
   'native/ops/divergence/cuda.cu': { 80: wide, '90a': [...wide, ...clusters] },
   'native/ops/elementwise/cuda.cu': { 80: wide },
   'native/ops/emo/cuda.cu': { 80: wide, '90a': [...wide, ...clusters] },
+  'native/ops/emo/cuda_linear_products.cu': {
+    80: [/mma\.sync\.aligned\.m16n8k16/, /cp\.async\.cg/],
+  },
   'native/ops/emo/cuda_products.cu': { 80: [/mma\.sync\.aligned\.m16n8k16/, /cp\.async\.cg/] },
   'native/ops/indexing/cuda.cu': { 80: wide },
   'native/ops/indexing/cuda_sums.cu': { 80: sorted },
