@@ -16,6 +16,7 @@ const judges = {
   ],
   movement: ['shape-ops', 'slice.', 'join'],
   optimiser: ['optim'],
+  sinkhorn: ['sinkhorn-d', 'sinkhorn-e', 'sinkhorn-g', 'sinkhorn-r', 'transport-plans'],
 };
 // Of operations that take other kernels on devices without clusters, what runs there as well.
 const differOn80 = ['cross-entropy', 'softmax', 'matmul', 'norm'].map(
@@ -27,8 +28,8 @@ const addresses = 'test/cuda/device-addresses.test.ts';
 const small = readdirSync('test/cuda')
   .filter((file) => file.startsWith('device-small'))
   .map((file) => join('test/cuda', file));
-// Not of kernels (launch plans, guard bytes of the CPU), or long beside what they add.
-const leftOut = /-(fences|plan|accuracy|laws|fuzz)\.test\.ts$/;
+// Not of kernels (launch plans, guard bytes, what the CPU alone does), or long beside what they add.
+const leftOut = /-(fences|init|plan|accuracy|laws|fuzz|unrolled)\.test\.ts$/;
 
 function filesOf(operation) {
   const begins = judges[operation] ?? [operation.replaceAll('_', '-')];

@@ -97,7 +97,9 @@ function hasGpu() {
 
 // What takes other kernels on devices without clusters, cross-entropy's by device-small.
 const differ = [
-  ...['cuda/device-small', 'cuda/device-small-linear-cross-entropy'],
+  'cuda/device-small',
+  'cuda/device-small-linear-cross-entropy',
+  'cuda/device-small-transport',
   ...['ops/matmul', 'ops/norm', 'ops/softmax'],
 ];
 
