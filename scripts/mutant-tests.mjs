@@ -8,6 +8,7 @@ import { bin, fail } from './run.mjs';
 // Which test files judge an operation, by the begin of their names; those that compare values first.
 const judges = {
   divergence: ['divergence'],
+  emo: ['emo', 'linear-emo'],
   elementwise: ['elementwise', 'activation', 'reduce.'],
   linear_cross_entropy: [
     'linear-cross-entropy-device',

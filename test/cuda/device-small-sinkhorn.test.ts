@@ -66,6 +66,16 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
         );
     });
 
+    test('labels of a batch in which a measure is compared with itself', () => {
+      const inputs = [{ shape: [2, 5, 2] }, { shape: [1, 5, 2] }, { shape: [3, 3], map: Math.abs }];
+      agrees('float64', inputs, (x, other, labelCost, device) => {
+        const y = sp.concat([x.slice(0, 0, 1), other]);
+        const labels = sp.tensor([0, 1, 2, 1, 0], { dtype: 'int32', device }).expand([2, 5]);
+        const options = { labelsX: labels, labelsY: labels, labelCost, blur: 0.6 };
+        return sp.sinkhornDivergence(x, y, { ...silent, ...options } as never);
+      });
+    });
+
     test('how the iterations ended', () => {
       for (const options of [
         { blur: 0.4 },

@@ -1,7 +1,8 @@
 // Every kernel of transport and distillation at the smallest sizes that take it, as in device-small.
-import { describe, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import * as sp from '../../src/index.js';
-import { agrees, placed } from '../harness/beside-cpu.js';
+import { numbers } from '../harness/arrays.js';
+import { agrees, placed, refusedAlike } from '../harness/beside-cpu.js';
 import { needsCuda } from '../harness/device.js';
 import { Random } from '../harness/random.js';
 import type { FloatDType } from '../harness/rounding.js';
@@ -132,6 +133,32 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       for (const dtype of size > 1000 ? (['float32'] as const) : (['float64', 'bfloat16'] as const))
         agrees(dtype, [{ shape, shifted: true }], run, true);
       if (size < 1000) agrees('float32', [{ shape }], run);
+    });
+
+    // Every second matrix has an entry that is no number, in one thread's share of it.
+    test.each([
+      [4, 3, 3],
+      [4, 9, 7],
+      [4, 30, 20],
+    ])('entries that are no numbers, %j', (...shape) => {
+      const size = shape[1] * shape[2];
+      const [expected, got] = (['cpu', 'cuda'] as const).map((device) => {
+        const values = new Random(1).normals(shape[0] * size);
+        for (const b of [1, 3]) values[b * size] = Number.POSITIVE_INFINITY;
+        const x = placed(values, 'float32', shape, device);
+        return numbers(sp.sinkhornKnopp(x as never, { iterations: 2 }));
+      });
+      expect(got.map(Number.isNaN)).toEqual(expected.map(Number.isNaN));
+      expect(expected.filter(Number.isNaN)).toHaveLength(2 * size);
+    });
+    test('sums that are refused, in the words of the CPU', () => {
+      refusedAlike(
+        [0, 255, 256, 299].map((place) => (device) => {
+          const rows = Array.from({ length: 300 }, (_, i) => (i === place ? -1 : 1));
+          const x = sp.ones([300, 1], { device });
+          return sp.sinkhornKnopp(x as never, { rows: sp.tensor(rows, { device }) } as never);
+        }),
+      );
     });
   });
 
