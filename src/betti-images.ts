@@ -2,12 +2,7 @@
 // and their form in native code, which wants arrays of the host, of one dtype, with one class each.
 import { noGrad } from './autograd.js';
 import { checkBettiMemory, listBytes } from './betti-memory.js';
-import {
-  type BettiOptions,
-  callers,
-  checkBettiOptions,
-  expectDegreeOfEssential,
-} from './betti-options.js';
+import { type BettiOptions, callers, checkBettiOptions } from './betti-options.js';
 import { tensor } from './create.js';
 import { type DType, dtypeInfo, isFloat } from './dtype.js';
 import { expectDevice, expectSameDType, fail, showShape } from './expect.js';
@@ -64,13 +59,13 @@ export function checkMatching(
   expectDevice(op, 'target', target, prediction.device, 'like prediction');
   const axes = prediction.rank - batch;
   checkBettiOptions(op, options, axes, isLoss);
-  expectDegreeOfEssential(op, options);
   checkFromLogits(op, options.fromLogits, batch === 2 ? prediction : undefined);
   const dtype = commonDType(op, prediction, target);
   // Both images, and the gradient with what backward makes of it or the lists.
   const each = isLoss ? 4 * dtypeInfo[dtype].bytes : listBytes(options, dtype, 2);
   // Metrics are of a matching of the masks; losses of barcodes take one of either image.
-  const work = { matches, items: isLoss && matches ? 1 : 2, keeps: !matches };
+  const items = isLoss && matches ? 1 : 2;
+  const work = { matches, items, keeps: !matches, padding: options.padding };
   checkBettiMemory(op, prediction.shape, axes, work, each * prediction.size);
 }
 

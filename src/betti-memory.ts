@@ -2,7 +2,7 @@
 import type { BettiOptions } from './betti-options.js';
 import { getThreads } from './device.js';
 import { type DType, dtypeInfo } from './dtype.js';
-import { fail } from './expect.js';
+import { fail, showShape } from './expect.js';
 import { expectFreeMemory } from './free-memory.js';
 import { type Shape, sizeOf } from './shape.js';
 
@@ -37,22 +37,30 @@ export interface BettiWork {
   items: number;
   /** Whether bars are kept until all are known: losses of barcodes. */
   keeps?: boolean;
+  /** How images are padded; axes of length 1 count where they are. */
+  padding?: BettiOptions['padding'];
 }
 
-const positionsOf = (spatial: Shape) => spatial.reduce((n, size) => n * (size + 4), 1);
+/** Axes of an image as native code lays it out, and its positions: a line has rows above and below. */
+function gridOf(spatial: Shape, { padding = 'none' }: BettiWork) {
+  const long = padding === 'none' ? spatial.filter((size) => size > 1) : spatial;
+  const beside = [9, 3, 1, 1][long.length];
+  return { axes: long.length, positions: long.reduce((n, size) => n * (size + 4), beside) };
+}
 
 /** Of all images that are worked on at once: one a thread, or the tasks of fewer side by side. */
 export function scratchBytes(shape: Shape, axes: number, work: BettiWork): number {
   const spatial = shape.slice(shape.length - axes);
   const items = sizeOf(shape.slice(0, shape.length - axes)) * work.items;
-  const bytes = (work.matches ? ofMatching : ofBarcode)[axes === 3 ? 'volume' : 'plane'];
+  const grid = gridOf(spatial, work);
+  const isVolume = grid.axes === 3;
+  const bytes = (work.matches ? ofMatching : ofBarcode)[isVolume ? 'volume' : 'plane'];
   const threads = getThreads();
   const held = Math.min(items, threads);
   const tasks = items >= threads ? held : Math.min(threads, items * bytes.tasks);
   const kept = work.keeps ? items * keptBytes : 0;
-  const positions = positionsOf(spatial);
-  const factor = axes === 3 && positions > large.positions ? large.factor : 1;
-  return positions * (factor * (held * bytes.held + tasks * bytes.task) + kept);
+  const factor = isVolume && grid.positions > large.positions ? large.factor : 1;
+  return grid.positions * (factor * (held * bytes.held + tasks * bytes.task) + kept);
 }
 
 /**
@@ -71,9 +79,10 @@ export function checkBettiMemory(
   outputBytes: number,
 ): void {
   const spatial = shape.slice(shape.length - axes);
-  if (positionsOf(spatial) > mostPositions) {
-    const got = sizeOf(spatial);
-    fail(op, 'ERR_SHAPE', `expected at most ${mostPositions} voxels an image, got ${got}`);
+  const { positions } = gridOf(spatial, work);
+  if (positions > mostPositions) {
+    const got = `${positions} of ${showShape(spatial)}`;
+    fail(op, 'ERR_SHAPE', `expected at most ${mostPositions} positions an image, got ${got}`);
   }
   expectFreeMemory(op, scratchBytes(shape, axes, work) + outputBytes);
 }

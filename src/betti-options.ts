@@ -102,13 +102,6 @@ function checkDims(op: string, dims: unknown, axes: number): void {
   }
 }
 
-/** The component that never dies is of degree 0: to ask for it among others would have no effect. */
-export function expectDegreeOfEssential(op: string, { dims, essential }: BettiOptions): void {
-  if (!essential || !dims || dims.includes(0)) return;
-  const message = `expected dims to hold 0 where essential is true, got ${showShape(dims)}`;
-  fail(op, 'ERR_INVALID_VALUE', message);
-}
-
 function checkPadding(op: string, padding: unknown): void {
   if (padding === undefined || padding === 'none' || padding === 'minmax') return;
   if (typeof padding === 'number') {

@@ -75,7 +75,7 @@ function check({ prediction }: In, options: Options): void {
   checkNumbers(options, prediction.shape[1], axes);
   checkBettiOptions(name, options, axes, true);
   checkFromLogits(name, options.fromLogits, prediction);
-  const work = { matches: false, items: 1, keeps: true };
+  const work = { matches: false, items: 1, keeps: true, padding: options.padding };
   // The image, its gradient and what backward makes of it.
   const each = 3 * dtypeInfo[accumulatorOf(prediction.dtype)].bytes;
   checkBettiMemory(name, prediction.shape, axes, work, each * prediction.size);

@@ -14,7 +14,6 @@ import {
   type BettiOptions,
   bettiOptionNames,
   checkBettiOptions,
-  expectDegreeOfEssential,
   ownOptions,
   unlessAborted,
 } from '../betti-options.js';
@@ -242,10 +241,9 @@ function checkBarcode(image: Tensor, options: PersistenceBarcodeOptions): void {
   expectOptions(barcodeName, options, listOptionNames);
   checkSpatial(barcodeName, 'image', image, 0);
   checkBettiOptions(barcodeName, options, image.rank);
-  expectDegreeOfEssential(barcodeName, options);
   checkFromLogits(barcodeName, options.fromLogits);
   const dtype = commonDType(barcodeName, image);
-  const work = { matches: false, items: 1 };
+  const work = { matches: false, items: 1, padding: options.padding };
   const each = listBytes(options, dtype, 3);
   checkBettiMemory(barcodeName, image.shape, image.rank, work, each * image.size);
 }

@@ -15,14 +15,25 @@ const draws: Record<string, (random: Random) => number> = {
   noise: (random) => random.uniform(-1, 1),
 };
 
+/** Rows that rise: each vertex hangs on the one before, and every second column closes a loop. */
+const slope = (shape: number[], step: number) =>
+  Float64Array.from({ length: sizeOf(shape) }, (_, i) => {
+    const [x, y] = [Math.floor(i / shape[1]), i % shape[1]];
+    return 4 * y + x + (x === 1 && y % step === 1 ? 9 : 0);
+  });
+
 function pairOf(shape: number[], kind: string, seed = 1) {
+  if (kind === 'slope') return { shape, prediction: slope(shape, 2), target: slope(shape, 3) };
   const random = new Random(seed);
   const image = () =>
     random.fill(sizeOf(shape), () => Math.fround(draws[kind](random))) as Float64Array;
   return { shape, prediction: image(), target: image() };
 }
 
-const everything = shapes.flatMap((shape) => Object.keys(draws).map((kind) => ({ shape, kind })));
+const everything = [
+  ...shapes.flatMap((shape) => Object.keys(draws).map((kind) => ({ shape, kind }))),
+  { shape: [3, 1200], kind: 'slope' },
+];
 
 /** Where values tie every way, else one comparison of each filtration. */
 const ways = (kind: string) =>

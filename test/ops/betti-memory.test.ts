@@ -66,3 +66,20 @@ test('a barcode of a larger volume takes what is estimated', () => {
   expect(ratio).toBeGreaterThanOrEqual(1);
   expect(ratio).toBeLessThan(1.5);
 });
+
+// A line lies in rows of its own, a plane or a line among axes of length 1 as if it had none.
+test('axes of length 1 take nothing unless they are padded', () => {
+  const work = { matches: false, items: 1 };
+  const plane = scratchBytes([300, 200], 2, work);
+  expect(scratchBytes([1, 300, 200], 3, work)).toBe(plane);
+  expect(scratchBytes([300, 1, 200], 3, work)).toBe(plane);
+  expect(scratchBytes([1, 300, 200], 3, { ...work, padding: 'minmax' })).toBeGreaterThan(plane);
+  sp.setThreads(1);
+  for (const shape of [[4000], [4000, 1], [1, 4000, 1], [1, 60, 70]]) {
+    sp.memory({ resetPeak: true });
+    sp.persistenceBarcode(noise(shape, 'float32', 1));
+    const taken = sp.memory().cpu.scratchPeak;
+    expect(scratchBytes(shape, shape.length, work), `${shape}`).toBeGreaterThanOrEqual(taken);
+  }
+  sp.persistenceBarcode(sp.zeros([1, 1, 2 ** 16]));
+});

@@ -37,15 +37,29 @@ inline void combine(const int32_t* a, const int32_t* b, int64_t n, bool is_large
   for (; p < n; ++p) out[p] = is_larger ? std::max(a[p], b[p]) : std::min(a[p], b[p]);
 }
 
-// Several walks at a time, a step of each by turns: they do not wait for each other's loads.
-inline void roots_of(const int32_t* parent, int64_t n, int32_t* nodes) {
-  constexpr int kVectors = 4;
+// The end of a long walk, of which the nodes on the way come to hang nearer to it.
+inline int32_t far_root(int32_t* parent, int32_t node) {
+  for (;;) {
+    const int32_t up = parent[node];
+    if (up < 0) return ~up;
+    const int32_t next = parent[up];
+    if (next < 0) return ~next;
+    parent[node] = next;
+    node = next;
+  }
+}
+
+// Several walks at a time, a step of each by turns: they do not wait for each other's loads. Those
+// that are not at their end soon go on alone, and shorten the way for the others.
+inline void roots_of(int32_t* parent, int64_t n, int32_t* nodes) {
+  constexpr int kVectors = 4, kSteps = 32;
   int64_t k = 0;
   for (; k + kVectors * kInts <= n; k += kVectors * kInts) {
     check_cancelled_at(k);
     I32 up[kVectors];
     for (int i = 0; i < kVectors; ++i) up[i] = gather(parent, load(nodes + k + i * kInts));
-    for (bool more = true; more;) {
+    bool more = true;
+    for (int step = 0; more && step < kSteps; ++step) {
       I32 left{};
       for (I32& v : up) {
         const I32 next = gather(parent, pick(I32(v < 0), splat(0), v));
@@ -55,12 +69,11 @@ inline void roots_of(const int32_t* parent, int64_t n, int32_t* nodes) {
       more = any(left);
     }
     for (int i = 0; i < kVectors; ++i) store(nodes + k + i * kInts, ~up[i]);
+    // A walk that goes on has left ~node.
+    for (int64_t w = k; more && w < k + kVectors * kInts; ++w)
+      if (nodes[w] < 0) nodes[w] = far_root(parent, ~nodes[w]);
   }
-  for (; k < n; ++k) {
-    int32_t up = nodes[k];
-    while (up >= 0) up = parent[up];
-    nodes[k] = ~up;
-  }
+  for (; k < n; ++k) nodes[k] = far_root(parent, nodes[k]);
 }
 
 inline void shorten(const Grid& g, int32_t* parent) {

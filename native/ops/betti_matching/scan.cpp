@@ -23,7 +23,7 @@ void combine(const int32_t* a, const int32_t* b, int64_t n, bool larger, int32_t
   SURPRISAL_DISPATCH(betti_matching::combine, a, b, n, larger, out);
 }
 
-void roots_of(const int32_t* parent, int64_t n, int32_t* nodes) {
+void roots_of(int32_t* parent, int64_t n, int32_t* nodes) {
   SURPRISAL_DISPATCH(betti_matching::roots_of, parent, n, nodes);
 }
 

@@ -73,8 +73,8 @@ void keys_of(const float* values, int64_t n, bool superlevel, int32_t* keys);
 int32_t least_of(const int32_t* keys, int64_t n);
 // The smaller of each two keys, or the larger.
 void combine(const int32_t* a, const int32_t* b, int64_t n, bool larger, int32_t* out);
-// Puts in each node's place the number of the root that it hangs on.
-void roots_of(const int32_t* parent, int64_t n, int32_t* nodes);
+// Puts in each node's place the number of the root that it hangs on; long ways become shorter.
+void roots_of(int32_t* parent, int64_t n, int32_t* nodes);
 // Puts the parent of every node's parent in that one's place; what is negative stays.
 void shorten(const Grid& g, int32_t* parent);
 
