@@ -219,6 +219,13 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
         (on) => solve(on, labels(on, 2, 1)),
         (on) => solve(on, labels(on, 1, 1)),
         (on) => solve(on, labels(on, 0, Number.NaN)),
+        // Refused when its gradient has been asked for too.
+        (on) => {
+          const given = labels(on, 1, 0.5);
+          given.labelCost.requiresGrad_();
+          const value = solve(on, given, cloud(4, on, 4, Number.NaN), cloud(5, on));
+          (value as sp.Tensor<'float64'>).backward();
+        },
         (on) => cost(on, [3, 4], 5, Number.POSITIVE_INFINITY),
         (on) => cost(on, [2, 2, 3], 8, Number.NaN),
         (on) => solve(on, { solver: 'geomloss', blur: 1e-3, scaling: 0.99, maxIterations: 20 }),

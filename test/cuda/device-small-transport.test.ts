@@ -140,6 +140,7 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       [4, 3, 3],
       [4, 9, 7],
       [4, 30, 20],
+      [4, 40, 6],
     ])('entries that are no numbers, %j', (...shape) => {
       const size = shape[1] * shape[2];
       const [expected, got] = (['cpu', 'cuda'] as const).map((device) => {
