@@ -168,7 +168,10 @@ class LinearRun {
       if (dweight)
         write(to_weight, std::min(plan_.strip, op_.classes - from), op_.grad_weight, from);
     });
-    if (dx) write(to_x, rows, op_.grad_x, begin);
+    if (!dx) return;
+    write(to_x, rows, op_.grad_x, begin);
+    launch(stream_, emo_linear_clear_kernel<T>, {rows, kLinearThreads},
+           static_cast<const int32_t*>(label_ + begin), op_.width, at<T>(op_.grad_x, begin));
   }
   template <class U>
   U* at(const View& view, int64_t row) const {

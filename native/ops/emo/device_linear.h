@@ -158,6 +158,17 @@ __global__ void __launch_bounds__(kLinearThreads)
   }
 }
 
+// dx of rows that do not count: products with their slopes of 0 are NaN where the weight is not
+// finite.
+template <class T>
+__global__ void __launch_bounds__(kLinearThreads)
+    emo_linear_clear_kernel(const int32_t* label, int64_t width, T* dx) {
+  const int64_t n = block_index();
+  if (load(label + n) >= 0) return;
+  for (int64_t d = thread_index(); d < width; d += kLinearThreads)
+    store(dx + n * width + d, narrowed<T>(0));
+}
+
 // Sums of 16-bit gradients, rounded once.
 template <class T>
 __global__ void __launch_bounds__(kLinearThreads)
