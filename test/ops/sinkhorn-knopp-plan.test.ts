@@ -16,10 +16,10 @@ interface Sizes {
 
 function launches({ n, m = n, ...given }: Sizes, device = h100) {
   const sizes = { batch: 1, iterations: 20, gradient: false, element: 4, ...given };
-  const out = new Float64Array(14);
+  const out = new Float64Array(15);
   launch(native.sinkhornKnoppLaunches, { n, m, ...sizes, ...device, out });
   const [lanes, threads, each, blocks, count, chunks, held, kept, shared] = out;
-  const [scratch, logBlocks, logCount, logTogether, most] = out.subarray(9);
+  const [scratch, logBlocks, logCount, logTogether, most, logScratch] = out.subarray(9);
   expect(shared).toBeLessThanOrEqual(device.shared);
   // Blocks that wait for each other fit the device at once.
   if (blocks > 1) expect(blocks * count).toBeLessThanOrEqual(device.processors);
@@ -36,6 +36,7 @@ function launches({ n, m = n, ...given }: Sizes, device = h100) {
     kept: kept === 1,
     scratch,
     logs: { blocks: logBlocks, count: logCount, together: logTogether === 1 },
+    logScratch,
     most,
   };
 }
@@ -111,6 +112,20 @@ describe('scratch memory', () => {
     expect(long.most).toBeGreaterThan(limit);
     const lanes = launches({ n: 8, gradient: true, iterations: 1e7, batch: 50 });
     expect([lanes.count, lanes.threads]).toEqual([4, 32]);
+  });
+  test.each([
+    { n: 4, batch: 1e6 },
+    { n: 100, batch: 50 },
+    { n: 300, m: 4000, batch: 3 },
+  ])('of a forward does not depend on the number of iterations, %o', (sizes) => {
+    const [few, many] = [1, 1e6].map((iterations) => launches({ ...sizes, iterations }));
+    expect([many.scratch, many.logScratch, many.most]).toEqual([
+      few.scratch,
+      few.logScratch,
+      few.most,
+    ]);
+    const back = launches({ ...sizes, iterations: 1000, gradient: true });
+    expect(back.logScratch).toBeGreaterThan(few.logScratch);
   });
   test('where steps take the room of most, as many blocks as hold it share each of the others', () => {
     const long = launches({ n: 512, gradient: true, iterations: 2000, batch: 1000 });

@@ -16,21 +16,22 @@ struct LaunchQuery : Sizes {
   View out;  // float64: whether a thread has a matrix; else threads of a block, of a matrix, blocks
              // of one, matrices at a time, chunks of a block, K and the rest in shared memory,
              // bytes; bytes of scratch; by logarithms blocks, matrices at a time, whether together;
-             // most scratch
+             // most scratch; scratch by logarithms
 };
 
 void query(const LaunchQuery& op) {
-  require(op.out.size == 14, "sinkhornKnopp: size of the launches");
+  require(op.out.size == 15, "sinkhornKnopp: size of the launches");
   const Teams t = plan_teams(op);
   const Logs l = plan_logs(op);
-  const double values[] = {double(in_lanes(op)), double(t.threads),
-                           double(t.each),       double(t.blocks),
-                           double(t.count),      double(t.chunks),
-                           double(t.held),       double(t.kept_here),
-                           double(t.shared),     double(scratch_bytes(t, op.element)),
-                           double(l.blocks),     double(l.count),
-                           double(l.together),   double(scratch_of_all(op))};
-  for (int i = 0; i < 14; ++i) op.out.as<double>()[i] = values[i];
+  const double values[] = {double(in_lanes(op)),    double(t.threads),
+                           double(t.each),          double(t.blocks),
+                           double(t.count),         double(t.chunks),
+                           double(t.held),          double(t.kept_here),
+                           double(t.shared),        double(scratch_bytes(t, op.element)),
+                           double(l.blocks),        double(l.count),
+                           double(l.together),      double(scratch_of_all(op)),
+                           double(scratch_bytes(l))};
+  for (int i = 0; i < 15; ++i) op.out.as<double>()[i] = values[i];
 }
 
 }  // namespace

@@ -133,6 +133,7 @@ void prepare(const Problem& op, const View* upstream, const View& to, Stream& st
   check_sums(op.rows, op.batch, op.n, raise_rows, stream);
   check_sums(op.columns, op.batch, op.m, raise_columns, stream);
   if (op.x.size == 0) return;
+  require(op.n <= INT32_MAX && op.m <= INT32_MAX, "sinkhornKnopp: more than 2^31 rows or columns");
   Work work;
   work.x = op.x.data;
   work.to = to.data;

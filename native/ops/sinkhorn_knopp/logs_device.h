@@ -55,9 +55,10 @@ class LogScaler {
  public:
   __device__ LogScaler(const LogWork& work, const Team& team) : w_(work), team_(team) {
     double* at = work.scratch + team_.slot() * work.plan.numbers;
-    const int64_t steps = work.iterations + 1;
+    const int64_t steps = slot_of(last()) + 1;
     f_ = at;
     g_ = f_ + steps * work.n;
+    if (!work.upstream) return;
     df_ = g_ + steps * work.m;
     dg_ = df_ + work.n;
     d_ = dg_ + work.m;
@@ -81,6 +82,9 @@ class LogScaler {
 
  private:
   __device__ int64_t last() const { return w_.iterations; }
+  // Where the potentials of a step lie: forward needs those of the last alone, and a side is made
+  // from the other one.
+  __device__ int64_t slot_of(int64_t t) const { return w_.upstream ? t : 0; }
   __device__ int64_t place(int64_t i, int64_t j) const {
     return matrix_ * w_.size() + i * w_.m + j;
   }
@@ -143,19 +147,19 @@ class LogScaler {
   }
 
   __device__ void scale_rows(int64_t t, int64_t with) {
-    const double* g = g_ + with * w_.m;
+    const double* g = g_ + slot_of(with) * w_.m;
     by_rows<LogSum>(
         [&](LogSum& sum, int64_t i, int64_t j) { sum.add(s(x(i, j)) + cuda::load(g + j)); },
         [&](int64_t i, const LogSum& sum) {
-          cuda::store(f_ + t * w_.n + i, sum.potential(w_.row(matrix_, i)));
+          cuda::store(f_ + slot_of(t) * w_.n + i, sum.potential(w_.row(matrix_, i)));
         });
   }
   __device__ void scale_columns(int64_t t, int64_t with) {
-    const double* f = f_ + with * w_.n;
+    const double* f = f_ + slot_of(with) * w_.n;
     by_columns<LogSum>(
         [&](LogSum& sum, int64_t i, int64_t j) { sum.add(s(x(i, j)) + cuda::load(f + i)); },
         [&](int64_t j, const LogSum& sum) {
-          cuda::store(g_ + t * w_.m + j, sum.potential(w_.column(matrix_, j)));
+          cuda::store(g_ + slot_of(t) * w_.m + j, sum.potential(w_.column(matrix_, j)));
         });
   }
   __device__ void iterate() {
@@ -171,7 +175,8 @@ class LogScaler {
   // Of the plan after these potentials; in an empty place, of what e^S is multiplied by.
   __device__ double share(int64_t i, int64_t j, int64_t tf, int64_t tg) const {
     const double at = x(i, j), own = is_empty(at) ? 0 : s(at);
-    return exp_of(own + cuda::load(f_ + tf * w_.n + i) + cuda::load(g_ + tg * w_.m + j));
+    const double f = cuda::load(f_ + slot_of(tf) * w_.n + i);
+    return exp_of(own + f + cuda::load(g_ + slot_of(tg) * w_.m + j));
   }
 
   // df and dg are slopes of a side, over its sums once it is their turn to be taken from d.
@@ -243,7 +248,7 @@ class LogScaler {
   const LogWork& w_;
   Team team_;
   int64_t matrix_ = 0;
-  double *f_, *g_, *df_, *dg_, *d_;
+  double *f_, *g_, *df_ = nullptr, *dg_ = nullptr, *d_ = nullptr;
 };
 
 __global__ void __launch_bounds__(kLogThreads, 2)

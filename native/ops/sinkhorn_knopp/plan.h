@@ -140,7 +140,7 @@ constexpr Teams plan_teams(const Sizes& s) {
 }
 
 // By logarithms a block has a matrix; large ones all blocks, which run together and share those
-// that they find listed.
+// that they find listed. Backward needs the potentials of every step, and what it makes of them.
 constexpr int64_t kLogThreads = 256;
 struct Logs {
   int64_t blocks = 0, count = 0, numbers = 0;  // matrices at a time; numbers of one
@@ -149,7 +149,7 @@ struct Logs {
 constexpr Logs plan_logs(const Sizes& s) {
   const int64_t sides = s.n + s.m, size = s.n * s.m;
   Logs l;
-  l.numbers = (s.iterations + 1) * sides + 2 * sides + (s.gradient ? size : 0);
+  l.numbers = s.gradient ? (s.iterations + 1) * sides + 2 * sides + size : sides;
   l.together = size >= kBroad;
   // Rows and columns that blocks have at a time: logs_device.h.
   const int64_t parts = std::max(divided_up(s.n, 8), divided_up(s.m, 32));
