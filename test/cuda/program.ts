@@ -129,6 +129,10 @@ const allowed: Partial<Record<sp.DType, number>> = {
   bfloat16: 2 ** -6,
 };
 
+/** Iterations over float32 sums carry an ulp on: potentials are a sum's logarithm times epsilon. */
+const allowedOf = (name: string, dtype: sp.DType) =>
+  (allowed[dtype] ?? 0) * (name.startsWith('sinkhornDivergence') ? 4 : 1);
+
 function numbersOf({ dtype, bits }: Result): ArrayLike<number> {
   const bytes = new Uint8Array(Buffer.from(bits, 'base64')).buffer;
   if (dtype === 'float32') return new Float32Array(bytes);
@@ -171,7 +175,7 @@ function compare(fileA: string, fileB: string): void {
     results.forEach((result, i) => {
       const error = difference(result, others[i]);
       worst[result.dtype] = Math.max(worst[result.dtype] ?? 0, error);
-      if (error > (allowed[result.dtype] ?? 0))
+      if (error > allowedOf(name, result.dtype))
         report.failed[name] = `result ${i} (${result.dtype}) differs by ${error.toExponential(1)}`;
     });
     if (!report.failed[name]) report.passed++;
