@@ -85,9 +85,11 @@ export type MaybeFloat<D extends DType, Name extends string = 'prediction'> = DT
     : { readonly __error: `${Name} must be of a float dtype, not ${D}` };
 
 /** `unknown` where tensors of dtypes D and E may be of one: they are, or one is not known. */
-export type MaybeSame<D extends DType, E extends DType> = [D & E] extends [never]
-  ? { readonly __error: `mixed dtypes: ${D} and ${E}; cast one with .to()` }
-  : unknown;
+export type MaybeSame<D extends DType, E extends DType> = [DType] extends [E]
+  ? unknown
+  : [D & E] extends [never]
+    ? { readonly __error: `mixed dtypes: ${D} and ${E}; cast one with .to()` }
+    : unknown;
 
 /** What losses of inputs of a dtype are in. */
 export type LossDType<D extends DType> = D extends 'float64' ? 'float64' : 'float32';

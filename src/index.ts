@@ -166,8 +166,6 @@ export type {
   ArgOptions,
   NormalizeOptions,
   NormOptions,
-  ReduceOptions,
-  Reduction,
   RowOptions,
   VarOptions,
 } from './ops/reduce.js';
@@ -220,6 +218,7 @@ export { warpingLoss } from './ops/warping-loss.js';
 export { clipGradNorm } from './optim/clip.js';
 export * as optim from './optim/index.js';
 export { arange, eye, full, linspace, ones, zeros } from './patterns.js';
+export type { ReduceOptions, Reduction, WholeReduction } from './reduction.js';
 export { scope } from './scope.js';
 export type { Shape } from './shape.js';
 export type { MemoryUse } from './storage.js';

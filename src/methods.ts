@@ -48,7 +48,6 @@ import {
   type NormOptions,
   norm,
   normalize,
-  type ReduceOptions,
   type RowOptions,
   std,
   sum,
@@ -67,6 +66,7 @@ import {
 import { pad, slice, tril, triu } from './ops/slice.js';
 import { logSoftmax, type SoftmaxOptions, softmax } from './ops/softmax.js';
 import { type Sorted, type SortOptions, sort, type TopkOptions, topk } from './ops/sort.js';
+import type { ReduceOptions } from './reduction.js';
 import type { Shape } from './shape.js';
 import type { Sizes } from './windows.js';
 
@@ -117,7 +117,10 @@ declare module './tensor.js' {
     /** Zero below the given diagonal of each matrix. */
     triu(diagonal?: number): Tensor<D, S>;
     /** The matrix product [..., M, K] · [..., K, N] -> [..., M, N]. */
-    matmul<E extends DType>(b: Tensor<E> & MaybeSame<D, E>, options?: MatmulOptions): Tensor<D>;
+    matmul<E extends DType = D>(
+      b: Tensor<D> | (Tensor<E> & MaybeSame<D, E>),
+      options?: MatmulOptions,
+    ): Tensor<D>;
     /** The elements at positions `index` along `dim`. */
     gather(dim: number, index: Tensor<IndexDType>): Tensor<D>;
     /** The slices at positions `index` (a vector) along `dim`. */
@@ -135,21 +138,28 @@ attach({ split, slice, pad, tril, triu, matmul, gather, indexSelect, scatterAdd,
 declare module './tensor.js' {
   interface Tensor<out D extends DType = DType, out S extends Shape = Shape> {
     /** The sum over all elements or over `dim`; 0 for none. */
+    sum<E extends FloatDType>(this: Tensor<E>): Tensor<E, readonly []>;
     sum<E extends FloatDType>(this: Tensor<E>, options?: ReduceOptions): Tensor<E>;
+    sum<E extends Exclude<DType, FloatDType>>(this: Tensor<E>): Tensor<'int64', readonly []>;
     sum<E extends Exclude<DType, FloatDType>>(
       this: Tensor<E>,
       options?: ReduceOptions,
     ): Tensor<'int64'>;
     sum(options?: ReduceOptions): Tensor;
     /** The arithmetic mean; NaN for no elements. */
+    mean(): Tensor<D, readonly []>;
     mean(options?: ReduceOptions): Tensor<D>;
     /** The variance, by default unbiased. */
+    var(): Tensor<D, readonly []>;
     var(options?: VarOptions): Tensor<D>;
     /** The standard deviation, √var. */
+    std(): Tensor<D, readonly []>;
     std(options?: VarOptions): Tensor<D>;
     /** The largest element; NaN if any is. */
+    max(): Tensor<D, readonly []>;
     max(options?: ReduceOptions): Tensor<D>;
     /** The smallest element; NaN if any is. */
+    min(): Tensor<D, readonly []>;
     min(options?: ReduceOptions): Tensor<D>;
     /** Where the largest element is (int32). */
     argmax(options?: ArgOptions): Tensor<'int32'>;
@@ -158,6 +168,7 @@ declare module './tensor.js' {
     /** log Σ eˣ over `dim` (default -1), without overflow. */
     logsumexp(options?: RowOptions): Tensor<D>;
     /** (Σ |x|ᵖ)^(1/p), by default Euclidean. */
+    norm(): Tensor<D, readonly []>;
     norm(options?: NormOptions): Tensor<D>;
     /** Divided by its norm over `dim` (default -1). */
     normalize(options?: NormalizeOptions): Tensor<D, S>;
@@ -210,7 +221,10 @@ declare module './tensor.js' {
     avgPool3d(kernelSize: Sizes, options?: AvgPoolOptions): Tensor<D>;
     avgPool3d(options: AvgPoolOptions): Tensor<D>;
     /** Distances of rows: [..., N, D] and [..., M, D] -> [..., N, M]. */
-    cdist<E extends DType>(y: Tensor<E> & MaybeSame<D, E>, options?: CdistOptions): Tensor<D>;
+    cdist<E extends DType = D>(
+      y: Tensor<D> | (Tensor<E> & MaybeSame<D, E>),
+      options?: CdistOptions,
+    ): Tensor<D>;
     /** The spatial axes at other sizes. */
     interpolate(options: InterpolateOptions): Tensor<D>;
     /** Convolution of images [B?, C, H, W]. */

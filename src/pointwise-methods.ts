@@ -95,64 +95,94 @@ declare module './tensor.js' {
     logicalNot(): Tensor<'bool', S>;
     /** This plus b. */
     add(b: number): Tensor<D, S>;
+    add(b: Tensor<D, S>): Tensor<D, S>;
     add<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
-    add<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
+    add<E extends DType>(this: Tensor<E>, b: number | Tensor<NoInfer<E>>): Tensor<E>;
+    add<E extends DType>(b: number | (Tensor<E> & MaybeSame<D, E>)): Tensor<D>;
     /** This minus b. */
     sub(b: number): Tensor<D, S>;
+    sub(b: Tensor<D, S>): Tensor<D, S>;
     sub<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
-    sub<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
+    sub<E extends DType>(this: Tensor<E>, b: number | Tensor<NoInfer<E>>): Tensor<E>;
+    sub<E extends DType>(b: number | (Tensor<E> & MaybeSame<D, E>)): Tensor<D>;
     /** This times b, element by element. */
     mul(b: number): Tensor<D, S>;
+    mul(b: Tensor<D, S>): Tensor<D, S>;
     mul<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
-    mul<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
+    mul<E extends DType>(this: Tensor<E>, b: number | Tensor<NoInfer<E>>): Tensor<E>;
+    mul<E extends DType>(b: number | (Tensor<E> & MaybeSame<D, E>)): Tensor<D>;
     /** This divided by b; float dtypes. */
     div(b: number): Tensor<D, S>;
+    div(b: Tensor<D, S>): Tensor<D, S>;
     div<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
-    div<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
+    div<E extends DType>(this: Tensor<E>, b: number | Tensor<NoInfer<E>>): Tensor<E>;
+    div<E extends DType>(b: number | (Tensor<E> & MaybeSame<D, E>)): Tensor<D>;
     /** This to the power b; float dtypes. */
     pow(b: number): Tensor<D, S>;
+    pow(b: Tensor<D, S>): Tensor<D, S>;
     pow<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
-    pow<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
+    pow<E extends DType>(this: Tensor<E>, b: number | Tensor<NoInfer<E>>): Tensor<E>;
+    pow<E extends DType>(b: number | (Tensor<E> & MaybeSame<D, E>)): Tensor<D>;
     /** The larger of this and b; NaN if either is. */
     maximum(b: number): Tensor<D, S>;
+    maximum(b: Tensor<D, S>): Tensor<D, S>;
     maximum<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
-    maximum<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
+    maximum<E extends DType>(this: Tensor<E>, b: number | Tensor<NoInfer<E>>): Tensor<E>;
+    maximum<E extends DType>(b: number | (Tensor<E> & MaybeSame<D, E>)): Tensor<D>;
     /** The smaller of this and b; NaN if either is. */
     minimum(b: number): Tensor<D, S>;
+    minimum(b: Tensor<D, S>): Tensor<D, S>;
     minimum<T extends Shape>(b: Tensor<D, T>): Tensor<D, Broadcast<S, T>>;
-    minimum<E extends DType>(b: Tensor<E> & MaybeSame<D, E>): Tensor<D>;
+    minimum<E extends DType>(this: Tensor<E>, b: number | Tensor<NoInfer<E>>): Tensor<E>;
+    minimum<E extends DType>(b: number | (Tensor<E> & MaybeSame<D, E>)): Tensor<D>;
     /** Where this equals b. */
     eq(b: number): Tensor<'bool', S>;
+    eq(b: Tensor<D, S>): Tensor<'bool', S>;
     eq<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    eq<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    eq<E extends DType>(this: Tensor<E>, b: number | Tensor<NoInfer<E>>): Tensor<'bool'>;
+    eq<E extends DType>(b: number | (Tensor<E> & MaybeSame<D, E>)): Tensor<'bool'>;
     /** Where this is not b. */
     ne(b: number): Tensor<'bool', S>;
+    ne(b: Tensor<D, S>): Tensor<'bool', S>;
     ne<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    ne<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    ne<E extends DType>(this: Tensor<E>, b: number | Tensor<NoInfer<E>>): Tensor<'bool'>;
+    ne<E extends DType>(b: number | (Tensor<E> & MaybeSame<D, E>)): Tensor<'bool'>;
     /** Where this is below b. */
     lt(b: number): Tensor<'bool', S>;
+    lt(b: Tensor<D, S>): Tensor<'bool', S>;
     lt<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    lt<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    lt<E extends DType>(this: Tensor<E>, b: number | Tensor<NoInfer<E>>): Tensor<'bool'>;
+    lt<E extends DType>(b: number | (Tensor<E> & MaybeSame<D, E>)): Tensor<'bool'>;
     /** Where this is b or below. */
     le(b: number): Tensor<'bool', S>;
+    le(b: Tensor<D, S>): Tensor<'bool', S>;
     le<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    le<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    le<E extends DType>(this: Tensor<E>, b: number | Tensor<NoInfer<E>>): Tensor<'bool'>;
+    le<E extends DType>(b: number | (Tensor<E> & MaybeSame<D, E>)): Tensor<'bool'>;
     /** Where this is above b. */
     gt(b: number): Tensor<'bool', S>;
+    gt(b: Tensor<D, S>): Tensor<'bool', S>;
     gt<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    gt<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    gt<E extends DType>(this: Tensor<E>, b: number | Tensor<NoInfer<E>>): Tensor<'bool'>;
+    gt<E extends DType>(b: number | (Tensor<E> & MaybeSame<D, E>)): Tensor<'bool'>;
     /** Where this is b or above. */
     ge(b: number): Tensor<'bool', S>;
+    ge(b: Tensor<D, S>): Tensor<'bool', S>;
     ge<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    ge<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    ge<E extends DType>(this: Tensor<E>, b: number | Tensor<NoInfer<E>>): Tensor<'bool'>;
+    ge<E extends DType>(b: number | (Tensor<E> & MaybeSame<D, E>)): Tensor<'bool'>;
     /** Where both are not 0. */
     logicalAnd(b: number): Tensor<'bool', S>;
+    logicalAnd(b: Tensor<D, S>): Tensor<'bool', S>;
     logicalAnd<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    logicalAnd<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    logicalAnd<E extends DType>(this: Tensor<E>, b: number | Tensor<NoInfer<E>>): Tensor<'bool'>;
+    logicalAnd<E extends DType>(b: number | (Tensor<E> & MaybeSame<D, E>)): Tensor<'bool'>;
     /** Where one is not 0. */
     logicalOr(b: number): Tensor<'bool', S>;
+    logicalOr(b: Tensor<D, S>): Tensor<'bool', S>;
     logicalOr<T extends Shape>(b: Tensor<D, T>): Tensor<'bool', Broadcast<S, T>>;
-    logicalOr<E extends DType>(b: (Tensor<E> & MaybeSame<D, E>) | number): Tensor<'bool'>;
+    logicalOr<E extends DType>(this: Tensor<E>, b: number | Tensor<NoInfer<E>>): Tensor<'bool'>;
+    logicalOr<E extends DType>(b: number | (Tensor<E> & MaybeSame<D, E>)): Tensor<'bool'>;
   }
 }
 

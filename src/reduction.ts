@@ -1,8 +1,29 @@
-// Calls of the reduce kernel, shared by the operations that need it.
+// The types of reductions, and calls of their kernel, shared by the operations that need it.
+import type { RawOp } from './autograd.js';
 import type { DType } from './dtype.js';
 import { launchAt, native } from './native.js';
 import { axesOf, type Shape } from './shape.js';
 import { empty, type Tensor } from './tensor.js';
+
+/** Options of `sum`, `mean`, `max` and `min`. */
+export interface ReduceOptions {
+  /** Axis or axes to reduce; negative ones count from the end. Default: all. */
+  dim?: number | readonly number[] | undefined;
+  /** Keep the reduced axes with size 1. Default false. */
+  keepDim?: boolean | undefined;
+}
+
+/** A reduction that gives dtype R (that of x where R is `same`). */
+export interface Reduction<R extends DType | 'same' = 'same', O extends object = ReduceOptions> {
+  <D extends DType>(x: Tensor<D>, options?: O): Tensor<R extends DType ? R : D>;
+  async<D extends DType>(x: Tensor<D>, options?: O): Promise<Tensor<R extends DType ? R : D>>;
+  readonly raw: RawOp;
+}
+
+/** A reduction that without options is of all elements. */
+export interface WholeReduction<O extends object = ReduceOptions> extends Reduction<'same', O> {
+  <D extends DType>(x: Tensor<D>): Tensor<D, readonly []>;
+}
 
 /** The reductions of native/ops/reduce/op.h, with its numbers. */
 export const kind = {

@@ -4,23 +4,16 @@ import { defineOp, type RawOp } from '../autograd.js';
 import { accumulatorOf, type DType, type FloatDType, floats, isFloat } from '../dtype.js';
 import { expectBoolean, expectDType, expectNumber, fail, show, showShape } from '../expect.js';
 import { binary, fn, release, ternary, unary } from '../pointwise.js';
-import { type Axes, axesFrom, kind, reduced } from '../reduction.js';
+import {
+  type Axes,
+  axesFrom,
+  kind,
+  type ReduceOptions,
+  type Reduction,
+  reduced,
+  type WholeReduction,
+} from '../reduction.js';
 import { empty, type Tensor } from '../tensor.js';
-
-/** Options of `sum`, `mean`, `max` and `min`. */
-export interface ReduceOptions {
-  /** Axis or axes to reduce; negative ones count from the end. Default: all. */
-  dim?: number | readonly number[] | undefined;
-  /** Keep the reduced axes with size 1. Default false. */
-  keepDim?: boolean | undefined;
-}
-
-/** A reduction that gives dtype R (that of x where R is `same`). */
-export interface Reduction<R extends DType | 'same' = 'same', O extends object = ReduceOptions> {
-  <D extends DType>(x: Tensor<D>, options?: O): Tensor<R extends DType ? R : D>;
-  async<D extends DType>(x: Tensor<D>, options?: O): Promise<Tensor<R extends DType ? R : D>>;
-  readonly raw: RawOp;
-}
 
 const ordered: readonly DType[] = [...floats, 'int32', 'int64', 'uint8'];
 
@@ -54,6 +47,7 @@ function spread(
  * @example x.sum({ dim: [0, 1], keepDim: true })
  */
 export const sum: {
+  <D extends DType>(x: Tensor<D>): Tensor<D extends FloatDType ? D : 'int64', readonly []>;
   <D extends DType>(
     x: Tensor<D>,
     options?: ReduceOptions,
@@ -83,7 +77,7 @@ export const sum: {
  * without those axes (of size 1 with keepDim).
  * @throws ERR_DTYPE for other dtypes, ERR_OUT_OF_RANGE for an axis that x has not.
  */
-export const mean: Reduction = defineOp({
+export const mean: WholeReduction = defineOp({
   name: 'mean',
   builtin: true,
   inputs: ['x'],
@@ -96,7 +90,7 @@ export const mean: Reduction = defineOp({
     return { output, saved: { shape: x.shape, kept: axes.kept, factor } };
   },
   backward: (saved, g) => ({ x: spread(g, saved.factor, saved) }),
-}) as unknown as Reduction;
+}) as unknown as WholeReduction;
 
 /** Options of `var` and `std`. */
 export interface VarOptions extends ReduceOptions {
@@ -112,7 +106,7 @@ interface SavedVar {
   factor: number;
 }
 
-function varianceOp(name: 'var' | 'std'): Reduction<'same', VarOptions> {
+function varianceOp(name: 'var' | 'std'): WholeReduction<VarOptions> {
   const isStd = name === 'std';
   return defineOp({
     name,
@@ -151,7 +145,7 @@ function varianceOp(name: 'var' | 'std'): Reduction<'same', VarOptions> {
       release(scaled);
       return { x: dx };
     },
-  }) as unknown as Reduction<'same', VarOptions>;
+  }) as unknown as WholeReduction<VarOptions>;
 }
 
 /**
@@ -181,7 +175,7 @@ function sharedAmongTies(g: Tensor, { x, y, axes }: SavedExtreme): Tensor {
   return dx;
 }
 
-function extremeOp(name: 'max' | 'min'): Reduction {
+function extremeOp(name: 'max' | 'min'): WholeReduction {
   return defineOp({
     name,
     builtin: true,
@@ -195,7 +189,7 @@ function extremeOp(name: 'max' | 'min'): Reduction {
       return { output, saved: { x, y: output, axes } };
     },
     backward: (saved: SavedExtreme, g: Tensor) => ({ x: sharedAmongTies(g, saved) }),
-  }) as unknown as Reduction;
+  }) as unknown as WholeReduction;
 }
 
 /**
@@ -327,7 +321,7 @@ function normGradient(g: Tensor, { x, y, axes, p }: SavedNorm): Tensor {
  * @throws ERR_DTYPE for other dtypes, ERR_OUT_OF_RANGE for an axis that x has not,
  *   ERR_INVALID_VALUE for p <= 0.
  */
-export const norm: Reduction<'same', NormOptions> = defineOp({
+export const norm: WholeReduction<NormOptions> = defineOp({
   name: 'norm',
   builtin: true,
   inputs: ['x'],
@@ -340,7 +334,7 @@ export const norm: Reduction<'same', NormOptions> = defineOp({
     return { output, saved: { x, y: output, axes, p } };
   },
   backward: (saved: SavedNorm, g: Tensor) => ({ x: normGradient(g, saved) }),
-}) as unknown as Reduction<'same', NormOptions>;
+}) as unknown as WholeReduction<NormOptions>;
 
 /** Options of `normalize`. */
 export interface NormalizeOptions {

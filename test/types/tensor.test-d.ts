@@ -129,3 +129,70 @@ sp.matmul(zeros, wide);
 zeros.matmul(wide);
 // @ts-expect-error: mixed dtypes: float32 and float64
 sp.cdist(zeros, wide);
+
+// Code for any dtype, beside tensors whose dtype the compiler does not know.
+export class Linear<D extends sp.FloatDType> {
+  constructor(readonly weight: sp.Tensor<D>) {}
+  forward(input: sp.Tensor<D>): sp.Tensor<D> {
+    return input.matmul(this.weight, { transposeB: true }).add(input.cdist(this.weight));
+  }
+}
+export const beside = <D extends sp.FloatDType>(a: sp.Tensor<D>, m: sp.Tensor): sp.Tensor<D>[] => [
+  a.mul(m),
+  sp.mul(a, m),
+  a.matmul(m),
+  sp.matmul(a, m),
+  a.cdist(m),
+  sp.cdist(a, m),
+];
+export const masked = <D extends sp.FloatDType>(a: sp.Tensor<D>, dtype: sp.DType) => [
+  a.add(sp.ones([3], { dtype })),
+  a.ge(sp.ones([3], { dtype })),
+];
+export const doubled = <D extends sp.DType, S extends sp.Shape>(
+  a: sp.Tensor<D, S>,
+): sp.Tensor<D, S> => a.add(a);
+
+// One of two dtypes, and a tensor or a number.
+export function either(
+  un: sp.Tensor<'float32'> | sp.Tensor<'float64'>,
+  one: sp.Tensor<'float32' | 'float64'>,
+  f: sp.Tensor<'float32'>,
+  fn: sp.Tensor<'float32'> | number,
+) {
+  const sums: sp.Tensor<'float32' | 'float64'>[] = [un.add(un), un.mul(2), one.add(one)];
+  const masks: sp.Tensor<'bool'>[] = [un.eq(un), un.lt(0), one.eq(one), f.eq(fn)];
+  const same: sp.Tensor<'float32'>[] = [f.add(fn), f.maximum(fn), sp.add(f, fn)];
+  // @ts-expect-error: mixed dtypes: float32 and float64
+  f.add(wide);
+  // @ts-expect-error: mixed dtypes: float32 and float64
+  f.eq(wide);
+  return [un.matmul(un), un.cdist(un), ...sums, ...masks, ...same];
+}
+
+// A reduction without options is of all elements: a sum that began as a scalar stays one.
+export function accumulated<D extends sp.FloatDType>(
+  t: sp.Tensor<'float32'>,
+  any: sp.Tensor<D>,
+  un: sp.Tensor<'float32'> | sp.Tensor<'float64'>,
+) {
+  let sum = sp.zeros([]);
+  sum = sum.add(t.mean()).add(t.sum()).add(t.max()).add(t.norm()).add(t.std());
+  sum = sum.add(sp.mean(t)).add(sp.sum(t)).add(sp.max(t)).add(sp.norm(t)).add(sp.std(t));
+  const averages: sp.Tensor<'float32'>[] = [t].map((one) => sp.mean(one, { dim: -1 }));
+  let own: sp.Tensor<D> = any.mean();
+  own = own.add(any.mean({ dim: 0 })).add(any.sum() as sp.Tensor<D>);
+  const count: sp.Tensor<'int64', readonly []> = ids.sum();
+  const rowSums: sp.Tensor<'float32'> = t.sum({ dim: 0 });
+  return [
+    sum,
+    own,
+    count,
+    rowSums,
+    ...averages,
+    un.mean(),
+    un.mean({ dim: 0 }),
+    un.max(),
+    un.norm({ dim: 0 }),
+  ];
+}
