@@ -68,7 +68,7 @@ export async function backwardAsync(
 /** Options of `grad`. */
 export interface GradOptions extends BackwardOptions {
   /** Upstream gradients, one per output (default 1 for single elements). */
-  gradOutputs?: Tensor | readonly (Tensor | null | undefined)[];
+  gradOutputs?: Tensor | readonly (Tensor | null | undefined)[] | undefined;
   /** Give null for inputs that the outputs do not depend on, instead of an error. */
   allowUnused?: boolean | undefined;
 }

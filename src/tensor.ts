@@ -144,17 +144,17 @@ export class Tensor<out D extends DType = DType, out S extends Shape = Shape> {
    * or as their bits (Uint16Array) with `{ raw: true }`; bool comes as 0 and 1 in a Uint8Array.
    */
   data(): Promise<DataOf<D>>;
-  data(options: { raw?: false }): Promise<DataOf<D>>;
+  data(options: { raw?: false | undefined }): Promise<DataOf<D>>;
   data(options: { raw: true }): Promise<D extends 'float16' | 'bfloat16' ? Uint16Array : DataOf<D>>;
-  async data(options: { raw?: boolean } = {}): Promise<unknown> {
+  async data(options: { raw?: boolean | undefined } = {}): Promise<unknown> {
     return readDataAsync(this, wantsBits('data', options));
   }
 
   /** As `data()`, at once; on a device it blocks the event loop until the value is there. */
   dataSync(): DataOf<D>;
-  dataSync(options: { raw?: false }): DataOf<D>;
+  dataSync(options: { raw?: false | undefined }): DataOf<D>;
   dataSync(options: { raw: true }): D extends 'float16' | 'bfloat16' ? Uint16Array : DataOf<D>;
-  dataSync(options: { raw?: boolean } = {}): unknown {
+  dataSync(options: { raw?: boolean | undefined } = {}): unknown {
     return readData(this, wantsBits('dataSync', options));
   }
 
@@ -324,7 +324,7 @@ export function disposedError(t: Tensor): Error {
   );
 }
 
-function wantsBits(op: string, options: { raw?: boolean }): boolean {
+function wantsBits(op: string, options: { raw?: boolean | undefined }): boolean {
   expectOptions(op, options, ['raw']);
   if (options.raw !== undefined) expectBoolean(op, 'raw', options.raw);
   return options.raw === true;

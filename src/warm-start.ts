@@ -12,7 +12,7 @@ export interface WarmStart {
    * Potentials f [B?, N] and g [B?, M] (packed [ΣN], [ΣM]) to start from, of any float dtype, such as
    * the result of `sinkhornPotentials` of points that have moved little since. No annealing then.
    */
-  init?: { readonly f: Tensor; readonly g: Tensor };
+  init?: { readonly f: Tensor; readonly g: Tensor } | undefined;
 }
 
 export const initTensors = ['init.f', 'init.g'] as const;

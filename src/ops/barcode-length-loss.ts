@@ -85,7 +85,7 @@ function check({ prediction }: In, options: Options): void {
 }
 
 function forward({ prediction }: In, options: Options, needs: Needs) {
-  const own = { essential: true, ...options } as BarcodeLossOptions;
+  const own = { ...options, essential: options.essential ?? true } as BarcodeLossOptions;
   const images = { prediction: preparedImage(name, prediction, options) };
   return barcodeForward(name, prediction, images, own, needs, {
     kind: 2,

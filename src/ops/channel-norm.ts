@@ -19,11 +19,11 @@ import { empty, type Tensor } from '../tensor.js';
 
 interface Parameters {
   /** Factors [C], differentiable. Default: none. */
-  weight?: Tensor;
+  weight?: Tensor | undefined;
   /** Summands [C], differentiable. Default: none. */
-  bias?: Tensor;
+  bias?: Tensor | undefined;
   /** Added to the variance. Default 1e-5. */
-  eps?: number;
+  eps?: number | undefined;
 }
 
 /** Options of `groupNorm`. */

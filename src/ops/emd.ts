@@ -37,9 +37,9 @@ export interface EmdClouds<D extends DType = DType> {
   /** The other cloud: [B?, M, D]. */
   y: Tensor<D>;
   /** C = |x-y|²/2 for 2 (default), |x-y| for 1. */
-  p?: 1 | 2;
+  p?: 1 | 2 | undefined;
   /** In place of p: 'sqeuclidean' (half of it), 'euclidean' or 'cosine' (1 - cos). */
-  cost?: CloudOptions['cost'];
+  cost?: CloudOptions['cost'] | undefined;
 }
 
 /** Options of `emd`. */

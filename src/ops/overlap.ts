@@ -222,7 +222,7 @@ type OverlapLoss<Own> = Op<
   <D extends DType, R extends LossReduction = 'mean'>(
     prediction: Tensor<D> & MaybeFloat<D>,
     target: Tensor,
-    options?: Own & { reduction?: R },
+    options?: Own & { reduction?: R | undefined },
   ) => Tensor<LossDType<D>, R extends 'none' ? Shape : readonly []>
 >;
 

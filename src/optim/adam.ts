@@ -4,7 +4,7 @@ import { expectNumber, fail, show } from '../expect.js';
 import { launch, native } from '../native.js';
 import type { Tensor } from '../tensor.js';
 import { type Batch, type LearningRate, mastersOf, type Pace, rawsOf } from './batch.js';
-import { type Numbers, Optimizer, type ParamGroup } from './optimizer.js';
+import { type Numbers, Optimizer, type ParamGroup, type SomeOf } from './optimizer.js';
 
 /** Options of `Adam` and `AdamW`, for all parameters or for a group. */
 export interface AdamOptions {
@@ -26,7 +26,7 @@ class AdamBase extends Optimizer<AdamOptions> {
     private readonly decoupled: boolean,
     params: readonly Tensor[] | readonly ParamGroup<AdamOptions>[],
     standard: AdamOptions,
-    options: Partial<AdamOptions>,
+    options: SomeOf<AdamOptions>,
   ) {
     super(name, params, standard, options);
   }
@@ -71,7 +71,7 @@ class AdamBase extends Optimizer<AdamOptions> {
 export class Adam extends AdamBase {
   constructor(
     params: readonly Tensor[] | readonly ParamGroup<AdamOptions>[],
-    options: Partial<AdamOptions> = {},
+    options: SomeOf<AdamOptions> = {},
   ) {
     super('Adam', false, params, defaults, options);
   }
@@ -85,7 +85,7 @@ export class Adam extends AdamBase {
 export class AdamW extends AdamBase {
   constructor(
     params: readonly Tensor[] | readonly ParamGroup<AdamOptions>[],
-    options: Partial<AdamOptions> = {},
+    options: SomeOf<AdamOptions> = {},
   ) {
     super('AdamW', true, params, { ...defaults, weightDecay: 0.01 }, options);
   }

@@ -2,7 +2,7 @@ export type { AdamOptions } from './adam.js';
 export { Adam, AdamW } from './adam.js';
 export type { LearningRate } from './batch.js';
 export { clipGradNorm } from './clip.js';
-export type { ParamGroup } from './optimizer.js';
+export type { ParamGroup, SomeOf } from './optimizer.js';
 export { Optimizer } from './optimizer.js';
 export type { DecayOptions, Schedule } from './schedule.js';
 export { cosineSchedule, linearSchedule, linearWarmup, stepSchedule } from './schedule.js';

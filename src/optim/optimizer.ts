@@ -30,8 +30,11 @@ import {
   type Slot,
 } from './batch.js';
 
+/** Some of the options; what is absent or undefined has its default. */
+export type SomeOf<Options> = { [K in keyof Options]?: Options[K] | undefined };
+
 /** Parameters with options of their own: `{ params, weightDecay: 0 }`. */
-export type ParamGroup<Options> = { params: readonly Tensor[] } & Partial<Options>;
+export type ParamGroup<Options> = { params: readonly Tensor[] } & SomeOf<Options>;
 
 /** The fields of `optimiserSetRates` beside its result. */
 export type Numbers = Readonly<Record<string, number>>;
@@ -50,7 +53,7 @@ export abstract class Optimizer<Options extends { lr: LearningRate }> {
     readonly name: string,
     params: readonly Tensor[] | readonly ParamGroup<Options>[],
     defaults: Options,
-    given: Partial<Options>,
+    given: SomeOf<Options>,
   ) {
     expectOptions(name, given, Object.keys(defaults));
     const options = this.checked({ ...defaults, ...defined(given) });

@@ -3,7 +3,7 @@ import { expectBoolean, expectNumber, fail } from '../expect.js';
 import { launch, native } from '../native.js';
 import type { Tensor } from '../tensor.js';
 import { type Batch, type LearningRate, mastersOf, type Pace, rawsOf } from './batch.js';
-import { type Numbers, Optimizer, type ParamGroup } from './optimizer.js';
+import { type Numbers, Optimizer, type ParamGroup, type SomeOf } from './optimizer.js';
 
 /** Options of `SGD`, for all parameters or for a group. */
 export interface SGDOptions {
@@ -36,7 +36,7 @@ const defaults: SGDOptions = {
 export class SGD extends Optimizer<SGDOptions> {
   constructor(
     params: readonly Tensor[] | readonly ParamGroup<SGDOptions>[],
-    options: Partial<SGDOptions> = {},
+    options: SomeOf<SGDOptions> = {},
   ) {
     super('SGD', params, defaults, options);
   }

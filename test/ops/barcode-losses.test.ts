@@ -236,6 +236,19 @@ describe('errors', () => {
     refuses(topology(image, image, options), code, word);
   });
 
+  test('what is undefined has its default, in the kernels alone, too', () => {
+    const prediction = sp.tensor([[[[0.9, 0.2, 0.7]]]]);
+    const kernel = sp.raw.barcodeLengthLoss;
+    const outputs = [{}, { essential: undefined }].map((more) => {
+      const options = { bettiNumbers: [1, 0], ...more };
+      return (kernel.forward({ prediction }, options) as { output: sp.Tensor }).output.item();
+    });
+    expect(outputs[1]).toBe(outputs[0]);
+    expect(outputs[0]).not.toBe(
+      sp.barcodeLengthLoss(prediction, { bettiNumbers: [1, 0], essential: false }).item(),
+    );
+  });
+
   test('defaults are taken where they have no effect', () => {
     const unused = { essential: false, weights: { unmatchedTarget: 1 } };
     const value = (options: object) => sp.topologyLoss(image, image, options).item();
