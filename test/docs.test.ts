@@ -158,11 +158,18 @@ test('commands exist', () => {
     expect(commandNames).toContain(name);
 });
 
+const packed: string[] = JSON.parse(readFileSync('package.json', 'utf8')).files;
+const isPacked = (path: string) =>
+  path === 'README.md' || packed.some((name) => path === name || path.startsWith(`${name}/`));
+
 test('links lead somewhere, and every page is in the index', () => {
   for (const page of pages) {
     for (const [, target] of textOf[page].matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g)) {
       if (/^https?:/.test(target)) continue;
-      expect(existsSync(join(dirname(page), target)), `${page}: ${target}`).toBe(true);
+      const path = join(dirname(page), target);
+      expect(existsSync(path), `${page}: ${target}`).toBe(true);
+      // What npm packs leads to what it packs.
+      if (page !== 'CONTRIBUTING.md') expect(isPacked(path), `${page}: ${target}`).toBe(true);
     }
   }
   for (const page of pages.filter(

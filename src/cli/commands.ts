@@ -34,6 +34,10 @@ function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
+function expectNoMore(name: string, rest: readonly string[]): void {
+  if (rest.length > 0) throw new UsageError(`${name}: expected no words, got '${rest[0]}'`);
+}
+
 async function dispatched(args: readonly string[]): Promise<number> {
   const [name, ...rest] = args;
   if (name === undefined || name === 'help' || name === '--help' || name === '-h') {
@@ -41,6 +45,7 @@ async function dispatched(args: readonly string[]): Promise<number> {
     return name === undefined ? 2 : 0;
   }
   if (name === 'version' || name === '--version' || name === '-v') {
+    expectNoMore(name, rest);
     say(packageVersion());
     return 0;
   }

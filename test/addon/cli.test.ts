@@ -93,6 +93,8 @@ test.each([
   ],
   [['doctor', '--jason'], "got '--jason' (did you mean '--json'?)"],
   [['doctor', 'now'], "doctor: expected no words, got 'now'"],
+  [['version', 'extra'], "version: expected no words, got 'extra'"],
+  [['--version', '--json'], "--version: expected no words, got '--json'"],
   [['build', '--cuda', '--cpu'], 'expected --cuda or --cpu, got both'],
   [['build', '--arch', 'hopper'], "such as 80 or 90a, or native, got 'hopper'"],
   [['build', '--jobs', '0'], "expected --jobs to be an integer from 1 on, got '0'"],
