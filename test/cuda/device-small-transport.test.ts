@@ -152,6 +152,12 @@ describe.skipIf(needsCuda('kernels at small sizes'))('small', () => {
       expect(got.map(Number.isNaN)).toEqual(expected.map(Number.isNaN));
       expect(expected.filter(Number.isNaN)).toHaveLength(2 * size);
     });
+    test('one entry that is far larger than all others', () => {
+      const far = Array.from({ length: 240 }, (_, i) => (i === 0 ? 100 : 0));
+      agrees('float32', [{ shape: [1, 40, 6] }], (x, device) =>
+        sp.sinkhornKnopp(x.add(sp.tensor(far, { device }).reshape([1, 40, 6])), { iterations: 2 }),
+      );
+    });
     test('sums that are refused, in the words of the CPU', () => {
       refusedAlike(
         [0, 255, 256, 299].map((place) => (device) => {
