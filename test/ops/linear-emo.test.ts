@@ -247,7 +247,8 @@ test.each([
     for (const bad of [Number.NaN, Number.POSITIVE_INFINITY]) {
       const random = new Random(3);
       const x = floats(random.normals(4 * d), dtype, [4, d], true);
-      const weight = floats([bad, ...random.normals(5 * d - 1)], dtype, [5, d], true);
+      const values = [...new Array(d).fill(bad), ...random.normals(4 * d)];
+      const weight = floats(values, dtype, [5, d], true);
       const target = sp.tensor([1, -100, 2, 4], { dtype: 'int32' });
       const tokenWeight = sp.tensor([1, 1, 0, 1]);
       const rules = { reduction: 'none', tokenWeight } as const;
