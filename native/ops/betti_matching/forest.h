@@ -147,7 +147,7 @@ class Forest {
 
   // The oldest cell of a component.
   int32_t oldest(int32_t node) {
-    return static_cast<int32_t>(number_in(roots_[find(root_of(node))].age[0]));
+    return static_cast<int32_t>(number_in(roots_[find(root_of(graph_.parent, node))].age[0]));
   }
 
  private:
@@ -182,19 +182,6 @@ class Forest {
     });
     parent_.resize(roots_.size());
     std::iota(parent_.begin(), parent_.end(), 0);
-  }
-
-  // The number of the root that a node hangs on.
-  int32_t root_of(int32_t node) {
-    int32_t* parent = graph_.parent;
-    for (;;) {
-      const int32_t up = parent[node];
-      if (up < 0) return ~up;
-      const int32_t next = parent[up];
-      if (next < 0) return ~next;
-      parent[node] = next;
-      node = next;
-    }
   }
 
   // Where the roots of the ends of critical cells are looked up, apart from joining: here the walks
@@ -306,7 +293,7 @@ class Forest {
       if (!any_against([&](int a) { return Of::age(other(a - 1), up); })) return false;
       up = graph_.parent[up];
     }
-    event.root = up < 0 ? ~up : root_of(up);
+    event.root = up < 0 ? ~up : root_of(graph_.parent, up);
     return any_against([&](int a) { return roots_[event.root].age[a]; });
   }
 

@@ -37,18 +37,6 @@ inline void combine(const int32_t* a, const int32_t* b, int64_t n, bool is_large
   for (; p < n; ++p) out[p] = is_larger ? std::max(a[p], b[p]) : std::min(a[p], b[p]);
 }
 
-// The end of a long walk, of which the nodes on the way come to hang nearer to it.
-inline int32_t far_root(int32_t* parent, int32_t node) {
-  for (;;) {
-    const int32_t up = parent[node];
-    if (up < 0) return ~up;
-    const int32_t next = parent[up];
-    if (next < 0) return ~next;
-    parent[node] = next;
-    node = next;
-  }
-}
-
 // Several walks at a time, a step of each by turns: they do not wait for each other's loads. Those
 // that are not at their end soon go on alone, and shorten the way for the others.
 inline void roots_of(int32_t* parent, int64_t n, int32_t* nodes) {
@@ -71,9 +59,9 @@ inline void roots_of(int32_t* parent, int64_t n, int32_t* nodes) {
     for (int i = 0; i < kVectors; ++i) store(nodes + k + i * kInts, ~up[i]);
     // A walk that goes on has left ~node.
     for (int64_t w = k; more && w < k + kVectors * kInts; ++w)
-      if (nodes[w] < 0) nodes[w] = far_root(parent, ~nodes[w]);
+      if (nodes[w] < 0) nodes[w] = surprisal::betti_matching::root_of(parent, ~nodes[w]);
   }
-  for (; k < n; ++k) nodes[k] = far_root(parent, nodes[k]);
+  for (; k < n; ++k) nodes[k] = surprisal::betti_matching::root_of(parent, nodes[k]);
 }
 
 inline void shorten(const Grid& g, int32_t* parent) {

@@ -73,6 +73,17 @@ void keys_of(const float* values, int64_t n, bool superlevel, int32_t* keys);
 int32_t least_of(const int32_t* keys, int64_t n);
 // The smaller of each two keys, or the larger.
 void combine(const int32_t* a, const int32_t* b, int64_t n, bool larger, int32_t* out);
+// The number of the root that a node hangs on; the nodes on the way come to hang nearer to it.
+inline int32_t root_of(int32_t* parent, int32_t node) {
+  for (;;) {
+    const int32_t up = parent[node];
+    if (up < 0) return ~up;
+    const int32_t next = parent[up];
+    if (next < 0) return ~next;
+    parent[node] = next;
+    node = next;
+  }
+}
 // Puts in each node's place the number of the root that it hangs on; long ways become shorter.
 void roots_of(int32_t* parent, int64_t n, int32_t* nodes);
 // Puts the parent of every node's parent in that one's place; what is negative stays.
